@@ -1,0 +1,1 @@
+"""The one place where the packages meet: train, validate, predict."""

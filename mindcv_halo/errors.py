@@ -1,0 +1,27 @@
+"""The errors that a user can cause: the scripts print them as one line and exit with status 2.
+
+Everything else that is raised is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Bad input. The text names the thing, the value, the rule and the way out."""
+
+
+class UnknownNameError(UserError, KeyError):
+    """A name that is in no table of ours; a KeyError too, as MindCV raises for an unknown recipe key."""
+
+    __str__ = ValueError.__str__  # KeyError would print the repr of the text
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for `name`, which is no known `kind`; it suggests the nearest known names, or lists them all."""
+    known = sorted(known)
+    nearest = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(known)}"
+    return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

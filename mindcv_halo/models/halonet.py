@@ -1,0 +1,333 @@
+"""HaloNet: one network class that builds whatever a specification describes, and the family's entry points."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from mindspore import Tensor, nn
+
+from ..errors import UserError
+from . import specs
+from .default_cfgs import default_cfgs  # noqa: F401  (the registry looks for it beside the model functions)
+from .layers.bottleneck import AttentionMix, Bottleneck, ConvMix
+from .layers.bottleneck_attention import BottleneckAttention
+from .layers.channel_attention import EfficientChannelAttention, SqueezeExcite
+from .layers.conv_norm_act import ConvNormAct
+from .layers.halo_attention import HaloAttention
+from .layers.init import classifier_init
+from .layers.lambda_layer import LambdaLayer
+from .layers.random_drop import Dropout
+from .layers.rounding import make_divisible
+from .layers.stem_pool import StemPool
+from .registry import register_aliases, register_model
+from .specs import Dialect, Spec, Stage, with_conv_stages
+
+
+class HaloNet(nn.Cell):
+    """Stem, stages, head: images (B, in_channels, H, W) -> logits (B, num_classes).
+
+    Any H and W will do; a model with bottleneck attention (`spec.fixed_size`) takes `image_size` only.
+
+    Args:
+        spec: the architecture.
+        num_classes: classes of the head; 0 leaves the head out, so that the output is the pooled features.
+        in_channels: channels of the images.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        dialect: which peer's reading of the paper; see specs.Dialect.
+        mask_padding: keep pixels outside the map out of the softmax of halo attention.
+        image_size: (height, width) of the images, where the architecture needs to know it.
+
+    Raises UserError for impossible settings, ValueError for images that the network was not built for.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        dialect: Dialect = specs.DIALECTS["timm"],
+        mask_padding: bool = False,
+        image_size: tuple[int, int] = (256, 256),
+    ):
+        super().__init__()
+        _check_settings(spec, num_classes, in_channels, drop_rate, drop_path_rate)
+        self.spec = spec
+        self.dialect = dialect
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.num_features = spec.num_features
+        self.image_size = image_size
+
+        self.stem = _make_stem(spec, in_channels, dialect)
+        self.stages = nn.CellList(list(_make_stages(spec, dialect, mask_padding, image_size, drop_path_rate)))
+        if spec.head_width:
+            self.final_conv = ConvNormAct(spec.stages[-1].width, spec.head_width, act=spec.act)
+        else:
+            self.final_conv = nn.Identity()
+        self.dropout = Dropout(drop_rate) if drop_rate else nn.Identity()
+        self.classifier = _make_classifier(self.num_features, num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images -> the last map, (B, num_features, ceil(H / 32), ceil(W / 32))."""
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.final_conv(x)
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """The last map -> logits, (B, num_classes)."""
+        return self.classifier(self.dropout(x.mean((2, 3))))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new, newly initialised classifier for `num_classes` classes; 0 for none."""
+        _check_count(self.spec.name, "num_classes", num_classes, 0)
+        self.num_classes = num_classes
+        self.classifier = _make_classifier(self.num_features, num_classes)
+        self.classifier.update_parameters_name("classifier.")
+
+
+def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int, int]) -> None:
+    """Raises ValueError for images that a network of this specification was not built for.
+
+    Graph mode raises none but Python's own exceptions.
+    """
+    if x.ndim != 4 or x.shape[1] != in_channels:
+        raise ValueError(
+            f"{spec.name}: the images' shape {x.shape} must be (batch, {in_channels}, height, width); "
+            "for another number of channels build the model with in_channels"
+        )
+    if spec.fixed_size and x.shape[2:] != image_size:
+        raise ValueError(
+            f"{spec.name}: images of {x.shape[2]}x{x.shape[3]}, but the model was built for "
+            f"{image_size[0]}x{image_size[1]}; build it with image_size set to the images' size"
+        )
+
+
+def _check_settings(spec: Spec, num_classes: int, in_channels: int, drop_rate: float, drop_path_rate: float) -> None:
+    _check_count(spec.name, "num_classes", num_classes, 0)
+    _check_count(spec.name, "in_channels", in_channels, 1)
+    for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
+        if not 0 <= rate < 1:
+            raise UserError(f"{spec.name}: {name} {rate!r} must be at least 0 and below 1")
+
+
+def _check_count(model: str, name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{model}: {name} {value!r} must be a whole number of at least {least}")
+
+
+def _make_stem(spec: Spec, in_channels: int, dialect: Dialect) -> nn.SequentialCell:
+    layers = OrderedDict()
+    for number, (width, stride) in enumerate(zip(spec.stem.widths, spec.stem.strides, strict=True), 1):
+        layers[f"conv{number}"] = ConvNormAct(in_channels, width, spec.stem.kernel_size, stride=stride, act=spec.act)
+        in_channels = width
+    if spec.stem.pool:
+        layers["pool"] = StemPool(zero_border=dialect.zero_pool_border)
+    return nn.SequentialCell(layers)
+
+
+def _make_stages(
+    spec: Spec, dialect: Dialect, mask_padding: bool, image_size: tuple[int, int], drop_path_rate: float
+) -> Iterator[nn.SequentialCell]:
+    in_channels = spec.stem.widths[-1]
+    num_blocks = sum(len(stage.pattern) for stage in spec.stages)
+    block_number = 0
+    for stage, total_stride in zip(spec.stages, spec.strides[1:], strict=True):
+        map_size = tuple(-(-side // total_stride) for side in image_size)
+        blocks = []
+        for index, letter in enumerate(stage.pattern):
+            inner = stage.inner or int(in_channels * spec.expansion)
+            stride = stage.stride if index == 0 else 1
+            mix, mixed = _make_mix(letter, spec, stage, inner, stride, dialect, mask_padding, map_size)
+            block = Bottleneck(
+                mix,
+                in_channels=in_channels,
+                inner=inner,
+                mixed=mixed,
+                out_channels=stage.width,
+                stride=stride,
+                act=spec.act,
+                drop_path_rate=drop_path_rate * block_number / max(num_blocks - 1, 1),
+                conv_shortcut=spec.conv_shortcut,
+                act_after_sum=spec.act_after_sum,
+            )
+            blocks.append(block)
+            in_channels = stage.width
+            block_number += 1
+        yield nn.SequentialCell(blocks)
+
+
+def _make_mix(
+    letter: str,
+    spec: Spec,
+    stage: Stage,
+    inner: int,
+    stride: int,
+    dialect: Dialect,
+    mask_padding: bool,
+    map_size: tuple[int, int],
+) -> tuple[nn.Cell, int]:
+    """What mixes positions in a block, by its letter in the stage's pattern, and the channels that leave it."""
+    if letter == specs.CONVOLUTION:
+        groups = inner // spec.group_width if spec.group_width else 1
+        conv = ConvNormAct(inner, inner, 3, stride=stride, groups=groups, act=spec.act)
+        return ConvMix(conv, _make_gate(spec, inner, dialect)), inner
+    mixed = inner
+    if letter == specs.HALO_ATTENTION:
+        halo = spec.halo
+        mixed = int(inner * halo.value_expansion)
+        attention = HaloAttention(
+            inner,
+            mixed,
+            num_heads=stage.num_heads,
+            dim_head=halo.dim_head or make_divisible(inner * halo.qk_ratio) // stage.num_heads,
+            block_size=halo.block_size,
+            halo_size=halo.halo_size,
+            stride=stride,
+            mask_padding=mask_padding,
+            scrambled_windows=dialect.scrambled_windows,
+        )
+    elif letter == specs.LAMBDA_LAYER:
+        attention = LambdaLayer(inner, num_heads=stage.num_heads)
+    else:
+        attention = BottleneckAttention(inner, map_size=map_size, num_heads=stage.num_heads)
+    return AttentionMix(attention, mixed, act=spec.act), mixed
+
+
+def _make_gate(spec: Spec, channels: int, dialect: Dialect) -> nn.Cell:
+    if spec.gate is None:
+        return nn.Identity()
+    if spec.gate.kind == "eca":
+        return EfficientChannelAttention(channels)
+    return SqueezeExcite(channels, ratio=spec.gate.ratio, act=spec.gate.act or dialect.se_act or spec.act)
+
+
+def _make_classifier(num_features: int, num_classes: int) -> nn.Cell:
+    if num_classes == 0:
+        return nn.Identity()
+    return nn.Dense(num_features, num_classes, weight_init=classifier_init(), bias_init="zeros")
+
+
+@register_model
+def halonet_26t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Attention in the last two stages; timm's halonet26t. Options as in HaloNet."""
+    return HaloNet(specs.HALONET_26T, num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Attention from stage 2 on; timm's halonet50ts and MindCV's halonet_50t. Options as in HaloNet."""
+    return HaloNet(specs.HALONET_50T, num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_se33t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """With squeeze-and-excitation; timm's sehalonet33ts. Options as in HaloNet."""
+    return HaloNet(specs.HALONET_SE33T, num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_eca26t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Grouped convolutions with efficient channel attention; timm's eca_halonext26ts. Options as in HaloNet."""
+    return HaloNet(specs.HALONET_ECA26T, num_classes, in_channels, **options)
+
+
+@register_model
+def haloregnetz_b(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Inverted bottlenecks (RegNet-Z) with halo attention; timm's haloregnetz_b. Options as in HaloNet."""
+    return HaloNet(specs.HALOREGNETZ_B, num_classes, in_channels, **options)
+
+
+@register_model
+def halobotnet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Halo, then global attention; timm's halo2botnet50ts_256. Options as in HaloNet."""
+    return HaloNet(specs.HALOBOTNET_50T, num_classes, in_channels, **options)
+
+
+@register_model
+def lamhalobotnet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """Lambda layers, halo, then global attention; timm's lamhalobotnet50ts_256. Options as in HaloNet."""
+    return HaloNet(specs.LAMHALOBOTNET_50T, num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h0(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H0; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H0, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h1(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H1; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H1, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h2(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H2; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H2, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h3(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H3; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H3, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h4(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H4; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H4, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h5(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H5; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H5, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h6(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H6; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H6, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_h7(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+    """The paper's H7; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
+    return HaloNet(with_conv_stages(specs.HALONET_H7, conv_stages), num_classes, in_channels, **options)
+
+
+@register_model
+def halonet_test(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+    """A tiny model for tests, documentation and the quick start. Options as in HaloNet."""
+    return HaloNet(specs.HALONET_TEST, num_classes, in_channels, **options)
+
+
+# timm's names, then those of keras_cv_attention_models.
+register_aliases(
+    {
+        "halonet26t": "halonet_26t",
+        "halonet50ts": "halonet_50t",
+        "sehalonet33ts": "halonet_se33t",
+        "eca_halonext26ts": "halonet_eca26t",
+        "halo2botnet50ts_256": "halobotnet_50t",
+        "lamhalobotnet50ts_256": "lamhalobotnet_50t",
+        "HaloNet26T": "halonet_26t",
+        "HaloNet50T": "halonet_50t",
+        "HaloNetSE33T": "halonet_se33t",
+        "HaloNextECA26T": "halonet_eca26t",
+        "HaloRegNetZB": "haloregnetz_b",
+        "HaloBotNet50T": "halobotnet_50t",
+        **{f"HaloNetH{number}": f"halonet_h{number}" for number in range(8)},
+    }
+)

@@ -1,0 +1,43 @@
+"""Attention over the whole map with relative positions (bottleneck transformers, arXiv:2101.11605)."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from .init import projection_init
+from .relative_position import RelativePosition
+
+
+class BottleneckAttention(nn.Cell):
+    """Global attention on a map of a fixed size: (B, dim, H, W) -> the same.
+
+    Queries, keys and values are `num_heads` heads of dim / num_heads channels, ordered [all q | all k | all v] as in
+    timm.
+    Raises ValueError for an input of another size than `map_size` (height, width): the position tables cover just that.
+    """
+
+    def __init__(self, dim: int, *, map_size: tuple[int, int], num_heads: int = 4):
+        super().__init__()
+        self.dim = dim
+        self.map_size = map_size
+        self.num_heads = num_heads
+        self.dim_head = dim // num_heads
+        self.scale = self.dim_head**-0.5
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, has_bias=False, weight_init=projection_init(dim))
+        self.pos_embed = RelativePosition(map_size, map_size, self.dim_head)
+        self.matmul = ops.BatchMatMul()
+        self.matmul_transposed = ops.BatchMatMul(transpose_b=True)
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        if (height, width) != self.map_size:
+            raise ValueError(
+                f"BottleneckAttention: a {height}x{width} map, but the position tables cover "
+                f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_size set to the images' size"
+            )
+        qkv = self.qkv(x).reshape(batch, 3, self.num_heads, self.dim_head, height * width).transpose(1, 0, 2, 4, 3)
+        q, k, v = (part.reshape(batch * self.num_heads, height * width, self.dim_head) for part in qkv)
+        position = self.pos_embed(q.reshape(-1, height, width, self.dim_head))
+        weights = ops.softmax(self.matmul_transposed(q * self.scale, k) + position, -1)
+        out = self.matmul(weights, v).transpose(0, 2, 1)
+        return out.reshape(batch, self.dim, height, width)

@@ -1,0 +1,52 @@
+"""The one convolution of the models: convolution, batch norm, activation."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn
+
+from .activation import make_activation
+from .init import conv_init
+
+
+def make_norm(channels: int, *, zero_init: bool = False) -> nn.BatchNorm2d:
+    """Batch norm as in the peers: eps 1e-5, running statistics keep 0.9 of the past.
+
+    `zero_init` starts its scale at zero, so that a residual block starts as its shortcut.
+    """
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9, gamma_init="zeros" if zero_init else "ones")
+
+
+class ConvNormAct(nn.Cell):
+    """Convolution without bias, batch norm, activation: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
+
+    `act` is "relu", "silu" or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        act: str | None = "relu",
+        zero_init: bool = False,
+    ):
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            pad_mode="pad",
+            padding=kernel_size // 2,
+            group=groups,
+            has_bias=False,
+            weight_init=conv_init(out_channels, kernel_size, groups),
+        )
+        self.norm = make_norm(out_channels, zero_init=zero_init)
+        self.act = make_activation(act)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))

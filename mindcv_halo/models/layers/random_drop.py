@@ -1,0 +1,73 @@
+"""Dropout and stochastic depth whose masks can be reproduced and resumed.
+
+MindSpore's own dropout is not bitwise reproducible on a CPU, and its random state in a compiled graph cannot be
+restored. Here a mask is a hash of (seed, number of the draw, position). The number of the draw is a parameter, so that
+a checkpoint of the network's state carries it on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+DRAWS = "num_draws"  # the counter's name in a network's state; it is no weight
+
+
+class RandomKeep(nn.Cell):
+    """Draws 0 / 1 masks, where 1 has probability `keep_prob`."""
+
+    def __init__(self, keep_prob: float):
+        super().__init__()
+        self.num_draws = Parameter(Tensor(0, mstype.int32), name=DRAWS, requires_grad=False)
+        self.seed = int(np.random.randint(1 << 30))  # mindspore.set_seed seeds numpy too
+        self.threshold = int(keep_prob * (1 << 24))
+
+    def construct(self, size: int) -> Tensor:
+        """A float32 mask of `size` elements."""
+        self.num_draws += 1
+        bits = _mix(_mix(ops.arange(size).astype(mstype.int32) + self.seed) + self.num_draws)
+        return (ops.bitwise_and(bits, 0xFFFFFF) < self.threshold).astype(mstype.float32)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """A bijection of 32-bit integers that spreads every input bit over the output (murmur3's finaliser)."""
+    bits = _xor_shift(bits, 16) * -2048144789
+    bits = _xor_shift(bits, 13) * -1028477387
+    return _xor_shift(bits, 16)
+
+
+def _xor_shift(bits: Tensor, distance: int) -> Tensor:
+    shifted = ops.bitwise_right_shift(bits, distance)
+    return ops.bitwise_xor(bits, ops.bitwise_and(shifted, (1 << (32 - distance)) - 1))  # a logical, not signed, shift
+
+
+class Dropout(nn.Cell):
+    """Zeroes each element with probability `rate` in training and scales the rest by 1 / (1 - rate)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.scale = 1 / (1 - rate)
+        self.keep = RandomKeep(1 - rate)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (self.keep(x.size).reshape(x.shape) * self.scale).astype(x.dtype)
+
+
+class DropPath(nn.Cell):
+    """Stochastic depth (arXiv:1603.09382): zeroes whole images' branches in training and scales the rest.
+
+    (B, C, H, W) -> the same.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.scale = 1 / (1 - rate)
+        self.keep = RandomKeep(1 - rate)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (self.keep(x.shape[0]).reshape(-1, 1, 1, 1) * self.scale).astype(x.dtype)

@@ -1,0 +1,98 @@
+"""create_model: a model by name, with weights if wanted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+
+from mindspore import nn
+
+from ..errors import UserError, unknown_name
+from .features import FeatureExtractor
+from .registry import canonical_name, get_pretrained_cfg, model_entrypoint
+from .specs import DIALECTS
+from .weights import load_weights, read_weights, recognise
+
+
+def create_model(
+    model_name: str,
+    num_classes: int = 1000,
+    pretrained: bool = False,
+    in_channels: int = 3,
+    checkpoint_path: str = "",
+    ema: bool = False,
+    auto_mapping: bool = False,
+    *,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+    drop_rate: float | None = None,
+    drop_path_rate: float | None = None,
+    dialect: str | None = None,
+    mask_padding: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+    conv_stages: Iterable[int] = (),
+    reset_head: bool = False,
+    **unknown,
+) -> nn.Cell:
+    """The model that is registered as `model_name`, or under that name in timm or Keras.
+
+    Args:
+        num_classes: classes of the head; 0 for pooled features.
+        pretrained: published weights; they must be at hand as `checkpoint_path` until downloads are supported.
+        in_channels: channels of the images.
+        checkpoint_path: a .ckpt or .safetensors file whose names are ours, timm's, MindCV's or Keras's (torch backend).
+        ema: take the averaged weights (`ema.*`) of a training checkpoint.
+        auto_mapping: ignore a prefix that all names of the file share, as wrappers such as data parallelism add.
+        features_only: return a FeatureExtractor for `out_indices`.
+        drop_rate, drop_path_rate: dropout before the classifier, stochastic depth; None is 0.
+        dialect: "timm", "keras" or "mindcv"; None takes that of the weights, and timm's without any.
+        mask_padding: keep pixels outside the map out of the softmax of halo attention.
+        image_size: side, or (height, width), of the images, for models with bottleneck attention; None is the model's
+            own.
+        conv_stages: H models: stages, from 1, with convolutions in place of attention.
+        reset_head: leave out the file's classifier where its size is not ours, for fine-tuning on other classes.
+
+    Raises UserError for unknown names (with the nearest), impossible settings, and weights that do not fit.
+    """
+    if unknown:
+        parameters = inspect.signature(create_model).parameters
+        raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})
+    name = canonical_name(model_name)
+    if pretrained and not checkpoint_path:
+        raise UserError(_no_download(name))
+
+    options = {"drop_rate": drop_rate or 0.0, "drop_path_rate": drop_path_rate or 0.0, "mask_padding": mask_padding}
+    options["image_size"] = _image_size(name, image_size)
+    entrypoint = model_entrypoint(name)
+    if conv_stages:
+        if "conv_stages" not in inspect.signature(entrypoint).parameters:
+            raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
+        options["conv_stages"] = conv_stages
+    if dialect is not None and dialect not in DIALECTS:
+        raise unknown_name("dialect", dialect, DIALECTS)
+
+    weights = read_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping) if checkpoint_path else None
+    source_dialect = recognise(weights, checkpoint_path).dialect if weights else "timm"
+    network = entrypoint(num_classes, in_channels, dialect=DIALECTS[dialect or source_dialect], **options)
+    if weights:
+        load_weights(network, weights, origin=checkpoint_path, reset_head=reset_head)
+    return FeatureExtractor(network, out_indices) if features_only else network
+
+
+def _image_size(name: str, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
+    if image_size is None:
+        return get_pretrained_cfg(name)["input_size"][1:]
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
+        raise UserError(f"{name}: image_size {image_size!r} must be a side or (height, width) in pixels, at least 1")
+    return size
+
+
+def _no_download(name: str) -> str:
+    cfg = get_pretrained_cfg(name)
+    if not cfg["url"]:
+        return f"{name}: pretrained=True, but no weights of this model have been published; leave it out"
+    return (
+        f"{name}: pretrained=True, but this version does not download; get model.safetensors of {cfg['hub_id']} "
+        "from the Hugging Face hub and pass its path as checkpoint_path"
+    )

@@ -1,0 +1,54 @@
+"""What must be in the environment before MindSpore loads, and which device a run uses."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import UserError
+
+# oneDNN inside MindSpore 2.7 to 2.10 runs 3x3 convolutions of plain NCHW tensors with a reference kernel when it may
+# use AVX-512: about 150 times slower than its AVX2 kernel. The variable means nothing to other processors.
+ENVIRONMENT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "GLOG_v": "3"}
+
+
+def prepare_environment() -> None:
+    """Set the variables that MindSpore reads while it loads; a value of the user's own wins."""
+    if "mindspore" in sys.modules:
+        return  # too late: `describe_environment` says so
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def describe_environment() -> str:
+    """One line for the log: the variables in force, and whose they are."""
+    parts = []
+    for name, value in ENVIRONMENT.items():
+        actual = os.environ.get(name)
+        if actual is None:
+            parts.append(f"{name} unset (MindSpore was imported before mindcv_halo: convolutions may be slow)")
+        else:
+            parts.append(f"{name}={actual}" + ("" if actual == value else " (yours)"))
+    return ", ".join(parts)
+
+
+def find_device(requested: str | None = None) -> str:
+    """The device to run on: `requested`, or the first of Ascend, GPU and CPU that this machine has.
+
+    Raises UserError when the machine or this MindSpore build lacks the requested device.
+    """
+    available = [name for name in ("Ascend", "GPU", "CPU") if _is_available(name)]
+    if requested is None:
+        return available[0]
+    if requested not in available:
+        raise UserError(
+            f"device_target {requested!r} is not available here: this MindSpore has {', '.join(available)}; "
+            "choose one of these, or leave the flag out"
+        )
+    return requested
+
+
+def _is_available(device: str) -> bool:
+    import mindspore
+
+    return mindspore.hal.is_available(device)
