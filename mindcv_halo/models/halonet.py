@@ -87,6 +87,14 @@ class HaloNet(nn.Cell):
         """The last map -> logits, (B, num_classes)."""
         return self.classifier(self.dropout(x.mean((2, 3))))
 
+    def layer_ids(self) -> dict[str, int]:
+        """Each trainable parameter's depth, for layer-wise learning rates: 0 the stem, then the blocks, the head."""
+        blocks = [block for stage in self.stages for block in stage]
+        depths = {id(parameter): 0 for parameter in self.stem.trainable_params()}
+        for depth, block in enumerate(blocks, 1):
+            depths.update({id(parameter): depth for parameter in block.trainable_params()})
+        return {parameter.name: depths.get(id(parameter), len(blocks) + 1) for parameter in self.trainable_params()}
+
     def reset_classifier(self, num_classes: int) -> None:
         """A new, newly initialised classifier for `num_classes` classes; 0 for none."""
         _check_count(self.spec.name, "num_classes", num_classes, 0)

@@ -1,0 +1,84 @@
+"""The command `mindcv-halo`, and what train.py, validate.py and infer.py call.
+
+Bad input ends with one line and status 2; any other exception is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from . import engine
+from .config import parse_command, parse_recipe
+from .errors import UserError, unknown_name
+from .models import create_model, get_pretrained_cfg, list_models
+from .version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    try:
+        if argv[0] not in COMMANDS:
+            raise unknown_name("command", argv[0], COMMANDS)
+        COMMANDS[argv[0]](argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(argv: Sequence[str]) -> None:
+    """Train a model: -c RECIPE and any of the recipe's keys as flags."""
+    engine.train(parse_recipe(argv, train.__doc__))
+
+
+def validate(argv: Sequence[str]) -> None:
+    """Validate a checkpoint: -c RECIPE --ckpt_path FILE."""
+    engine.validate(parse_recipe(argv, validate.__doc__))
+
+
+def infer(argv: Sequence[str]) -> None:
+    """Predict the classes of an image or of a folder of images: --image_path PATH --ckpt_path FILE."""
+    flags = {"image_path": "an image, or a folder of images", "top_k": "classes to print for each image, 5 by default"}
+    recipe, extras = parse_command(argv, infer.__doc__, flags)
+    if not extras["image_path"]:
+        raise UserError("prediction needs an image: give --image_path PATH")
+    top_k = extras["top_k"] or "5"
+    if not top_k.isdecimal() or int(top_k) < 1:
+        raise UserError(f"--top_k: {top_k!r} is not a whole number of at least 1")
+    for prediction in engine.predict(recipe, extras["image_path"], int(top_k)):
+        ranked = zip(prediction.class_names, prediction.probabilities, strict=True)
+        print(f"{prediction.path}: " + ", ".join(f"{name} {share:.3f}" for name, share in ranked))
+
+
+def list_command(argv: Sequence[str]) -> None:
+    """List the models, or those that match a wildcard."""
+    print("\n".join(list_models(argv[0] if argv else "")))
+
+
+def info(argv: Sequence[str]) -> None:
+    """Describe a model: parameters, input and published weights."""
+    if not argv:
+        raise UserError("info needs a model's name; `mindcv-halo list` shows them")
+    network = create_model(argv[0])
+    print(f"{network.spec.name}: {sum(parameter.size for parameter in network.trainable_params()):,} parameters")
+    for key, value in get_pretrained_cfg(argv[0]).items():
+        print(f"  {key}: {value}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "validate": validate,
+    "infer": infer,
+    "list": list_command,
+    "info": info,
+}
+
+
+def _usage() -> str:
+    lines = [f"  {name:10}{command.__doc__}" for name, command in COMMANDS.items()]
+    return "\n".join([f"mindcv-halo {__version__}", "usage: mindcv-halo COMMAND [FLAGS]", *lines])

@@ -1,0 +1,121 @@
+"""What training, validation and prediction have in common: the device, the data and the network of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mindspore
+from mindspore import nn
+from mindspore.dataset import Dataset
+
+from ..config import Recipe, SystemOptions
+from ..data import create_dataset, create_loader, create_transforms, get_class_names
+from ..errors import UserError
+from ..models import create_model, get_pretrained_cfg
+from ..utils.random import set_seed
+from ..utils.runtime import describe_environment, find_device
+from ..version import __version__
+
+CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
+
+
+def start_device(options: SystemOptions) -> str:
+    """Set device, mode and seeds, and return one line for the log about them and the environment."""
+    if options.distribute:
+        raise UserError("distribute True: this version runs one process; use --distribute False")
+    device = find_device(options.device_target)
+    mindspore.set_device(device)
+    mindspore.set_context(mode=options.mode)
+    set_seed(options.seed)
+    mode = "PyNative" if options.mode else "graph"
+    versions = f"mindcv_halo {__version__}, MindSpore {mindspore.__version__}"
+    return f"{versions} on {device}, {mode} mode; {describe_environment()}"
+
+
+def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
+    """The number of classes of the data. Raises UserError when the recipe says another."""
+    given = recipe.model.num_classes
+    if given is not None and given != len(class_names):
+        raise UserError(
+            f"num_classes {given} disagrees with the {len(class_names)} classes of dataset {recipe.dataset.name!r} in "
+            f"{recipe.dataset.root}; leave num_classes out, or correct data_dir"
+        )
+    return len(class_names)
+
+
+def build_network(recipe: Recipe, num_classes: int) -> nn.Cell:
+    """The recipe's network, with its weights if it names any."""
+    options = asdict(recipe.model)
+    if options["in_channels"] != 3:
+        raise UserError(f"in_channels {options['in_channels']}: image files are read with 3 channels; leave it out")
+    options["num_classes"] = num_classes
+    if get_pretrained_cfg(recipe.model.model_name)["fixed_input_size"]:
+        options["image_size"] = recipe.transform.image_resize
+    return create_model(**options)
+
+
+def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
+    """From image files to arrays; the model's default_cfg says what the recipe leaves open."""
+    cfg = get_pretrained_cfg(recipe.model.model_name)
+    own = {
+        "image_resize": cfg["input_size"][1],
+        "interpolation": cfg["interpolation"],
+        "crop_pct": cfg["crop_pct"],
+        "mean": cfg["mean"],
+        "std": cfg["std"],
+    }
+    options: dict[str, Any] = {
+        name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()
+    }
+    return create_transforms(recipe.dataset.name, is_training=is_training, **options)
+
+
+def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: int) -> Dataset:
+    options = recipe.dataset
+    dataset = create_dataset(
+        options.name,
+        options.root,
+        options.train_split,
+        shuffle=options.shuffle,
+        num_samples=options.num_samples,
+        num_parallel_workers=options.num_parallel_workers,
+        class_names=class_names,
+    )
+    return create_loader(
+        dataset,
+        is_training=True,
+        num_classes=num_classes,
+        transform=make_transforms(recipe, is_training=True),
+        num_parallel_workers=options.num_parallel_workers,
+        **asdict(recipe.loader),
+    )
+
+
+def make_val_loader(recipe: Recipe, class_names: Sequence[str]) -> Dataset:
+    """Every image of the validation split once, in order; the last batch may be smaller."""
+    options = recipe.dataset
+    dataset = create_dataset(
+        options.name,
+        options.root,
+        options.val_split,
+        shuffle=False,
+        num_parallel_workers=options.num_parallel_workers,
+        class_names=class_names,
+    )
+    return create_loader(
+        dataset,
+        recipe.loader.batch_size,
+        transform=make_transforms(recipe, is_training=False),
+        num_parallel_workers=options.num_parallel_workers,
+    )
+
+
+def read_class_names(recipe: Recipe) -> list[str]:
+    """The classes that a checkpoint was trained on, if its folder tells, else those of the validation split."""
+    file = Path(recipe.model.checkpoint_path).parent / CLASS_NAMES_FILE
+    if recipe.model.checkpoint_path and file.is_file():
+        return file.read_text().splitlines()
+    return get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.val_split)

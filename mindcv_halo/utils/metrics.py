@@ -1,0 +1,46 @@
+"""What a validation says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Shares in percent, and the mean cross entropy in nats, over `num_images` images."""
+
+    top1: float
+    top5: float
+    loss: float
+    num_images: int
+
+    def __str__(self) -> str:
+        return f"top-1 {self.top1:.2f} %, top-5 {self.top5:.2f} %, loss {self.loss:.4f} on {self.num_images} images"
+
+
+class MetricsCounter:
+    """Sums over images, so that batches of any sizes give the same numbers."""
+
+    def __init__(self):
+        self.correct1 = 0
+        self.correct5 = 0
+        self.loss_sum = 0.0
+        self.num_images = 0
+
+    def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Count a batch: logits (B, classes), labels (B,)."""
+        logits = logits.astype(np.float64)
+        own = logits[np.arange(len(labels)), labels]
+        # How many classes beat the true one; ties count against it, so that constant logits score nothing.
+        rank = (logits >= own[:, None]).sum(1) - 1
+        self.correct1 += int((rank < 1).sum())
+        self.correct5 += int((rank < 5).sum())
+        highest = logits.max(1)
+        self.loss_sum += float((np.log(np.exp(logits - highest[:, None]).sum(1)) + highest - own).sum())
+        self.num_images += len(labels)
+
+    def result(self) -> Metrics:
+        share = 100 / self.num_images
+        return Metrics(self.correct1 * share, self.correct5 * share, self.loss_sum / self.num_images, self.num_images)
