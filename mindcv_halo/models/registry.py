@@ -41,6 +41,7 @@ def is_model(model_name: str) -> bool:
 
 
 def model_entrypoint(model_name: str) -> Callable:
+    """The function that builds the model."""
     return _entrypoints[canonical_name(model_name)]
 
 
@@ -69,6 +70,7 @@ def list_modules() -> list[str]:
 
 
 def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> bool:
+    """Whether the model is defined in one of these files."""
     names = [module_names] if isinstance(module_names, str) else module_names
     return is_model(model_name) and _module_of(canonical_name(model_name)) in names
 
@@ -85,6 +87,7 @@ def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
 
 
 def has_pretrained_cfg_key(model_name: str, cfg_key: str) -> bool:
+    """Whether the model's default_cfg has this key."""
     return is_model(model_name) and cfg_key in get_pretrained_cfg(model_name)
 
 

@@ -20,7 +20,7 @@ OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", di
 SOURCES = (OURS, TIMM, MINDCV, KERAS)
 
 _EMA = "ema."
-_SHOWN = 8  # names of a difference that an error lists
+_SHOWN = 3  # names of each kind of difference that an error lists
 
 
 def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
@@ -108,17 +108,21 @@ def _compare(
         )
     if not (missing or unknown or reshaped):
         return
-    lines = [f"  - in the model, not in the file: {name}" for name in missing]
-    lines += [f"  + in the file, not in the model: {names[name]}" for name in unknown]
-    lines += [
-        f"  ! {names[name]}: {ours[name].shape} in the file, {parameters[name].shape} in the model" for name in reshaped
+    parts = [
+        f"{len(shown)} {kind} ({', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''})"
+        for kind, shown in (
+            ("missing in the file", missing),
+            ("unknown to the model", [names[name] for name in unknown]),
+            (
+                "of another shape",
+                [f"{names[name]}: {ours[name].shape}, not {parameters[name].shape}" for name in reshaped],
+            ),
+        )
+        if shown
     ]
-    more = f"\n  ... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     raise UserError(
-        f"{origin} does not fit {model} (read as {source.name}'s names): {len(missing)} names are missing, "
-        f"{len(unknown)} unknown, {len(reshaped)} of another shape. It is another model's, or the file is damaged.\n"
-        + "\n".join(lines[:_SHOWN])
-        + more
+        f"{origin} (read as {source.name}'s names) does not fit {model}: {'; '.join(parts)}; "
+        "it is another model's, or damaged: check the model's name, or get the file anew"
     )
 
 

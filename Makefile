@@ -1,0 +1,41 @@
+# Each target sets up what it needs in .venv and leaves everything inside the checkout.
+# A Python of 3.10 to 3.12 is looked for; choose one with `make test PYTHON=python3.11`.
+SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: quickstart test lint bench clean
+
+quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
+	$(RUN) examples/quickstart.py
+
+test: lint  ## all tests
+	$(RUN) -m pytest -n 2
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: $(VENV)/ready $(VENV)-peer/ready  ## images/s of halonet_50t beside timm's
+	$(RUN) benchmarks/speed.py --peer_python $(VENV)-peer/bin/python
+
+$(VENV)-peer/ready: requirements/bench.txt
+	$(PYTHON) -m venv --clear $(VENV)-peer
+	$(VENV)-peer/bin/pip install --quiet --requirement requirements/bench.txt
+	$(VENV)-peer/bin/pip install --quiet --no-deps timm==1.0.31
+	touch $@
+
+$(VENV)/ready: requirements/test.txt setup.py
+	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12"; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet --requirement requirements/test.txt
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-peer .cache build *.egg-info runs data

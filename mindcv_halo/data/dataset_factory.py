@@ -1,0 +1,113 @@
+"""From a name and a folder to a minddata pipeline of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from .decoding import find_bad_files
+from .digits import prepare_digits
+from .distributed_sampler import RepeatAugSampler, check_shards, epoch_order
+from .image_arrays import ARRAY_FORMATS, ImageArrays, read_arrays
+from .image_folder import ImageFolder, scan_image_folder
+from .sample_source import EpochOrder, ImageFileReader, SampleDataset, SampleSource, clamp_workers
+
+
+def create_dataset(
+    name: str = "",
+    root: str | None = "./",
+    split: str = "train",
+    shuffle: bool = True,
+    num_samples: int | None = None,
+    num_shards: int | None = None,
+    shard_id: int | None = None,
+    num_parallel_workers: int | None = None,
+    download: bool = False,
+    num_aug_repeats: int = 0,
+    class_names: Sequence[str] | None = None,
+    skip_bad_images: bool = False,
+) -> SampleDataset:
+    """A minddata data set with the columns image and label (int32).
+
+    name: "cifar10", "cifar100" or "mnist" (images are arrays: height, width, channels), "digits" (written under `root`
+        on first use), or any other name for a folder root/split/class/file; images of these two are undecoded.
+    shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
+        another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
+    num_samples: at most that many samples per shard and epoch.
+    num_parallel_workers: threads that read files, clamped to the number of processors.
+    download: fetch cifar10, cifar100 or mnist into `root` if it is not there.
+    num_aug_repeats: that many variants of each sample in one epoch (see RepeatAugSampler).
+    class_names: the label of a class is its position here, instead of its position among the sorted folders.
+    skip_bad_images: leave out files that cannot be decoded; the data set's attribute `skipped` lists them. Before
+        anything runs this looks at both ends of every file.
+
+    Order and contents depend on ds.config's seed when an iterator is made (see loader.seed_epoch).
+    Raises UserError for folders that do not fit the rule above, before any pipeline runs.
+    """
+    num_threads = clamp_workers(num_parallel_workers)
+    shards = check_shards(num_shards, shard_id)
+    samples = _open(name, root, split, download, class_names)
+    skipped: dict[str, str] = {}
+    if isinstance(samples, ImageArrays):
+        read, num_threads = samples.images.__getitem__, 1
+    else:
+        if skip_bad_images:
+            skipped = find_bad_files(samples.paths, num_threads)
+            samples = samples.without(skipped)
+        read = ImageFileReader(samples.paths)
+    order = _plan_order(
+        len(samples.labels),
+        shuffle=shuffle,
+        num_samples=num_samples,
+        shards=shards,
+        num_aug_repeats=num_aug_repeats,
+    )
+    source = SampleSource(read, samples.labels, order, num_threads=num_threads)
+    return SampleDataset(source, skipped=tuple(skipped.values()))
+
+
+def get_dataset_size(name: str, root: str | None, split: str) -> int:
+    """The number of samples in a split, over all shards."""
+    return len(_open(name, root, split).labels)
+
+
+def get_class_names(name: str, root: str | None, split: str) -> list[str]:
+    """The names of the classes of a split; the label is the position."""
+    return list(_open(name, root, split).class_names)
+
+
+def _open(
+    name: str, root: str | None, split: str, download: bool = False, class_names: Sequence[str] | None = None
+) -> ImageFolder | ImageArrays:
+    root = "./" if root is None else root
+    if name in ARRAY_FORMATS:
+        arrays = read_arrays(name, root, split, download)
+        return arrays if class_names is None else arrays.relabel(class_names)
+    if download and name != "digits":
+        raise UserError(
+            f"dataset_download does not know {name or 'imagenet'!r}; it knows {', '.join(sorted(ARRAY_FORMATS))}: "
+            "turn it off and point data_dir to the images"
+        )
+    return scan_image_folder(prepare_digits(root) if name == "digits" else root, split, class_names)
+
+
+def _plan_order(
+    size: int, *, shuffle: bool, num_samples: int | None, shards: tuple[int, int], num_aug_repeats: int
+) -> EpochOrder:
+    num_shards, shard_id = shards
+    if num_samples is not None and num_samples <= 0:
+        raise UserError(f"num_samples={num_samples} must be positive; leave it out to use all samples")
+    if num_samples is not None and num_aug_repeats > 0:
+        raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
+    if not shuffle and size < num_shards:
+        raise UserError(f"{size} samples are too few for num_shards={num_shards}; use at most {size}")
+    if num_aug_repeats > 0:
+        return RepeatAugSampler(size, num_shards, shard_id, shuffle, num_aug_repeats).order
+
+    def order(seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        indices = epoch_order(size, shuffle=shuffle, seed=seed, epoch=epoch, num_shards=num_shards, shard_id=shard_id)
+        return indices[:num_samples], np.zeros_like(indices[:num_samples])
+
+    return order

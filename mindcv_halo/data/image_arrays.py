@@ -1,0 +1,126 @@
+"""CIFAR-10, CIFAR-100 and MNIST in their standard binary files, read into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset_download import Cifar10Download, Cifar100Download, MnistDownload
+from .image_folder import number_classes
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """The images of one split: `images[i]` shows the class `class_names[labels[i]]`."""
+
+    class_names: tuple[str, ...]
+    images: np.ndarray  # uint8, (number, height, width, channels)
+    labels: np.ndarray  # int32, (number,)
+
+    def relabel(self, class_names: Sequence[str]) -> ImageArrays:
+        """The same images with labels that count in this order; UserError if it lacks one of the classes."""
+        label_of = number_classes(self.class_names, class_names, where="the data set")
+        table = np.array([label_of[name] for name in self.class_names], np.int32)
+        return ImageArrays(tuple(class_names), self.images, table[self.labels])
+
+
+@dataclass(frozen=True)
+class _Format:
+    downloader: type[MnistDownload] | type[Cifar10Download] | type[Cifar100Download]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    read: Callable[[list[Path]], ImageArrays]
+
+
+def read_arrays(name: str, root: str, split: str, download: bool = False) -> ImageArrays:
+    """The split "train" or "test" (also called "val") of one of ARRAY_FORMATS, from root or its usual folder below.
+
+    With `download` missing files are fetched first. Raises UserError for missing or damaged files, and other splits.
+    """
+    data_format = ARRAY_FORMATS[name]
+    if split not in ("train", "test", "val"):
+        raise UserError(f"{name} has no split {split!r}; it has train and test (or val, for test)")
+    downloader = data_format.downloader(root)
+    names = data_format.train if split == "train" else data_format.test
+    folder = _find(names, root, downloader.path)
+    if folder is None and download:
+        downloader.download()
+        folder = _find(names, downloader.path)
+    if folder is None:
+        raise UserError(
+            f"{name}: neither {root} nor {downloader.path} holds {', '.join(names)}; "
+            "correct data_dir, or set dataset_download"
+        )
+    return data_format.read([folder / file for file in names])
+
+
+def _find(names: tuple[str, ...], *folders: str) -> Path | None:
+    return next((Path(folder) for folder in folders if all((Path(folder) / name).is_file() for name in names)), None)
+
+
+def _read_mnist(paths: list[Path]) -> ImageArrays:
+    """IDX files: a big-endian header of magic number and sizes, then bytes."""
+    image_path, label_path = paths
+    images = _read_idx(image_path, magic=2051, axes=3)
+    labels = _read_idx(label_path, magic=2049, axes=1)
+    if len(images) != len(labels):
+        raise UserError(f"{image_path} has {len(images)} images, {label_path} {len(labels)} labels; get both anew")
+    return ImageArrays(tuple("0123456789"), images[..., None], labels.astype(np.int32))
+
+
+def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
+    data = path.read_bytes()
+    header = np.frombuffer(data[: 4 + 4 * axes], ">i4")
+    if len(header) != 1 + axes or header[0] != magic or len(data) != header.nbytes + np.prod(header[1:], dtype=int):
+        raise UserError(f"{path} is damaged: its length or header is not that of an IDX file; get it anew")
+    return np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(header[1:])
+
+
+def _read_cifar10(paths: list[Path]) -> ImageArrays:
+    return _read_cifar(paths, label_bytes=1)
+
+
+def _read_cifar100(paths: list[Path]) -> ImageArrays:
+    return _read_cifar(paths, label_bytes=2)
+
+
+def _read_cifar(paths: list[Path], label_bytes: int) -> ImageArrays:
+    """Records of the label (the last of `label_bytes`), then 32x32 pixels of red, of green, of blue."""
+    *data_paths, names_path = paths
+    record = label_bytes + 3 * 32 * 32
+    parts = []
+    for path in data_paths:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        if len(data) == 0 or len(data) % record:
+            raise UserError(f"{path} is damaged: {len(data)} bytes are not whole records of {record}; get it anew")
+        parts.append(data.reshape(-1, record))
+    records = np.concatenate(parts)
+    images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    names = names_path.read_text().split()
+    return ImageArrays(tuple(names), np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int32))
+
+
+ARRAY_FORMATS = {
+    "mnist": _Format(
+        MnistDownload,
+        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+        ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+        _read_mnist,
+    ),
+    "cifar10": _Format(
+        Cifar10Download,
+        (*(f"data_batch_{number}.bin" for number in range(1, 6)), "batches.meta.txt"),
+        ("test_batch.bin", "batches.meta.txt"),
+        _read_cifar10,
+    ),
+    "cifar100": _Format(
+        Cifar100Download,
+        ("train.bin", "fine_label_names.txt"),
+        ("test.bin", "fine_label_names.txt"),
+        _read_cifar100,
+    ),
+}

@@ -1,0 +1,167 @@
+"""From a data set of samples to a loader of batches.
+
+Reproducible epochs and resuming in the middle of one::
+
+    dataset = create_dataset("digits", root)
+    loader = create_loader(dataset, batch_size, is_training=True, transform=transforms, mixup=0.8, ...)
+    for epoch in range(first_epoch, num_epochs):
+        seed_epoch(seed, epoch)                                    # before the iterator is made
+        skipped = first_batch if epoch == first_epoch else 0
+        epoch_loader = loader.skip(skipped) if skipped else loader
+        for batch in epoch_loader.create_dict_iterator(num_epochs=1):
+            ...
+
+A pipeline takes its seeds when an iterator is made. Python operators draw from [seed, epoch, sample], so that threads
+and worker counts do not matter to them; minddata's own C++ operators draw in the order in which their worker meets the
+samples, so that a restart must use the same num_parallel_workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import mindspore.dataset as ds
+import numpy as np
+
+from ..errors import UserError
+from .keyed_transform import KeyedChain, KeyedTransform
+from .mixup import KeyedMixup, Mixup
+from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers
+
+_STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
+_SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
+
+
+def seed_epoch(seed: int, epoch: int) -> int:
+    """Set minddata's seed to one that belongs to (seed, epoch), and return it.
+
+    Iterators made afterwards shuffle, augment and mix as that epoch of that run does. All ranks need the same seed.
+    """
+    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1)
+    ds.config.set_seed(derived)
+    return derived
+
+
+def create_loader(
+    dataset: ds.Dataset,
+    batch_size: int,
+    drop_remainder: bool = False,
+    is_training: bool = False,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    cutmix_prob: float = 1.0,
+    num_classes: int = 1000,
+    transform: list | tuple | None = None,
+    target_transform: list | None = None,
+    num_parallel_workers: int | None = None,
+    python_multiprocessing: bool = False,
+    separate: bool = False,
+) -> ds.Dataset:
+    """Transform the columns image and label of `dataset`, and group them into batches.
+
+    transform: a list for the image column (default: none); with `separate` the three lists that
+        create_transforms(separate=True) makes. Then a batch holds batch_size clean images followed by two augmented
+        versions of them, and the labels three times.
+    target_transform: a list for the label column.
+    mixup, cutmix: the alphas of the two mixtures, 0 for off; in training only, and then labels become float32
+        (batch, num_classes). cutmix_prob: the probability that a batch is mixed at all, by either.
+    num_parallel_workers: of each stage, clamped to the number of processors.
+
+    Raises UserError for an impossible batch size, and for `separate` together with a mixture.
+    """
+    mixes = is_training and (mixup > 0 or cutmix > 0)
+    _check_batch_size(dataset, batch_size, drop_remainder)
+    if separate and mixes:
+        raise UserError(
+            f"aug_splits does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
+            "labels; set both to 0, or turn aug_splits off"
+        )
+    workers = {
+        "num_parallel_workers": clamp_workers(num_parallel_workers),
+        "python_multiprocessing": python_multiprocessing,
+    }
+    transform = transform or ([], [], []) if separate else transform or []
+    operators = [operator for part in transform for operator in part] if separate else transform
+    if mixes or any(isinstance(operator, KeyedTransform) for operator in operators):
+        dataset = _with_keys(dataset)
+    if target_transform:
+        dataset = dataset.map(target_transform, "label", **workers)
+    if separate:
+        dataset = map_transform_splits(dataset, transform, **workers)
+    else:
+        dataset = _map_images(dataset, transform, "image", **workers)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    if separate:
+        columns = [*_SPLIT_COLUMNS, "label"]
+        dataset = dataset.map(concat_per_batch_map, columns, ["image", "label"], **workers)
+    if mixes:
+        mix = Mixup(
+            mixup_alpha=mixup, cutmix_alpha=cutmix, prob=cutmix_prob, label_smoothing=0.0, num_classes=num_classes
+        )
+        dataset = dataset.map(KeyedMixup(mix), ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
+    return dataset.project(["image", "label"])
+
+
+def map_transform_splits(
+    dataset: ds.Dataset,
+    transform: tuple[list, list, list],
+    num_parallel_workers: int | None = None,
+    python_multiprocessing: bool = False,
+) -> ds.Dataset:
+    """The column image becomes image_clean, image_aug1 and image_aug2: `transform` is (all, augmented only, all)."""
+    workers = {
+        "num_parallel_workers": clamp_workers(num_parallel_workers),
+        "python_multiprocessing": python_multiprocessing,
+    }
+    shared, augmenting, final = transform
+    dataset = _map_images(dataset, shared, "image", **workers)
+    dataset = dataset.map(_triple, ["image"], _SPLIT_COLUMNS, **workers)
+    for number, column in enumerate(_SPLIT_COLUMNS):
+        own = final if number == 0 else [*augmenting, *final]
+        dataset = _map_images(dataset, own, column, first=(number + 1) * _STREAMS_PER_SPLIT, **workers)
+    return dataset
+
+
+def concat_per_batch_map(
+    image_clean: np.ndarray, image_aug1: np.ndarray, image_aug2: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Three batches of images one after the other, and the labels three times."""
+    return np.concatenate([image_clean, image_aug1, image_aug2]), np.concatenate([label] * 3)
+
+
+def _triple(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return image, image, image
+
+
+def _map_images(
+    dataset: ds.Dataset, transforms: Sequence[Callable], column: str, first: int = 0, **workers
+) -> ds.Dataset:
+    """Map `transforms` over one column: runs of keyed transforms as one operator, each run of others as one map."""
+    keyed = KEY_COLUMN in dataset.get_col_names()
+    for is_keyed, run in groupby(transforms, lambda transform: keyed and isinstance(transform, KeyedTransform)):
+        run = list(run)
+        if is_keyed:
+            dataset = dataset.map(KeyedChain(run, first), [column, KEY_COLUMN], **workers)
+            first += len(run)
+        else:
+            dataset = dataset.map(run, column, **workers)
+    return dataset
+
+
+def _with_keys(dataset: ds.Dataset) -> ds.Dataset:
+    """`dataset` with a column of sample keys: its own if it is one of ours, else by position."""
+    if isinstance(dataset, SampleDataset):
+        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN))
+    return ds.zip((dataset, SampleDataset(PositionKeys(dataset.get_dataset_size()), (KEY_COLUMN,))))
+
+
+def _check_batch_size(dataset: ds.Dataset, batch_size: int, drop_remainder: bool) -> None:
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be at least 1")
+    size = dataset.get_dataset_size()
+    if drop_remainder and size < batch_size:
+        raise UserError(
+            f"batch_size={batch_size} is more than the {size} samples of this shard, and drop_remainder drops the only "
+            f"batch; use at most {size}, or turn drop_remainder off"
+        )

@@ -1,0 +1,68 @@
+"""Random erasing on 8-bit images, before normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from .constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from .keyed_transform import KeyedTransform
+
+
+class RandomErasing(KeyedTransform):
+    """With probability `prob`, overwrite one random box of an image (height, width, channels) uint8.
+
+    scale: bounds of the box's share of the area. ratio: bounds of its height / width, drawn on a log scale.
+    value: what the box holds after normalisation by `mean` and `std`: one number, one for each channel, or "random"
+        for normal noise. As the image has 8 bits it is met to half a grey level, and cut off at black and white;
+        0 is the mean colour.
+    max_attempts: boxes tried; if none fits into the image, nothing is erased.
+    Source: Zhong et al. 2017, arXiv:1708.04896.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: float | Sequence[float] | str = 0,
+        max_attempts: int = 10,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    ):
+        if isinstance(value, str) and value != "random":
+            raise UserError(f"re_value={value!r} must be a number, one number for each channel, or 'random'")
+        self.prob = prob
+        self.scale = tuple(scale)
+        self.log_ratio = tuple(math.log(bound) for bound in ratio)
+        self.max_attempts = max_attempts
+        self.mean = np.asarray(mean, np.float32)
+        self.std = np.asarray(std, np.float32)
+        self.colour = None if isinstance(value, str) else self._to_pixels(np.asarray(value, np.float32))
+
+    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        height, width = image.shape[:2]
+        for _ in range(self.max_attempts):
+            area = rng.uniform(*self.scale) * height * width
+            ratio = math.exp(rng.uniform(*self.log_ratio))
+            box_height, box_width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if box_height < height and box_width < width:
+                break
+        else:
+            return image
+        top, left = rng.integers(height - box_height + 1), rng.integers(width - box_width + 1)
+        inside = np.s_[top : top + box_height, left : left + box_width]
+        image = np.array(image)
+        if self.colour is not None:
+            image[inside] = self.colour
+        else:
+            image[inside] = self._to_pixels(rng.standard_normal(image[inside].shape, np.float32))
+        return image
+
+    def _to_pixels(self, normalised: np.ndarray) -> np.ndarray:
+        return np.rint(self.mean + self.std * normalised).clip(0, 255).astype(np.uint8)

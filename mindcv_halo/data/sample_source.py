@@ -1,0 +1,137 @@
+"""Samples as a minddata source whose order, and whose random keys, follow from the seed alone."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import mindspore.dataset as ds
+import numpy as np
+
+from .decoding import read_decodable
+
+KEY_COLUMN = "sample_key"
+_FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of handing it over
+
+EpochOrder = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+class SampleSource:
+    """Yields (image, label) or, if `keyed`, (image, label, sample_key) for one epoch after the other.
+
+    image: what `read(index)` returns, a uint8 array; label: int32; sample_key: int64 [seed, epoch, number], where
+    number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `order(seed, epoch)`
+    gives the indices and which repeat of its sample each one is.
+    """
+
+    def __init__(
+        self, read: Callable[[int], np.ndarray], labels: np.ndarray, order: EpochOrder, *, num_threads: int = 1
+    ):
+        self.read = read
+        self.labels = labels
+        self.order = order
+        self.num_threads = num_threads
+        self.keyed = False
+        self.seed = 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.order(0, 0)[0])
+
+    def __iter__(self) -> Iterator[tuple]:
+        indices, repeats = self.order(self.seed, self.epoch)
+        numbers = indices + repeats * len(self.labels)
+        keys = np.stack([np.full_like(numbers, self.seed), np.full_like(numbers, self.epoch), numbers], axis=1)
+        self.epoch += 1
+        for index, key, image in zip(indices, keys, self._read_ahead(indices), strict=True):
+            yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
+
+    def begin(self, seed: int) -> SampleSource:
+        """A copy at epoch 0 of `seed`."""
+        fresh = copy.copy(self)
+        fresh.seed, fresh.epoch = seed, 0
+        return fresh
+
+    def with_keys(self) -> SampleSource:
+        keyed = copy.copy(self)
+        keyed.keyed = True
+        return keyed
+
+    def _read_ahead(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        if self.num_threads == 1:
+            yield from map(self.read, indices)
+            return
+        tasks = (indices[start : start + _FILES_PER_TASK] for start in range(0, len(indices), _FILES_PER_TASK))
+        with ThreadPoolExecutor(self.num_threads) as pool:
+            waiting = deque(pool.submit(self._read_many, task) for task in islice(tasks, 2 * self.num_threads))
+            while waiting:
+                images = waiting.popleft().result()
+                waiting.extend(pool.submit(self._read_many, task) for task in islice(tasks, 1))
+                yield from images
+
+    def _read_many(self, indices: np.ndarray) -> list[np.ndarray]:
+        return [self.read(index) for index in indices]
+
+
+class PositionKeys:
+    """Yields (sample_key,) for a data set that is not ours: int64 [seed, epoch, position in the epoch]."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.seed = 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[tuple]:
+        epoch = self.epoch
+        self.epoch += 1
+        return ((np.array([self.seed, epoch, position], np.int64),) for position in range(self.size))
+
+    def begin(self, seed: int) -> PositionKeys:
+        fresh = PositionKeys(self.size)
+        fresh.seed = seed
+        return fresh
+
+
+class SampleDataset(ds.GeneratorDataset):
+    """The minddata view of a source: every new iterator starts at epoch 0 of the seed that ds.config has by then.
+
+    `skipped` holds one text for each file that was left out because it cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource | PositionKeys,
+        columns: Sequence[str] = ("image", "label"),
+        skipped: Sequence[str] = (),
+    ):
+        super().__init__(source, list(columns), num_parallel_workers=1, shuffle=False)
+        self.skipped = tuple(skipped)
+
+    def parse(self, children=None):
+        self.source = self.source.begin(ds.config.get_seed())
+        return super().parse(children)
+
+
+class ImageFileReader:
+    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = paths
+
+    def __call__(self, index: int) -> np.ndarray:
+        return np.frombuffer(read_decodable(self.paths[index]), np.uint8)
+
+
+def clamp_workers(num_parallel_workers: int | None) -> int:
+    """At most one worker per processor: minddata refuses more."""
+    processors = os.cpu_count() or 1
+    if num_parallel_workers is None:
+        return min(ds.config.get_num_parallel_workers(), processors)
+    return max(1, min(num_parallel_workers, processors))

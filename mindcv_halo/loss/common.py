@@ -1,0 +1,84 @@
+"""What every loss does first and last: check its settings, take its inputs apart, reduce.
+
+Axes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, ops
+from mindspore.ops import constexpr
+
+from ..errors import UserError, unknown_name
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_settings(reduction: str = "mean", smoothing: float = 0.0, aux_factor: float = 0.0) -> None:
+    """Raise UserError unless the settings that most losses share are in range."""
+    if reduction not in REDUCTIONS:
+        raise unknown_name("reduction", reduction, REDUCTIONS)
+    if not 0 <= smoothing < 1:
+        raise UserError(f"label_smoothing must be at least 0 and below 1, not {smoothing!r}")
+    if not aux_factor >= 0:
+        raise UserError(f"aux_factor must be at least 0, not {aux_factor!r}")
+
+
+def add_auxiliary(loss, logits, labels, aux_factor, training):
+    """loss(main, labels) + aux_factor * the same of every auxiliary head; logits are a tensor or a tuple (main, ...).
+
+    The logits go on in float32: float16 sums over C lose digits. In training a model without auxiliary heads raises
+    UserError unless `aux_factor` is 0; in evaluation such models often return the main logits alone.
+    """
+    heads = logits if isinstance(logits, (tuple, list)) else (logits,)
+    total = loss(heads[0].astype(ms.float32), labels)
+    if aux_factor > 0:
+        _check_heads(len(heads), aux_factor, training)
+        for head in heads[1:]:
+            total = total + aux_factor * loss(head.astype(ms.float32), labels)
+    return total
+
+
+def dense_labels(labels: Tensor, logits: Tensor) -> Tensor:
+    """Class probabilities (B, C), float32, from such or from class numbers (B,).
+
+    A class number outside 0 .. C - 1 gives a row of NaN, so that the loss shows it: operators that index with it
+    stop on a CPU, take another class if it is negative, and say nothing on other devices.
+    """
+    _check_shapes(labels.shape, logits.shape)
+    if labels.ndim == 2:
+        return labels.astype(ms.float32)
+    one_hot = ops.one_hot(labels.astype(ms.int32), logits.shape[1]).astype(ms.float32)
+    return one_hot / one_hot.sum(axis=1, keepdims=True)
+
+
+def smooth_labels(labels: Tensor, smoothing: float) -> Tensor:
+    """Move the share `smoothing` of every row to a uniform distribution."""
+    if smoothing == 0:
+        return labels
+    return labels * (1 - smoothing) + smoothing / labels.shape[1]
+
+
+def reduce_loss(values: Tensor, reduction: str) -> Tensor:
+    """The mean or the sum of `values`, or with "none" `values` themselves."""
+    if reduction == "mean":
+        return values.mean()
+    if reduction == "sum":
+        return values.sum()
+    return values
+
+
+# In graph mode `construct` can raise only Python's own exceptions; a compile-time function raises any.
+@constexpr(check=False)
+def _check_shapes(labels: tuple[int, ...], logits: tuple[int, ...]) -> None:
+    if len(logits) != 2 or labels not in (logits, logits[:1]):
+        raise UserError(
+            f"labels of shape {labels} do not fit logits of shape {logits}: "
+            "logits are (batch, classes), labels (batch,) class numbers or (batch, classes) probabilities"
+        )
+
+
+@constexpr(check=False)
+def _check_heads(heads: int, aux_factor: float, training: bool) -> None:
+    if training and heads == 1:
+        raise UserError(f"aux_factor is {aux_factor:g}, but the model has no auxiliary head; set aux_factor to 0")

@@ -1,0 +1,46 @@
+"""Cross entropy with label smoothing."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from .common import add_auxiliary, check_settings, dense_labels, reduce_loss, smooth_labels
+
+
+class CrossEntropySmooth(nn.LossBase):
+    """Cross entropy between softmax(logits) and labels that are smoothed towards the uniform distribution.
+
+    Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B,)
+    class numbers or (B, C) probabilities. Output: a scalar, or (B,) with reduction "none". Computed in float32.
+    `weight` (C,) scales the classes; with class numbers the mean then divides by the weights of the labels, with
+    probabilities by B, as torch does.
+
+    Raises UserError for a setting out of range and for labels that do not fit the logits.
+    """
+
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        aux_factor: float = 0.0,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+    ):
+        super().__init__()
+        check_settings(reduction, smoothing, aux_factor)
+        self.smoothing = smoothing
+        self.aux_factor = aux_factor
+        self.reduction = reduction
+        self.weight = weight
+
+    def construct(self, logits, labels):
+        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
+
+    def loss(self, logits, labels):
+        targets = dense_labels(labels, logits)
+        weighted = smooth_labels(targets, self.smoothing)
+        if self.weight is not None:
+            weighted = weighted * self.weight
+        losses = -(weighted * ops.log_softmax(logits, axis=1)).sum(axis=1)
+        if self.reduction == "mean" and self.weight is not None and labels.ndim == 1:
+            return losses.sum() / (targets * self.weight).sum()
+        return reduce_loss(losses, self.reduction)

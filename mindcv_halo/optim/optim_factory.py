@@ -1,0 +1,189 @@
+"""From an optimizer's name and the settings of a recipe to the cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+
+from mindspore import Parameter, nn
+
+from ..errors import UserError, unknown_name
+from .adamw import AdamW
+from .adan import Adan
+from .lamb import Lamb
+from .lion import Lion
+from .nadam import NAdam
+from .param_groups import group_names, layer_scales
+from .rmsprop import RMSProp
+from .state import load_optimizer_state
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A class, its keyword for each option of create_optimizer that it honours, and keywords that the name implies."""
+
+    cell: type[nn.Optimizer]
+    keywords: Mapping[str, str]
+    implied: Mapping[str, object] = field(default_factory=dict)
+
+
+_BETAS = {"beta1": "beta1", "beta2": "beta2"}
+_ADAM = {**_BETAS, "eps": "eps"}
+_OPTIMIZERS = {
+    "sgd": _Choice(nn.SGD, {"momentum": "momentum", "nesterov": "nesterov"}),
+    # nn.SGD for all three: the Nesterov form of nn.Momentum is wrong on a CPU, and the class is announced for removal.
+    "momentum": _Choice(nn.SGD, {"momentum": "momentum", "nesterov": "nesterov"}),
+    "nesterov": _Choice(nn.SGD, {"momentum": "momentum"}, {"nesterov": True}),
+    "adam": _Choice(nn.Adam, {**_ADAM, "nesterov": "use_nesterov"}),
+    "adamw": _Choice(AdamW, _ADAM),
+    "lion": _Choice(Lion, _BETAS),
+    "nadam": _Choice(NAdam, {**_ADAM, "schedule_decay": "schedule_decay"}),
+    "adan": _Choice(Adan, _ADAM),
+    "rmsprop": _Choice(RMSProp, {"momentum": "momentum", "eps": "eps"}),
+    "adagrad": _Choice(nn.Adagrad, {}),
+    "lamb": _Choice(Lamb, _ADAM),
+}
+
+
+def create_optimizer(
+    model_or_params: nn.Cell | Sequence[Parameter] | Sequence[dict],
+    opt: str = "adam",
+    lr: float | Sequence[float] = 1e-3,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay_filter: str = "disable",
+    layer_decay: float | None = None,
+    loss_scale: float = 1.0,
+    schedule_decay: float = 4e-3,
+    checkpoint_path: str = "",
+    eps: float | None = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+) -> nn.Optimizer:
+    """An optimizer for the trainable parameters of a model, for a list of parameters, or for MindSpore's group dicts.
+
+    `opt`, in any case, and what None means for it:
+
+    | opt              | weight decay      | eps                  | beta1, beta2 |
+    | sgd, momentum    | in the gradient   | -                    | -            |
+    | nesterov         | in the gradient   | -                    | -            |
+    | adam             | in the gradient   | 1e-8                 | 0.9, 0.999   |
+    | adamw            | decoupled         | 1e-8                 | 0.9, 0.999   |
+    | lion             | decoupled         | -                    | 0.9, 0.99    |
+    | nadam            | in the gradient   | 1e-8                 | 0.9, 0.999   |
+    | adan             | decoupled         | 1e-8                 | 0.98, 0.92   |
+    | rmsprop          | in the gradient   | 1e-10, in the root   | -            |
+    | adagrad          | in the gradient   | -                    | -            |
+    | lamb             | decoupled         | 1e-6                 | 0.9, 0.999   |
+
+    `lr` is one rate, or a list with the rate of every step. `momentum` is for sgd, momentum, nesterov and rmsprop,
+    `schedule_decay` for nadam; the others ignore these. `nesterov` is for sgd, momentum and adam.
+    `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales the rate of every layer, the head's by 1
+    and each layer before it by this factor once more; it needs model.layer_ids() -> {parameter name: layer}.
+    Group dicts are MindSpore's ("params", "lr", "weight_decay", "order_params", ...) and pass unchanged, but for
+    empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own.
+    `loss_scale` is what the loss was multiplied by: gradients are divided by it.
+    `checkpoint_path`: see state.load_optimizer_state.
+
+    Raises UserError for an unknown name, a value out of range, or a setting that this optimizer cannot honour.
+    """
+    name = opt.lower()
+    if name not in _OPTIMIZERS:
+        raise unknown_name("optimizer", name, _OPTIMIZERS)
+    choice = _OPTIMIZERS[name]
+    lr = _checked_rates(lr)
+    _check_numbers(weight_decay, momentum, loss_scale)
+    # These differ from their default only where somebody asked for them.
+    asked = {"eps": eps, "beta1": beta1, "beta2": beta2, "nesterov": nesterov or None}
+    asked = {option: value for option, value in asked.items() if value is not None}
+    _check_asked(name, choice, asked)
+    if momentum == 0 and (nesterov or name == "nesterov"):
+        raise UserError("Nesterov momentum needs a momentum above 0")
+
+    options = {"momentum": float(momentum), "schedule_decay": schedule_decay, **asked}
+    optimizer = choice.cell(
+        _parameters(model_or_params, lr, weight_decay, weight_decay_filter, layer_decay),
+        learning_rate=lr,
+        weight_decay=float(weight_decay),
+        loss_scale=float(loss_scale),
+        **{choice.keywords[option]: value for option, value in options.items() if option in choice.keywords},
+        **choice.implied,
+    )
+    if checkpoint_path:
+        load_optimizer_state(optimizer, checkpoint_path)
+    return optimizer
+
+
+def _parameters(
+    model_or_params: nn.Cell | Iterable[Parameter] | Iterable[dict],
+    lr: float | list[float],
+    weight_decay: float,
+    weight_decay_filter: str,
+    layer_decay: float | None,
+) -> list[dict]:
+    """MindSpore's group dicts. Always groups: given a bare list, nn.Optimizer never decays a `beta` or `gamma`."""
+    is_model = isinstance(model_or_params, nn.Cell)
+    items = list(model_or_params.trainable_params() if is_model else model_or_params)
+    if not items:
+        raise UserError("the optimizer got no parameters; at least one must have requires_grad=True")
+    if all(isinstance(item, dict) for item in items):
+        if weight_decay_filter != "disable" or layer_decay is not None:
+            raise UserError(
+                "parameter groups say themselves what decays and how fast it learns; "
+                "leave weight_decay_filter at 'disable' and layer_decay out, or pass the model"
+            )
+        return [group for group in items if "params" not in group or list(group["params"])]
+
+    by_name = {parameter.name: parameter for parameter in items}
+    scales = None
+    if layer_decay is not None:
+        if not hasattr(model_or_params, "layer_ids"):
+            raise UserError("layer_decay needs a model with a layer_ids() method; pass such a model, or leave it out")
+        scales = layer_scales(list(by_name), model_or_params.layer_ids(), layer_decay)
+    axes = {name: parameter.ndim for name, parameter in by_name.items()}
+    groups: list[dict] = []
+    for group in group_names(axes, float(weight_decay), weight_decay_filter, scales):
+        entry = {"params": [by_name[name] for name in group.names], "weight_decay": group.weight_decay}
+        if scales is not None:
+            entry["lr"] = _scaled(lr, group.lr_scale)
+        groups.append(entry)
+    return [*groups, {"order_params": items}]
+
+
+def _scaled(lr: float | list[float], factor: float) -> float | list[float]:
+    return [rate * factor for rate in lr] if isinstance(lr, list) else lr * factor
+
+
+def _checked_rates(lr: float | Sequence[float]) -> float | list[float]:
+    rates = [float(lr)] if isinstance(lr, Real) else [float(rate) for rate in lr]
+    if not rates:
+        raise UserError("lr is an empty list; it needs a value for every step")
+    for rate in rates:
+        if not 0 <= rate < math.inf:
+            raise UserError(f"lr must be a number of at least 0, or a list of them, not {rate!r}")
+    return rates[0] if isinstance(lr, Real) else rates
+
+
+def _check_numbers(weight_decay: float, momentum: float, loss_scale: float) -> None:
+    """Written as `not (a <= b)` so that a NaN fails too."""
+    if not 0 <= weight_decay < math.inf:
+        raise UserError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
+    if not 0 <= momentum < 1:
+        raise UserError(f"momentum must be at least 0 and below 1, not {momentum!r}")
+    if not 0 < loss_scale < math.inf:
+        raise UserError(f"loss_scale must be a number above 0, not {loss_scale!r}")
+
+
+def _check_asked(name: str, choice: _Choice, asked: Mapping[str, object]) -> None:
+    for option, value in asked.items():
+        if option not in choice.keywords and not (name == "nesterov" and option == "nesterov"):
+            able = ", ".join(other for other, entry in _OPTIMIZERS.items() if option in entry.keywords)
+            raise UserError(f"optimizer {name} has no {option} (got {value}); leave it out, or use one of {able}")
+    for option in ("beta1", "beta2"):
+        if option in asked and not 0 < asked[option] < 1:
+            raise UserError(f"{option} must lie between 0 and 1, not {asked[option]!r}")
+    if "eps" in asked and not asked["eps"] > 0:
+        raise UserError(f"eps must be above 0, not {asked['eps']!r}")

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+version: dict[str, str] = {}
+exec((ROOT / "mindcv_halo" / "version.py").read_text(), version)
+
+setup(
+    name="mindcv_halo",
+    version=version["__version__"],
+    description="HaloNet on MindSpore: models, training and weights, with MindCV's surface",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["mindcv_halo", "mindcv_halo.*"]),
+    python_requires=">=3.10,<3.13",
+    install_requires=[
+        "mindspore>=2.7,<2.11",
+        "numpy>=1.25,<2",  # with numpy 2 MindSpore loads, but fails at the first tensor
+        "pyyaml>=6",
+        "pillow>=9.1",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "demo": ["scikit-learn>=1.2"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "scikit-learn>=1.2"],
+    },
+    entry_points={"console_scripts": ["mindcv-halo=mindcv_halo.cli:main"]},
+)

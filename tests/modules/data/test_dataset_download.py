@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import struct
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mindcv_halo.data import create_dataset, dataset_download, get_class_names, get_dataset_size
+from mindcv_halo.data.dataset_download import Cifar10Download, MnistDownload, RemoteFile
+from mindcv_halo.errors import UserError
+
+CIFAR_NAMES = [f"thing{number}" for number in range(10)]
+
+
+def idx(array: np.ndarray) -> bytes:
+    magic = 2048 + array.ndim
+    return struct.pack(f">{1 + array.ndim}i", magic, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def mnist_files(count: int = 5) -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    files = {}
+    for prefix in ("train", "t10k"):
+        files[f"{prefix}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (count, 28, 28)))
+        files[f"{prefix}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
+    return files
+
+
+def cifar10_files() -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    files = {"batches.meta.txt": "\n".join(CIFAR_NAMES).encode() + b"\n\n"}
+    for number, name in enumerate([*(f"data_batch_{part}.bin" for part in range(1, 6)), "test_batch.bin"]):
+        files[name] = b"".join(bytes([number + k]) + rng.bytes(3072) for k in range(2))
+    return files
+
+
+def tar_of(files: dict[str, bytes], link: str | None = None) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        if link:
+            member = tarfile.TarInfo("link")
+            member.type, member.linkname = tarfile.SYMTYPE, link
+            tar.addfile(member)
+    return out.getvalue()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve({"name": bytes}) -> {"name": RemoteFile}, from a server on this machine."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+
+    def publish(files: dict[str, bytes]) -> dict[str, RemoteFile]:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return {
+            name: RemoteFile(f"http://127.0.0.1:{server.server_port}/{name}", hashlib.md5(data).hexdigest())
+            for name, data in files.items()
+        }
+
+    yield publish
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_mnist_is_downloaded_once_and_read(tmp_path, serve, monkeypatch):
+    files = mnist_files()
+    remote = serve({f"{name}.gz": gzip.compress(data) for name, data in files.items()})
+    monkeypatch.setattr(dataset_download, "MNIST_FILES", {name: remote[f"{name}.gz"] for name in files})
+    root = tmp_path / "data"
+    dataset = create_dataset("mnist", str(root), "test", shuffle=False, download=True)
+    rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
+    assert [int(label) for _, label in rows] == [0, 1, 2, 3, 4] and rows[0][1].dtype == np.int32
+    expected = np.frombuffer(files["t10k-images-idx3-ubyte"][16:], np.uint8).reshape(5, 28, 28, 1)
+    np.testing.assert_array_equal(np.stack([image for image, _ in rows]), expected)
+    assert contents(root) == ["mnist", *sorted(f"mnist/{name}" for name in files)]
+    assert get_class_names("mnist", str(root), "train") == list("0123456789")
+    assert get_dataset_size("mnist", str(root / "mnist"), "val") == 5  # the folder itself will do
+
+    monkeypatch.setattr(
+        dataset_download, "MNIST_FILES", {name: RemoteFile("http://127.0.0.1:9/", "") for name in files}
+    )
+    MnistDownload(str(root)).download()  # nothing is missing, so the dead address is not asked
+
+
+def test_cifar10_is_downloaded_and_read(tmp_path, serve, monkeypatch):
+    files = cifar10_files()
+    archive = tar_of({f"cifar-10-batches-bin/{name}": data for name, data in files.items()})
+    monkeypatch.setattr(dataset_download, "CIFAR10_ARCHIVE", serve({"cifar.tar.gz": archive})["cifar.tar.gz"])
+    root = str(tmp_path / "data")
+    dataset = create_dataset("cifar10", root, shuffle=False, download=True)
+    rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
+    assert [int(label) for _, label in rows] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
+    planes = np.frombuffer(files["data_batch_2.bin"][1:3073], np.uint8).reshape(3, 32, 32)
+    np.testing.assert_array_equal(rows[2][0], np.stack(list(planes), axis=-1))
+    assert get_class_names("cifar10", root, "test") == CIFAR_NAMES
+    backwards = create_dataset("cifar10", root, "test", shuffle=False, class_names=CIFAR_NAMES[::-1])
+    assert [int(label) for _, label in backwards.create_tuple_iterator(num_epochs=1, output_numpy=True)] == [4, 3]
+    with pytest.raises(UserError, match="is none of the 1 classes of the training run"):
+        create_dataset("cifar10", root, class_names=["thing0"])
+
+
+def test_cifar100_takes_the_fine_label(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / name).write_bytes(b"".join(bytes([3, 70 + k]) + rng.bytes(3072) for k in range(2)))
+    (tmp_path / "fine_label_names.txt").write_text("\n".join(f"fine{number}" for number in range(100)))
+    dataset = create_dataset("cifar100", str(tmp_path), "train", shuffle=False)
+    rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
+    assert [int(label) for _, label in rows] == [70, 71] and rows[0][0].shape == (32, 32, 3)
+
+
+def test_archives_cannot_write_elsewhere(tmp_path, serve, monkeypatch):
+    files = {"../../outside.bin": b"x", "/absolute.bin": b"y", "deep/er/inside.bin": b"z"}
+    archive = serve({"evil.tar.gz": tar_of(files, link="/etc/passwd")})["evil.tar.gz"]
+    monkeypatch.setattr(dataset_download, "CIFAR10_ARCHIVE", archive)
+    root = tmp_path / "data"
+    Cifar10Download(str(root)).download()
+    assert contents(root) == [
+        "cifar-10-batches-bin",
+        "cifar-10-batches-bin/absolute.bin",
+        "cifar-10-batches-bin/inside.bin",
+        "cifar-10-batches-bin/outside.bin",
+    ]
+    assert contents(tmp_path)[0] == "data" and not Path("/absolute.bin").exists()
+
+
+@pytest.mark.parametrize("damage", ["wrong checksum", "missing", "no server"])
+def test_failed_downloads_leave_nothing_behind(tmp_path, serve, monkeypatch, damage):
+    remote = serve({"cifar.tar.gz": tar_of(cifar10_files())})["cifar.tar.gz"]
+    message = {"wrong checksum": "has the MD5 .* instead of 0+", "missing": "cannot download", "no server": "cannot"}
+    remote = {
+        "wrong checksum": RemoteFile(remote.url, "0" * 32),
+        "missing": RemoteFile(remote.url + ".gone", remote.md5),
+        "no server": RemoteFile("http://127.0.0.1:9/file", remote.md5),
+    }[damage]
+    monkeypatch.setattr(dataset_download, "CIFAR10_ARCHIVE", remote)
+    root = tmp_path / "data"
+    with pytest.raises(UserError, match=message[damage]):
+        create_dataset("cifar10", str(root), download=True)
+    assert contents(root) == []
+
+
+@pytest.mark.parametrize(
+    "name, split, message",
+    [
+        ("mnist", "train", "mnist: neither .* holds train-images-idx3-ubyte"),
+        ("cifar10", "training", "cifar10 has no split 'training'"),
+    ],
+)
+def test_missing_files_and_splits_are_named(tmp_path, name, split, message):
+    with pytest.raises(UserError, match=message):
+        create_dataset(name, str(tmp_path), split)
+
+
+def test_damaged_files_are_named(tmp_path):
+    for name, data in {**mnist_files(), **cifar10_files()}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(mnist_files()["train-images-idx3-ubyte"][:-1])
+    (tmp_path / "data_batch_3.bin").write_bytes(b"123")
+    with pytest.raises(UserError, match="train-images-idx3-ubyte is damaged"):
+        create_dataset("mnist", str(tmp_path), "train")
+    with pytest.raises(UserError, match="data_batch_3.bin is damaged: 3 bytes"):
+        create_dataset("cifar10", str(tmp_path), "train")
+
+
+def test_only_known_schemes_and_full_checksums_are_published():
+    remotes = [
+        dataset_download.CIFAR10_ARCHIVE,
+        dataset_download.CIFAR100_ARCHIVE,
+        *dataset_download.MNIST_FILES.values(),
+    ]
+    assert all(remote.url.startswith("https://") and len(remote.md5) == 32 for remote in remotes)

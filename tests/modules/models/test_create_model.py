@@ -1,0 +1,189 @@
+"""create_model, the registry, and what a network offers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+from mindcv_halo import (
+    create_model,
+    get_pretrained_cfg,
+    get_pretrained_cfg_value,
+    has_pretrained_cfg_key,
+    is_model,
+    is_model_in_modules,
+    is_model_pretrained,
+    list_models,
+    list_modules,
+)
+from mindcv_halo.errors import UserError
+from mindcv_halo.models.specs import HALONET_H0, with_conv_stages
+
+
+def images(batch: int = 2, channels: int = 3, size: tuple[int, int] = (64, 64)) -> Tensor:
+    return Tensor(np.random.default_rng(0).standard_normal((batch, channels, *size)).astype(np.float32))
+
+
+def test_registry_functions():
+    assert list_modules() == ["halonet"]
+    assert len(list_models()) == 16
+    assert list_models("halonet_h?", exclude_filters=["*7", "*6"]) == [f"halonet_h{number}" for number in range(6)]
+    assert list_models(module="resnet") == []
+    assert list_models(pretrained=True, filter="halonet_*t") == [
+        "halonet_26t", "halonet_50t", "halonet_eca26t", "halonet_se33t",
+    ]  # fmt: skip
+    assert is_model("halonet_50t") and is_model("HaloNetH4") and not is_model("resnet50")
+    assert is_model_in_modules("halonet50ts", "halonet") and not is_model_in_modules("halonet_50t", ["vit"])
+    assert is_model_pretrained("halonet_50t") and not is_model_pretrained("halonet_h1")
+    assert has_pretrained_cfg_key("halonet_50t", "url") and not has_pretrained_cfg_key("halonet_50t", "colour")
+    assert get_pretrained_cfg_value("haloregnetz_b", "mean") == (127.5, 127.5, 127.5)
+    assert get_pretrained_cfg_value("halonet_50t", "colour") is None
+
+
+def test_a_cfg_is_a_copy():
+    get_pretrained_cfg("halonet_50t")["url"] = ""
+    assert get_pretrained_cfg("halonet50ts")["url"]
+
+
+@pytest.mark.parametrize("name", ["halonet_26t", "halonet_h7", "haloregnetz_b"])
+def test_every_cfg_has_what_a_pipeline_needs(name):
+    cfg = get_pretrained_cfg(name)
+    assert {"input_size", "mean", "std", "interpolation", "crop_pct", "first_conv", "classifier"} <= cfg.keys()
+    names = create_model(name).parameters_dict()
+    assert f"{cfg['first_conv']}.weight" in names and f"{cfg['classifier']}.weight" in names
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 50), (16, 16)])
+def test_any_image_size_works(mode, size):
+    network = create_model("halonet_test", num_classes=5).set_train(False)
+    x = images(size=size)
+    assert network(x).shape == (2, 5)
+    assert network.forward_features(x).shape == (2, 96, -(-size[0] // 16), -(-size[1] // 16))
+
+
+def test_logits_are_the_head_of_the_features(mode):
+    network = create_model("halonet_test", num_classes=5).set_train(False)
+    x = images()
+    np.testing.assert_array_equal(network.forward_head(network.forward_features(x)).asnumpy(), network(x).asnumpy())
+
+
+def test_features_only(mode):
+    x = images(size=(64, 48))
+    features = create_model("halonet_test", features_only=True).set_train(False)
+    maps = features(x)
+    assert features.strides == [2, 2, 4, 8, 16]
+    assert features.out_channels == [16, 32, 48, 64, 96]
+    assert [item.shape for item in maps] == [
+        (2, channels, 64 // stride, 48 // stride)
+        for channels, stride in zip(features.out_channels, features.strides, strict=True)
+    ]
+    some = create_model("halonet_test", features_only=True, out_indices=[1, 3])
+    assert some.out_channels == [32, 64] and len(some.set_train(False)(x)) == 2
+    assert not any(name.startswith(("stages.3", "classifier")) for name in some.parameters_dict())
+
+
+def test_features_are_those_of_the_network():
+    network = create_model("halonet_test").set_train(False)
+    features = create_model("halonet_test", features_only=True).set_train(False)
+    ours = network.parameters_dict()
+    for name, parameter in features.parameters_dict().items():
+        parameter.set_data(ours[name].value())
+    x = images()
+    np.testing.assert_array_equal(features(x)[-1].asnumpy(), network.forward_features(x).asnumpy())
+
+
+def test_reset_classifier():
+    network = create_model("halonet_test", num_classes=5).set_train(False)
+    network.reset_classifier(7)
+    assert network(images()).shape == (2, 7)
+    assert {"classifier.weight", "classifier.bias"} <= network.parameters_dict().keys()
+    network.reset_classifier(0)
+    assert network(images()).shape == (2, 96)
+
+
+def test_pooled_features_without_a_head():
+    assert create_model("halonet_test", num_classes=0).set_train(False)(images()).shape == (2, 96)
+
+
+def test_another_number_of_channels():
+    network = create_model("halonet_test", in_channels=1).set_train(False)
+    assert network(images(channels=1)).shape == (2, 1000)
+
+
+def test_conv_stages_replace_attention():
+    spec = with_conv_stages(HALONET_H0, (1, 2))
+    assert [stage.pattern for stage in spec.stages] == ["CCC", "CCC", "AAAAAAA", "AAA"]
+    network = create_model("halonet_h0", conv_stages=(1, 2, 3))
+    attentions = {name.split(".")[1] for name in network.parameters_dict() if ".attention." in name}
+    assert attentions == {"3"}
+
+
+def test_drop_rates_reach_the_network():
+    network = create_model("halonet_test", drop_rate=0.2, drop_path_rate=0.4)
+    assert network.dropout.scale == pytest.approx(1 / 0.8)
+    drops = [block.drop_path for stage in network.stages for block in stage]
+    assert isinstance(drops[0], nn.Identity)  # the first block's rate is 0
+    assert [1 - 1 / drop.scale for drop in drops[1:]] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_mask_padding_reaches_the_attention():
+    networks = [create_model("halonet_test", mask_padding=mask).set_train(False) for mask in (False, True)]
+    for ours, theirs in zip(*(network.get_parameters() for network in networks), strict=True):
+        if ours.name.endswith("expand.norm.gamma"):
+            ours.set_data(ops.ones_like(ours))  # zero at first, so that a block starts as its shortcut
+        theirs.set_data(ours.value())
+    plain, masked = (network(images()).asnumpy() for network in networks)
+    assert np.isfinite(masked).all() and not np.allclose(plain, masked, atol=1e-6)
+
+
+def test_layer_ids_rise_from_stem_to_head():
+    depths = create_model("halonet_test").layer_ids()
+    assert depths["stem.conv1.conv.weight"] == 0
+    assert depths["stages.0.0.reduce.conv.weight"] == 1
+    assert depths["stages.3.0.expand.norm.gamma"] == 5
+    assert depths["classifier.bias"] == 6
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"model_name": "halonet_50"}, r"^unknown model 'halonet_50'; nearest: halonet_50t"),
+        ({"num_clases": 5}, r"^unknown create_model option 'num_clases'; nearest: num_classes"),
+        ({"num_classes": -1}, r"num_classes -1 must be a whole number of at least 0"),
+        ({"num_classes": 2.5}, r"num_classes 2.5 must be"),
+        ({"in_channels": 0}, r"in_channels 0 must be a whole number of at least 1"),
+        ({"drop_rate": 1.0}, r"drop_rate 1.0 must be at least 0 and below 1"),
+        ({"drop_path_rate": -0.1}, r"drop_path_rate -0.1 must be"),
+        ({"dialect": "torch"}, r"unknown dialect 'torch'"),
+        ({"conv_stages": (1,)}, r"conv_stages \(1,\) is for the H models only"),
+        (
+            {"model_name": "halonet_h1", "conv_stages": (5,)},
+            r"conv_stages \(5,\) must name stages out of \(1, 2, 3, ",
+        ),
+        ({"model_name": "halonet_h1", "conv_stages": (1, 1)}, r"each at most once"),
+        ({"features_only": True, "out_indices": (4, 1)}, r"out_indices \(4, 1\) must be a rising sequence"),
+        ({"features_only": True, "out_indices": (5,)}, r"out_indices \(5,\)"),
+        ({"model_name": "halobotnet_50t", "image_size": 0}, r"image_size 0 must be"),
+        ({"model_name": "halonet_h1", "pretrained": True}, r"no weights of this model have been published"),
+        (
+            {"model_name": "halonet_50t", "pretrained": True},
+            r"get model.safetensors of timm/halonet50ts",
+        ),
+    ],
+)
+def test_impossible_settings(options, message):
+    with pytest.raises(UserError, match=message):
+        create_model(**{"model_name": "halonet_test", **options})
+
+
+def test_images_that_do_not_fit(mode):
+    with pytest.raises(ValueError, match=r"halonet_test: the images' shape \(2, 1, 64, 64\) must be \(batch, 3, "):
+        create_model("halonet_test")(images(channels=1))
+    with pytest.raises(ValueError, match=r"halobotnet_50t: images of 64x64, but the model was built for 256x256"):
+        create_model("halobotnet_50t")(images())
+
+
+def test_the_fixed_size_is_an_option():
+    network = create_model("halobotnet_50t", num_classes=3, image_size=(64, 96)).set_train(False)
+    assert network(images(size=(64, 96))).shape == (2, 3)
