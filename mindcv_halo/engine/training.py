@@ -11,7 +11,7 @@ from pathlib import Path
 from mindspore import Tensor
 from mindspore.dataset import Dataset
 
-from ..config import Recipe, save_recipe
+from ..config import Recipe, RunOptions, save_recipe
 from ..data import get_class_names, seed_epoch
 from ..errors import UserError
 from ..loss import create_loss
@@ -48,6 +48,7 @@ def train(recipe: Recipe) -> TrainingResult:
     """Train as the recipe says. Raises UserError for what the user can mend, if possible before anything runs."""
     # What can be wrong comes first, so that bad input leaves no trace.
     device = start_device(recipe.system)
+    _check_run_options(recipe.run)
     class_names = get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.train_split)
     num_classes = check_num_classes(recipe, class_names)
     loss = create_loss(**asdict(recipe.loss))
@@ -113,6 +114,12 @@ def make_folder(path: str) -> Path:
     except OSError as error:
         raise UserError(f"ckpt_save_dir {path}: {error.strerror}; choose a folder that can be written") from error
     return folder
+
+
+def _check_run_options(options: RunOptions) -> None:
+    for name in ("epoch_size", "val_interval", "log_interval", "ckpt_save_interval", "keep_checkpoint_max"):
+        if getattr(options, name) < 1:
+            raise UserError(f"{name} {getattr(options, name)} must be at least 1")
 
 
 class MetricsTable:

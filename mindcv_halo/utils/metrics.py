@@ -33,8 +33,9 @@ class MetricsCounter:
         """Count a batch: logits (B, classes), labels (B,)."""
         logits = logits.astype(np.float64)
         own = logits[np.arange(len(labels)), labels]
-        # How many classes beat the true one; ties count against it, so that constant logits score nothing.
-        rank = (logits >= own[:, None]).sum(1) - 1
+        # How many classes the true one does not beat: ties and NaN count against it, so that a dead network scores
+        # nothing.
+        rank = (~(logits < own[:, None])).sum(1) - 1
         self.correct1 += int((rank < 1).sum())
         self.correct5 += int((rank < 5).sum())
         highest = logits.max(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, get_context, nn, ops
 
+LN2_CORRECTION = 1 - 2.0**-22  # graph mode takes an integer's negative power, as in 2**-22, for 0
+
 
 class UnbiasedSiLU(nn.Cell):
     """x * sigmoid(x), for MindSpore's CPU kernels: same shape.
@@ -15,7 +17,7 @@ class UnbiasedSiLU(nn.Cell):
     """
 
     def construct(self, x: Tensor) -> Tensor:
-        y = x * (1 - 2**-22)
+        y = x * LN2_CORRECTION
         return 0.5 * (x + x * (ops.sigmoid(y) - ops.sigmoid(-y)))
 
     def bprop(self, x: Tensor, out: Tensor, dout: Tensor) -> tuple[Tensor]:

@@ -134,8 +134,8 @@ def test_widths_follow_from_the_arguments():
         "q.bias": (4 * head_dim,),
         "kv.weight": (4 * head_dim + 120, 96, 1, 1),
         "kv.bias": (4 * head_dim + 120,),
-        "height_rel": (2 * window - 1, head_dim),
-        "width_rel": (2 * window - 1, head_dim),
+        "pos_embed.height_rel": (2 * window - 1, head_dim),
+        "pos_embed.width_rel": (2 * window - 1, head_dim),
     }
 
 
@@ -144,8 +144,8 @@ def test_defaults_are_the_documented_ones():
     assert shapes == {
         "q.weight": (64, 64, 1, 1),
         "kv.weight": (128, 64, 1, 1),
-        "height_rel": (27, 8),
-        "width_rel": (27, 8),
+        "pos_embed.height_rel": (27, 8),
+        "pos_embed.width_rel": (27, 8),
     }
 
 

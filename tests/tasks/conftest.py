@@ -1,0 +1,54 @@
+"""A small folder of images, and the flags of a run on it that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("blue", "green", "red")
+
+
+def write_images(folder: Path, count: int, seed: int) -> None:
+    """`count` noisy images of each colour, 40 x 36 pixels."""
+    random = np.random.default_rng(seed)
+    for channel, name in enumerate(reversed(CLASSES)):
+        target = folder / name
+        target.mkdir(parents=True)
+        for number in range(count):
+            pixels = random.integers(0, 128, (36, 40, 3), dtype=np.uint8)
+            pixels[..., channel] += 96
+            Image.fromarray(pixels).save(target / f"{number:02d}.png")
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory) -> Path:
+    """train: 3 x 8 images, val: 3 x 5 images."""
+    root = tmp_path_factory.mktemp("colours")
+    write_images(root / "train", 8, seed=0)
+    write_images(root / "val", 5, seed=1)
+    return root
+
+
+@pytest.fixture
+def flags(image_folder, tmp_path) -> dict[str, str]:
+    """Flags of a short run; a test changes what it is about."""
+    return {
+        "model": "halonet_test",
+        "data_dir": str(image_folder),
+        "image_resize": "32",
+        "batch_size": "8",
+        "epoch_size": "2",
+        "warmup_epochs": "1",
+        "lr": "0.004",
+        "val_while_train": "True",
+        "device_target": "CPU",
+        "ckpt_save_dir": str(tmp_path / "run"),
+    }
+
+
+def command(name: str, flags: dict[str, str]) -> list[str]:
+    """A command line for mindcv_halo.cli.main."""
+    return [name, *(part for key, value in flags.items() for part in (f"--{key}", value))]

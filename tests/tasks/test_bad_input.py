@@ -1,0 +1,124 @@
+"""Bad input ends with one line, status 2, and nothing written."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mindspore as ms
+import pytest
+from conftest import command  # tests/tasks/conftest.py
+
+from mindcv_halo import create_model
+from mindcv_halo.cli import main
+
+
+def refuse(capsys, arguments: list[str]) -> str:
+    """Run a command that must fail; the line that it says."""
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model": "halonet_5t"}, "unknown model 'halonet_5t'; nearest: halonet_50t"),
+        ({"batch_sise": "8"}, "unknown flag 'batch_sise'; nearest: batch_size"),
+        ({"lr": "fast"}, "--lr: 'fast' is not a number"),
+        ({"data_dir": "/nowhere"}, "data_dir '/nowhere' is no folder"),
+        ({"val_split": "test"}, "split 'test' is no folder in"),
+        ({"num_classes": "4"}, "num_classes 4 disagrees with the 3 classes"),
+        ({"in_channels": "1"}, "in_channels 1: image files are read with 3 channels"),
+        ({"device_target": "Ascend"}, "device_target 'Ascend' is not available here"),
+        ({"distribute": "True"}, "distribute True"),
+        ({"opt": "adamm"}, "unknown optimizer 'adamm'; nearest: adam"),
+        ({"scheduler": "cosine"}, "unknown scheduler 'cosine'"),
+        ({"loss": "MSE"}, "unknown loss 'mse'"),
+        ({"interpolation": "cubic"}, "unknown interpolation 'cubic'"),
+        ({"batch_size": "100"}, "batch_size=100 is more than the 24 samples"),
+        ({"batch_size": "0"}, "batch_size=0 must be at least 1"),
+        ({"label_smoothing": "1.5"}, "label_smoothing"),
+        ({"warmup_epochs": "9"}, "warmup_epochs"),
+        ({"ckpt_path": "absent.ckpt"}, "checkpoint absent.ckpt: there is no such file"),
+        ({"pretrained": "True"}, "no weights of this model have been published"),
+        ({"image_resize": "0"}, "image_resize"),
+        ({"epoch_size": "0"}, "epoch_size 0 must be at least 1"),
+        ({"ckpt_save_dir": "/proc/run"}, "ckpt_save_dir /proc/run"),
+        ({"conv_stages": "1"}, "conv_stages (1,) is for the H models only"),
+    ],
+)
+def test_refused_before_anything_is_written(capsys, flags, changes, message):
+    assert message in refuse(capsys, command("train", {**flags, **changes}))
+    assert not Path(flags["ckpt_save_dir"]).exists()
+
+
+def test_an_empty_class_folder(capsys, flags, image_folder, tmp_path):
+    shutil.copytree(image_folder, tmp_path / "data")
+    (tmp_path / "data" / "train" / "yellow").mkdir()
+    error = refuse(capsys, command("train", {**flags, "data_dir": str(tmp_path / "data")}))
+    assert f"class folder {tmp_path}/data/train/yellow holds no image" in error
+
+
+def test_an_image_that_is_none(capsys, flags, image_folder, tmp_path):
+    shutil.copytree(image_folder, tmp_path / "data")
+    bad = tmp_path / "data" / "train" / "red" / "07.png"
+    bad.write_bytes(b"this is no image")
+    error = refuse(capsys, command("train", {**flags, "data_dir": str(tmp_path / "data")}))
+    assert str(bad) in error
+
+
+@pytest.mark.parametrize(
+    "kind, message", [("truncated", "model.ckpt"), ("classes", "5 classes"), ("model", "does not fit")]
+)
+@pytest.mark.parametrize("name", ["train", "validate"])
+def test_checkpoints_that_do_not_fit(capsys, flags, tmp_path, kind, message, name):
+    path = tmp_path / "model.ckpt"
+    name_of_model = "halonet_26t" if kind == "model" else "halonet_test"
+    ms.save_checkpoint(create_model(name_of_model, num_classes=5 if kind == "classes" else 3), str(path))
+    if kind == "truncated":
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-1000])
+    assert message in refuse(capsys, command(name, {**flags, "ckpt_path": str(path)}))
+    assert not Path(flags["ckpt_save_dir"]).exists()
+
+
+@pytest.mark.parametrize("name", ["validate", "infer"])
+def test_weights_are_needed(capsys, flags, name):
+    extra = {"image_path": flags["data_dir"]} if name == "infer" else {}
+    assert "give --ckpt_path FILE" in refuse(capsys, command(name, {**flags, **extra}))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["trane"], "unknown command 'trane'; nearest: train"),
+        (["infer", "--top_k", "3"], "give --image_path PATH"),
+        (["infer", "--image_path", "x", "--top_k", "many"], "--top_k: 'many' is not a whole number"),
+        (["info"], "info needs a model's name"),
+        (["info", "halonet"], "unknown model 'halonet'"),
+    ],
+)
+def test_commands(capsys, arguments, message):
+    assert message in refuse(capsys, arguments)
+
+
+@pytest.mark.parametrize("script", ["train.py", "validate.py", "infer.py"])
+def test_scripts_end_with_status_2_and_no_traceback(pytestconfig, script):
+    done = subprocess.run(
+        [sys.executable, pytestconfig.rootpath / script, "--modle", "x"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown flag 'modle'; nearest: mode, model, dialect\n"
+
+
+def test_list_and_info(capsys):
+    assert main(["list", "halonet_h?"]) == 0
+    assert capsys.readouterr().out.split() == [f"halonet_h{number}" for number in range(8)]
+    assert main(["info", "halonet50ts"]) == 0
+    assert capsys.readouterr().out.startswith("halonet_50t: 22,733,280 parameters\n")
+    assert main([]) == 0
+    assert "usage: mindcv-halo COMMAND" in capsys.readouterr().out

@@ -1,0 +1,150 @@
+"""Runs from the command line on a small folder: what they write, and that they can be had again."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindcv_halo import create_model, engine
+from mindcv_halo.config import make_recipe, read_recipe
+from mindcv_halo.models.weights import read_weights
+from mindcv_halo.utils.metrics import MetricsCounter
+
+
+def run(flags: dict[str, str], **changes) -> tuple[engine.TrainingResult, dict[str, np.ndarray]]:
+    """Train; the result, and the weights that the last checkpoint holds."""
+    result = engine.train(make_recipe({**flags, **{key: str(value) for key, value in changes.items()}}))
+    return result, read_weights(str(result.last_checkpoint))
+
+
+def rows(folder: str) -> list[dict[str, str]]:
+    with (Path(folder) / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_writes_all_that_it_should(flags):
+    result, _ = run(flags)
+    folder = Path(flags["ckpt_save_dir"])
+    assert {path.name for path in folder.iterdir()} == {
+        "recipe.yaml", "class_names.txt", "metrics.csv", "rank0.log",
+        "halonet_test-1_3.ckpt", "halonet_test-2_3.ckpt", "halonet_test_best.ckpt",
+    }  # fmt: skip
+    assert (folder / "class_names.txt").read_text().split() == ["blue", "green", "red"]
+    assert make_recipe(read_recipe(folder / "recipe.yaml")) == make_recipe(flags)
+    table = rows(folder)
+    assert [row["epoch"] for row in table] == ["1", "2"]
+    assert [row["step"] for row in table] == ["3", "6"]
+    assert float(table[-1]["top1"]) == result.metrics.top1
+    assert result.best_top1 == max(float(row["top1"]) for row in table)
+    log = (folder / "rank0.log").read_text()
+    assert "ONEDNN_MAX_CPU_ISA=AVX2" in log and "epoch 2/2: loss" in log
+
+
+def test_the_same_recipe_gives_the_same_weights(flags, tmp_path):
+    _, first = run(flags)
+    _, again = run(flags, ckpt_save_dir=tmp_path / "again")
+    _, other = run(flags, ckpt_save_dir=tmp_path / "other", seed=7)
+    for name, value in first.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+    assert not np.array_equal(other["classifier.weight"], first["classifier.weight"])
+
+
+def test_graph_and_pynative_train_alike(flags, tmp_path):
+    """float32 sums in another order, for six steps of at most 0.004."""
+    before = ms.get_context("mode")
+    try:
+        _, graph = run(flags)
+        _, pynative = run(flags, ckpt_save_dir=tmp_path / "pynative", mode=1)
+    finally:
+        ms.set_context(mode=before)
+    folders = (flags["ckpt_save_dir"], tmp_path / "pynative")
+    losses = [[float(row["train_loss"]) for row in rows(folder)] for folder in folders]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    np.testing.assert_allclose(pynative["classifier.weight"], graph["classifier.weight"], atol=1e-3)
+
+
+def test_it_learns(flags):
+    """24 images of three colours are no task; a network that does not learn them is broken."""
+    result, _ = run(flags, epoch_size=12, hflip=0, scale="0.9 1.0")
+    assert result.metrics.top1 == 100
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 15, 64])
+def test_validation_counts_every_image_once(flags, tmp_path, batch_size):
+    trained, _ = run(flags)
+    recipe = make_recipe({**flags, "batch_size": batch_size, "ckpt_path": str(trained.last_checkpoint)})
+    metrics = engine.validate(recipe)
+    assert metrics.num_images == 15
+    assert metrics.top1 == trained.metrics.top1
+    assert metrics.loss == pytest.approx(trained.metrics.loss, rel=1e-5)
+
+
+def test_validation_knows_the_classes_of_the_run(flags, tmp_path):
+    """A folder that lacks a class must not move the labels of the others."""
+    trained, _ = run(flags)
+    some = tmp_path / "some" / "val"
+    some.mkdir(parents=True)
+    (some / "red").symlink_to(Path(flags["data_dir"]) / "val" / "red")
+    whole = {prediction.path.parent.name: prediction for prediction in predictions(flags, trained.last_checkpoint)}
+    metrics = engine.validate(
+        make_recipe({**flags, "data_dir": str(some.parent), "ckpt_path": str(trained.last_checkpoint)})
+    )
+    reds = [item for item in predictions(flags, trained.last_checkpoint) if item.path.parent.name == "red"]
+    assert whole and metrics.num_images == len(reds) == 5
+    assert metrics.top1 == 20 * sum(item.class_names[0] == "red" for item in reds)
+
+
+def predictions(flags: dict[str, str], checkpoint: Path) -> list[engine.Prediction]:
+    recipe = make_recipe({**flags, "ckpt_path": str(checkpoint)})
+    return list(engine.predict(recipe, str(Path(flags["data_dir"]) / "val"), top_k=2))
+
+
+def test_predictions_are_those_of_the_network(flags):
+    trained, _ = run(flags)
+    found = predictions(flags, trained.last_checkpoint)
+    assert len(found) == 15 and [item.path for item in found] == sorted(item.path for item in found)
+    assert all(len(item.class_names) == 2 and item.probabilities[0] >= item.probabilities[1] for item in found)
+    right = sum(item.class_names[0] == item.path.parent.name for item in found)
+    assert 100 * right / 15 == pytest.approx(trained.metrics.top1)
+
+
+def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
+    ms.set_seed(3)
+    ms.save_checkpoint(create_model("halonet_test", num_classes=9), str(tmp_path / "start.ckpt"))
+    start = read_weights(str(tmp_path / "start.ckpt"))
+    changes = {"ckpt_path": tmp_path / "start.ckpt", "reset_head": True, "lr": 1e-7, "min_lr": 1e-8}
+    _, weights = run(flags, **changes)
+    name = "stages.3.0.reduce.conv.weight"
+    np.testing.assert_allclose(weights[name], start[name], atol=1e-5)  # AdamW moves by about lr a step
+    assert weights["classifier.weight"].shape == (3, 96)
+
+
+def test_old_checkpoints_go_and_the_best_stays(flags):
+    run(flags, epoch_size=4, keep_checkpoint_max=2)
+    names = sorted(path.name for path in Path(flags["ckpt_save_dir"]).glob("*.ckpt"))
+    assert names == ["halonet_test-3_3.ckpt", "halonet_test-4_3.ckpt", "halonet_test_best.ckpt"]
+
+
+def test_metrics_by_hand():
+    counter = MetricsCounter()
+    counter.update(np.log([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]]), np.array([0, 0]))
+    counter.update(np.log([[0.1, 0.1, 0.8]]), np.array([2]))
+    metrics = counter.result()
+    assert metrics.top1 == pytest.approx(200 / 3) and metrics.top5 == 100 and metrics.num_images == 3
+    assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.3) + np.log(0.8)) / 3)
+
+
+def test_constant_logits_know_nothing():
+    counter = MetricsCounter()
+    counter.update(np.zeros((4, 10)), np.arange(4))
+    assert counter.result().top1 == counter.result().top5 == 0
+
+
+def test_logits_that_are_not_numbers_score_nothing():
+    counter = MetricsCounter()
+    counter.update(np.full((4, 10), np.nan), np.arange(4))
+    assert counter.result().top1 == 0
