@@ -8,13 +8,13 @@ RUN := $(VENV)/bin/python
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test lint bench bench-pipeline clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
 
 test: lint  ## all tests
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --basetemp=.pytest_tmp
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -23,10 +23,18 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready $(VENV)-peer/ready  ## images/s of halonet_50t beside timm's
 	$(RUN) benchmarks/speed.py --peer_python $(VENV)-peer/bin/python
 
+bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pipeline beside MindCV's
+	$(RUN) benchmarks/pipeline.py --peer_python $(VENV)-mindcv/bin/python
+
 $(VENV)-peer/ready: requirements/bench.txt
 	$(PYTHON) -m venv --clear $(VENV)-peer
 	$(VENV)-peer/bin/pip install --quiet --requirement requirements/bench.txt
 	$(VENV)-peer/bin/pip install --quiet --no-deps timm==1.0.31
+	touch $@
+
+$(VENV)-mindcv/ready: requirements/bench-mindcv.txt
+	$(PYTHON) -m venv --clear $(VENV)-mindcv
+	$(VENV)-mindcv/bin/pip install --quiet --requirement requirements/bench-mindcv.txt
 	touch $@
 
 $(VENV)/ready: requirements/test.txt setup.py
@@ -38,4 +46,4 @@ $(VENV)/ready: requirements/test.txt setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peer .cache build *.egg-info runs data
+	rm -rf $(VENV) $(VENV)-peer $(VENV)-mindcv .cache .pytest_tmp build *.egg-info runs data

@@ -24,7 +24,16 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-learn>=1.2"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.9", "scikit-learn>=1.2"],
+        "plot": ["matplotlib>=3.8"],
+        "tensorboard": ["tensorboardX>=2.6.2.2"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.9",
+            "scikit-learn>=1.2",
+            "matplotlib>=3.8",
+            "tensorboardX>=2.6.2.2",
+        ],
     },
     entry_points={"console_scripts": ["mindcv-halo=mindcv_halo.cli:main"]},
 )

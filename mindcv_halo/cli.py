@@ -6,12 +6,13 @@ Bad input ends with one line and status 2; any other exception is a defect of ou
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from . import engine
 from .config import parse_command, parse_recipe
-from .errors import UserError, unknown_name
+from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .version import __version__
 
@@ -29,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except TrainingStoppedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -40,8 +47,10 @@ def train(argv: Sequence[str]) -> None:
 
 
 def validate(argv: Sequence[str]) -> None:
-    """Validate a checkpoint: -c RECIPE --ckpt_path FILE."""
-    engine.validate(parse_recipe(argv, validate.__doc__))
+    """Validate a checkpoint: -c RECIPE --ckpt_path FILE, and --report DIR for a page about it."""
+    flags = {"report": "folder for a page with the worst mistakes, a table of the classes and their confusion matrix"}
+    recipe, extras = parse_command(argv, validate.__doc__, flags)
+    engine.validate(recipe, extras["report"])
 
 
 def infer(argv: Sequence[str]) -> None:
@@ -85,3 +94,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 def _usage() -> str:
     lines = [f"  {name:10}{command.__doc__}" for name, command in COMMANDS.items()]
     return "\n".join([f"mindcv-halo {__version__}", "usage: mindcv-halo COMMAND [FLAGS]", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -47,7 +47,10 @@ class DatasetOptions:
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")
-    num_samples: int | None = option(None, "use only so many images; default: all")
+    num_samples: int | None = option(None, "train on only so many images; default: all")
+    download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
+    num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats")
+    skip_bad_images: bool = option(False, "leave out files that cannot be decoded, and say how many")
     num_parallel_workers: int = option(8, "per stage of the pipeline, at most one for each processor")
 
 
@@ -57,6 +60,9 @@ class LoaderOptions:
 
     batch_size: int = option(128, "images per step and device")
     drop_remainder: bool = option(True, "leave out a training epoch's last batch if it is not full")
+    mixup: float = option(0.0, "alpha of mixup; 0 is off")
+    cutmix: float = option(0.0, "alpha of cutmix; 0 is off")
+    cutmix_prob: float = option(1.0, "probability that a batch is mixed, by either")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,15 @@ class TransformOptions:
     ratio: tuple[float, float] = option((0.75, 1.333), "width / height of a random crop")
     hflip: float = option(0.5, "probability of a flip left to right")
     vflip: float = option(0.0, "probability of a flip upside down")
+    color_jitter: float | tuple[float, ...] | None = option(
+        0.4, "strength of brightness, contrast and saturation, or each; auto_augment takes its place"
+    )
+    auto_augment: str | None = option(None, "in timm's notation, such as randaug-m9-n2-mstd0.5-inc1")
+    re_prob: float = option(0.0, "probability of erasing a rectangle")
+    re_scale: tuple[float, float] = option((0.02, 0.33), "its share of the area")
+    re_ratio: tuple[float, float] = option((0.3, 3.3), "its width / height")
+    re_value: float | tuple[float, ...] | str = option(0.0, "what it holds after normalisation, or random")
+    re_max_attempts: int = option(10, "tries to fit it in")
     interpolation: str | None = option(None, "nearest, bilinear, bicubic or area")
     crop_pct: float | None = option(None, "share of the short side that validation keeps")
     mean: tuple[float, ...] | None = option(None, "of each channel, for pixels of 0 to 255")
@@ -105,6 +120,7 @@ class OptimOptions:
         choices=("disable", "auto", "norm_and_bias"),
     )
     eps: float | None = option(None, "default: the optimizer's own")
+    layer_decay: float | None = option(None, "scale of the rate from each layer to the one before it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +148,38 @@ class LossOptions:
 
     name: str = option("CE", "see loss.create_loss", key="loss")
     label_smoothing: float = option(0.0, "in [0, 1)")
+    aux_factor: float = option(0.0, "weight of an auxiliary head's loss")
+    reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionOptions:
+    """In which precision the network computes: utils.amp."""
+
+    amp_level: str = option("O0", "in training; see utils.amp.LEVELS", choices=("O0", "O1", "O2", "O3"))
+    val_amp_level: str = option("O0", "of validate.py", choices=("O0", "O1", "O2", "O3"))
+    amp_dtype: str = option("float16", "which half precision", choices=("float16", "bfloat16"))
+    amp_cast_list: tuple[str, ...] | None = option(None, "cell classes in half precision, in place of a level")
+    loss_scale_type: str = option("fixed", "auto: as dynamic", choices=("fixed", "dynamic", "auto"))
+    loss_scale: float = option(1.0, "what the loss is multiplied by, at first")
+    drop_overflow_update: bool = option(False, "fixed scale: leave out updates whose gradients are not finite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What happens between gradients and weights: utils.train_step."""
+
+    gradient_accumulation_steps: int = option(1, "batches per update")
+    clip_grad: bool = option(False, "clip gradients by clip_value")
+    clip_value: float = option(15.0, "the largest norm of all gradients, or the largest value")
+    clip_mode: str = option("norm", "what clip_value bounds", choices=("norm", "value"))
+    ema: bool = option(False, "keep a running average of the weights, and validate that")
+    ema_decay: float = option(0.9999, "share of the past in the average; it rises from 0 to this")
+    recompute: bool = option(False, "compute blocks again in the backward pass, to save memory")
+    sync_bn: bool = option(False, "batch norm over all ranks")
+    dataset_sink_mode: bool = option(
+        False, "feed steps from the device's queue; a CPU has none and feeds them one by one"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +187,20 @@ class RunOptions:
     """How long the run is, and what it writes."""
 
     epoch_size: int = option(90, "epochs")
+    aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))
+    resume: bool = option(False, "go on with the run in ckpt_save_dir")
+    resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
     val_interval: int = option(1, "epochs")
+    eval_shuffle: bool = option(False, "read the validation images in another order; changes no result")
     log_interval: int = option(100, "steps between lines of the log where there is no terminal")
     ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")
     ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved")
-    keep_checkpoint_max: int = option(10, "checkpoints to keep, besides the best")
+    ckpt_save_policy: str | None = option(
+        "latest_k", "which keep_checkpoint_max to keep; None: all", choices=("latest_k", "top_k")
+    )
+    keep_checkpoint_max: int = option(10, "checkpoints to keep, besides the last and the best")
+    tensorboard: bool = option(False, "write events for TensorBoard too")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +215,8 @@ class Recipe:
     optim: OptimOptions = OptimOptions()
     scheduler: SchedulerOptions = SchedulerOptions()
     loss: LossOptions = LossOptions()
+    precision: PrecisionOptions = PrecisionOptions()
+    step: StepOptions = StepOptions()
     run: RunOptions = RunOptions()
 
 
@@ -200,9 +258,11 @@ def parse_command(
         parser.add_argument(f"--{name}", help=text)
     groups = {group.name: parser.add_argument_group(group.name, group.default.__doc__) for group in fields(Recipe)}
     for option in options.values():
-        is_many = _unwrap(option.annotation)[1] is tuple
         groups[option.group].add_argument(
-            f"--{option.key}", nargs="*" if is_many else None, metavar=_type_name(option.annotation), help=option.help
+            f"--{option.key}",
+            nargs="*" if _takes_many(option.annotation) else None,
+            metavar=_type_name(option.annotation),
+            help=option.help,
         )
     found, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -229,17 +289,21 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
     return Recipe(**{group.name: group.default.__class__(**groups[group.name]) for group in fields(Recipe)})
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The flat keys and values of a YAML file, on top of those of its `base`."""
+def read_recipe(path: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The flat keys and values of a YAML file, on top of those of its `base`; `above` are the files based on it."""
     path = Path(path)
+    if path.resolve() in above:
+        raise UserError(f"recipe {path} is its own base; take one of the `{BASE}` lines away")
     values = _read_yaml(path)
     base = values.pop(BASE, None)
+    if not isinstance(base, str | None):
+        raise UserError(f"{path}: {BASE}: {base!r} is not the path of a recipe")
     options = list_options()
     for key, value in values.items():
         if key not in options:
             raise unknown_name(f"key in {path}:", key, [*options, BASE])
         values[key] = _convert(f"{path}: {key}", value, options[key])
-    return {**read_recipe(path.parent / base), **values} if base else values
+    return {**read_recipe(path.parent / base, (*above, path.resolve())), **values} if base else values
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
@@ -250,7 +314,7 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write all keys as YAML; reading it gives the same recipe."""
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(recipe).items()}
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def _walk_options() -> Iterator[Option]:
@@ -274,7 +338,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML lets a later key overwrite an earlier one without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key in keys:
             if keys.count(key) > 1:
                 raise UserError(f"{self.name}: the key {key!r} stands there twice; keep one of them")
@@ -283,11 +347,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             content = yaml.load(file, _UniqueKeyLoader)
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a number of thousands of digits
         raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -311,23 +375,31 @@ class _Mismatch:
 
 
 def _as_type(value: Any, annotation: Any) -> Any:
-    optional, kind, items = _unwrap(annotation)
-    if optional and (value is None or value in ("None", "null", "")):
+    members = _members(annotation)
+    if NoneType in members and (value is None or value in ("None", "null", "")):
         return None
-    if kind is tuple:
-        return _as_tuple(value, items)
+    for member in members:
+        result = _as_tuple(value, get_args(member)) if get_origin(member) is tuple else _as_scalar(value, member)
+        if result is not _Mismatch:
+            return result
+    return _Mismatch
+
+
+def _as_scalar(value: Any, kind: type) -> Any:
+    if isinstance(value, list) and len(value) == 1:  # a flag that may have several values
+        value = value[0]
     if kind is bool:
         named = {"true": True, "false": False}
         return value if isinstance(value, bool) else named.get(str(value).lower(), _Mismatch)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return _Mismatch
     if kind is str:
         return value if isinstance(value, str) else _Mismatch
+    if kind not in (int, float) or isinstance(value, bool) or not isinstance(value, str | int | float):
+        return _Mismatch
     if kind is int and isinstance(value, float):
         return _Mismatch
     try:
         number = kind(value)  # YAML 1.1 takes 1e-3 for text
-    except ValueError:
+    except (ValueError, OverflowError):
         return _Mismatch
     return number if math.isfinite(number) else _Mismatch
 
@@ -345,20 +417,22 @@ def _as_tuple(value: Any, items: tuple[Any, ...]) -> Any:
     return _Mismatch if _Mismatch in result else result
 
 
-def _unwrap(annotation: Any) -> tuple[bool, type, tuple[Any, ...]]:
-    """`tuple[float, ...] | None` -> (True, tuple, (float, ...)); `int` -> (False, int, ())."""
-    optional = get_origin(annotation) in (UnionType, Union)
-    if optional:
-        annotation = next(item for item in get_args(annotation) if item is not NoneType)
-    return optional, get_origin(annotation) or annotation, get_args(annotation)
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """`float | None` -> (float, NoneType); `int` -> (int,)."""
+    return get_args(annotation) if get_origin(annotation) in (UnionType, Union) else (annotation,)
+
+
+def _takes_many(annotation: Any) -> bool:
+    return any(get_origin(member) is tuple for member in _members(annotation))
 
 
 def _type_name(annotation: Any) -> str:
-    optional, kind, items = _unwrap(annotation)
-    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
-    if kind is tuple:
+    return " or ".join(_member_name(member) for member in _members(annotation))
+
+
+def _member_name(member: Any) -> str:
+    if get_origin(member) is tuple:
+        items = get_args(member)
         count = "a list of" if items[-1] is Ellipsis else f"{len(items)}"
-        name = f"{count} {'whole numbers' if items[0] is int else 'numbers'}"
-    else:
-        name = names[kind]
-    return f"{name} or None" if optional else name
+        return f"{count} { {int: 'whole numbers', float: 'numbers', str: 'names'}[items[0]] }"
+    return {bool: "True or False", int: "a whole number", float: "a number", str: "text", NoneType: "None"}[member]

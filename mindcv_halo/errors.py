@@ -19,9 +19,13 @@ class UnknownNameError(UserError, KeyError):
     __str__ = ValueError.__str__  # KeyError would print the repr of the text
 
 
+class TrainingStoppedError(RuntimeError):
+    """A run that cannot go on, such as one whose loss is not finite. The scripts exit with status 1."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for `name`, which is no known `kind`; it suggests the nearest known names, or lists them all."""
-    known = sorted(known)
+    name, known = str(name), sorted(known)
     nearest = get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(known)}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

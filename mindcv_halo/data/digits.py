@@ -27,7 +27,10 @@ def prepare_digits(root: str | os.PathLike) -> Path:
     """
     folder = Path(root) / "digits"
     if not folder.exists():
-        _write(folder)
+        try:
+            _write(folder)
+        except OSError as error:
+            raise UserError(f"data_dir {root}: the digits cannot be written there: {error.strerror or error}") from error
     found = sum(1 for _ in folder.glob("*/*/*.png"))
     if found != NUM_IMAGES:
         raise UserError(

@@ -25,8 +25,9 @@ import mindspore.dataset as ds
 import numpy as np
 
 from ..errors import UserError
+from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
-from .mixup import KeyedMixup, Mixup
+from .mixup import Mixup
 from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers
 
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
@@ -81,16 +82,17 @@ def create_loader(
         "num_parallel_workers": clamp_workers(num_parallel_workers),
         "python_multiprocessing": python_multiprocessing,
     }
-    transform = transform or ([], [], []) if separate else transform or []
-    operators = [operator for part in transform for operator in part] if separate else transform
+    *earlier, last = (transform or ([], [], [])) if separate else [transform or []]
+    last, normalise = split_normalisation(last)
+    operators = [operator for part in [*earlier, last] for operator in part]
     if mixes or any(isinstance(operator, KeyedTransform) for operator in operators):
         dataset = _with_keys(dataset)
     if target_transform:
         dataset = dataset.map(target_transform, "label", **workers)
     if separate:
-        dataset = map_transform_splits(dataset, transform, **workers)
+        dataset = map_transform_splits(dataset, (*earlier, last), **workers)
     else:
-        dataset = _map_images(dataset, transform, "image", **workers)
+        dataset = _map_images(dataset, last, "image", **workers)
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     if separate:
         columns = [*_SPLIT_COLUMNS, "label"]
@@ -99,7 +101,10 @@ def create_loader(
         mix = Mixup(
             mixup_alpha=mixup, cutmix_alpha=cutmix, prob=cutmix_prob, label_smoothing=0.0, num_classes=num_classes
         )
-        dataset = dataset.map(KeyedMixup(mix), ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
+        mixing = KeyedMixing(mix, normalise or np.array)
+        dataset = dataset.map(mixing, ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
+    elif normalise:
+        dataset = dataset.map(normalise, ["image"], **workers)
     return dataset.project(["image", "label"])
 
 

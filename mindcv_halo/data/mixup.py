@@ -13,8 +13,6 @@ import numpy as np
 
 from ..errors import UserError, unknown_name
 
-_MIX_STREAM = 1 << 16  # far from the numbers of the transforms of single samples
-
 Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels, ends excluded
 
 
@@ -137,25 +135,29 @@ class Mixup:
         self.num_classes = num_classes
 
     def __call__(self, x: np.ndarray, target: np.ndarray, rng: np.random.Generator | None = None):
-        rng = rng or _default_generator()
-        batch = len(x)
         mixed = np.array(x)
+        return mixed, self.mix(mixed, target, rng)
+
+    def mix(self, images: np.ndarray, target: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Mix `images` in place, and return the mixed labels."""
+        rng = rng or _default_generator()
+        batch = len(images)
+        lam: float | np.ndarray = np.ones((batch, 1))
         if self.mode == "batch":
-            lam = self._mix_all(mixed, rng)
+            lam = self._mix_all(images, rng)
         elif self.mode == "pair":
-            lam = np.ones((batch, 1))
             for first in range(batch // 2):
                 pair = [first, batch - 1 - first]
-                images = x[pair]
-                lam[pair] = self._mix_all(images, rng)
-                mixed[pair] = images
+                mixed = images[pair]
+                lam[pair] = self._mix_all(mixed, rng)
+                images[pair] = mixed
         else:
-            lam = np.ones((batch, 1))
+            originals = images.copy()
             for index in range(batch):
-                images = x[[index, batch - 1 - index]]
-                lam[index] = self._mix_all(images, rng)
-                mixed[index] = images[0]
-        return mixed, mixup_target(target, self.num_classes, lam, self.label_smoothing)
+                mixed = originals[[index, batch - 1 - index]]
+                lam[index] = self._mix_all(mixed, rng)
+                images[index] = mixed[0]
+        return mixup_target(target, self.num_classes, lam, self.label_smoothing)
 
     def _mix_all(self, images: np.ndarray, rng: np.random.Generator) -> float:
         """Mix mirrored partners of `images` in place, all with the same lam, and return it."""
@@ -187,16 +189,6 @@ def _blend(one: np.ndarray, other: np.ndarray, lam: float) -> None:
     share = (other - one) * one.dtype.type(1.0 - lam)
     one += share
     other -= share
-
-
-class KeyedMixup:
-    """A Mixup as a minddata operator: (images, labels, sample_keys) -> (images, labels); the first key is the seed."""
-
-    def __init__(self, mixup: Mixup):
-        self.mixup = mixup
-
-    def __call__(self, images: np.ndarray, labels: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.mixup(images, labels, np.random.default_rng([*keys[0].tolist(), _MIX_STREAM]))
 
 
 def _default_generator() -> np.random.Generator:

@@ -51,6 +51,8 @@ def transforms_imagenet_train(
     mean, std: for pixels 0..255. re_*: see RandomErasing.
     separate: three lists instead: crop and flips for all, augmentation for the augmented splits, the rest for all.
     """
+    _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
+    _check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
     crop = vision.RandomCropDecodeResize(
         _size(image_resize), tuple(scale), tuple(ratio), interpolation=_interpolation(interpolation)
     )
@@ -169,6 +171,18 @@ def create_transforms(
     )
 
 
+def _check_bounds(**bounds: Sequence[float]) -> None:
+    for name, (low, high) in bounds.items():
+        if not 0 < low <= high:
+            raise UserError(f"{name} {(low, high)} must be two numbers above 0, the smaller first")
+
+
+def _check_probabilities(**probabilities: float) -> None:
+    for name, value in probabilities.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} {value} must be a probability, from 0 to 1")
+
+
 def _assemble(first: list, augmentation: list, final: list, separate: bool) -> list | tuple[list, list, list]:
     return (first, augmentation, final) if separate else first + augmentation + final
 
@@ -209,6 +223,8 @@ def _erasing(re_prob, re_scale, re_ratio, re_value, re_max_attempts, mean, std) 
 
 
 def _normalise(mean: Sequence[float], std: Sequence[float]) -> list:
+    if len(mean) not in (1, 3) or len(mean) != len(std) or min(std) <= 0:
+        raise UserError(f"mean {tuple(mean)} and std {tuple(std)} must be a number for each channel, std above 0")
     # In this order the transposition moves bytes instead of floats; the result is the same.
     return [vision.HWC2CHW(), vision.Normalize(list(mean), list(std), is_hwc=False)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +12,85 @@ from mindspore.dataset import Dataset
 from tqdm import tqdm
 
 from ..config import Recipe
+from ..data import get_class_names
 from ..errors import UserError
+from ..utils.figures import require_matplotlib
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
-from .preparation import build_network, check_num_classes, make_val_loader, read_class_names, start_device
+from .loaded_images import find_loaded_images
+from .preparation import build_network, make_val_loader, read_class_names, start_device
 from .reading import read_batches
+from .reporting import LogitsRecorder, make_report_folder, write_report
 
 
-def validate(recipe: Recipe) -> Metrics:
-    """Validate the checkpoint that the recipe names. Raises UserError when there is none."""
+def validate(recipe: Recipe, report: str | None = None) -> Metrics:
+    """Validate the checkpoint that the recipe names, and write a report into the folder `report` if one is given.
+
+    Raises UserError when there is no checkpoint, and for a report that cannot be written, before anything runs.
+    """
     logger = set_logger()
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("validation needs weights: give --ckpt_path FILE")
+    if report is not None:
+        require_matplotlib("--report")
     logger.info(start_device(recipe.system))
-    class_names = read_class_names(recipe)
-    network = build_network(recipe, check_num_classes(recipe, class_names))
+    class_names = read_class_names(recipe.model.checkpoint_path) or _own_class_names(recipe)
+    network = build_network(recipe, len(class_names), is_training=False)
     loader = make_val_loader(recipe, class_names)
-    metrics = evaluate(network, loader, recipe.loader.batch_size)
-    logger.info(f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name}: {metrics}")
+    recorder = None
+    if report is not None:
+        folder = make_report_folder(report)
+        images = find_loaded_images(loader)
+        recorder = LogitsRecorder(images.labels)
+    metrics = evaluate(network, loader, recipe.loader.batch_size, recorder)
+    title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name}"
+    logger.info(f"{title}: {metrics}")
+    if recorder is not None:
+        page = write_report(
+            folder,
+            title=title,
+            class_names=class_names,
+            paths=images.paths,
+            read_image=images.read,
+            labels=images.labels,
+            logits=recorder.logits,
+            metrics=metrics,
+        )
+        logger.info(f"report: {page}")
     return metrics
 
 
-def evaluate(network: nn.Cell, loader: Dataset, batch_size: int) -> Metrics:
-    """Metrics of `network` over all images of `loader`. It leaves the network in evaluation mode."""
+def _own_class_names(recipe: Recipe) -> list[str]:
+    """The classes of the validation split; num_classes, if given, adds those that the split lacks at the end."""
+    names = get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.val_split)
+    num_classes = recipe.model.num_classes or len(names)
+    if num_classes < len(names):
+        raise UserError(
+            f"num_classes {num_classes} disagrees with the {len(names)} classes of dataset {recipe.dataset.name!r} in "
+            f"{recipe.dataset.root}; leave num_classes out, or correct data_dir"
+        )
+    return names + [f"class {number}" for number in range(len(names), num_classes)]
+
+
+def evaluate(
+    network: nn.Cell,
+    loader: Dataset,
+    batch_size: int,
+    record: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> Metrics:
+    """Metrics of `network` over all images of `loader`. It leaves the network in evaluation mode.
+
+    record: gets the logits (B, classes) and the labels (B,) of each batch in turn.
+    """
     network.set_train(False)
     counter = MetricsCounter()
     progress = tqdm(total=loader.get_dataset_size(), desc="validating", unit="batch", disable=not sys.stderr.isatty())
     with progress:
         for images, labels in read_batches(loader):
-            counter.update(predict_logits(network, images, batch_size), labels)
+            logits = predict_logits(network, images, batch_size)
+            counter.update(logits, labels)
+            if record is not None:
+                record(logits, labels)
             progress.update()
     return counter.result()
 

@@ -12,7 +12,7 @@ from ..config import Recipe
 from ..data import IMAGE_EXTENSIONS, read_decodable
 from ..errors import UserError
 from .evaluation import predict_logits
-from .preparation import CLASS_NAMES_FILE, build_network, make_transforms, start_device
+from .preparation import build_network, make_transforms, read_class_names, start_device
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ def predict(recipe: Recipe, image_path: str, top_k: int = 5) -> Iterator[Predict
     checkpoint = recipe.model.checkpoint_path
     if not checkpoint and not recipe.model.pretrained:
         raise UserError("prediction needs weights: give --ckpt_path FILE")
+    if recipe.loader.batch_size < 1:
+        raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
     paths = _list_images(Path(image_path))
-    names_file = Path(checkpoint).parent / CLASS_NAMES_FILE
-    names = names_file.read_text().splitlines() if names_file.is_file() else None
+    names = read_class_names(checkpoint)
     num_classes = len(names) if names else recipe.model.num_classes or 1000
     names = names or [str(label) for label in range(num_classes)]
 
     start_device(recipe.system)
-    network = build_network(recipe, num_classes)
+    network = build_network(recipe, num_classes, is_training=False)
     network.set_train(False)
     transforms = make_transforms(recipe, is_training=False)
     batch_size = min(recipe.loader.batch_size, len(paths))
@@ -62,8 +63,11 @@ def _list_images(path: Path) -> list[Path]:
 
 def _read_image(path: Path, transforms: list) -> np.ndarray:
     image = np.frombuffer(read_decodable(str(path)), np.uint8)
-    for transform in transforms:
-        image = transform(image)
+    try:
+        for transform in transforms:
+            image = transform(image)
+    except RuntimeError as error:  # bytes that only the decoder itself can refuse
+        raise UserError(f"bad image file {path}: it cannot be decoded; repair it, or move it away") from error
     return image
 
 

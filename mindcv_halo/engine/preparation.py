@@ -12,11 +12,12 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..config import Recipe, SystemOptions
-from ..data import create_dataset, create_loader, create_transforms, get_class_names
+from ..data import create_dataset, create_loader, create_transforms
 from ..errors import UserError
 from ..models import create_model, get_pretrained_cfg
+from ..utils.amp import auto_mixed_precision
 from ..utils.random import set_seed
-from ..utils.runtime import describe_environment, find_device
+from ..utils.runtime import describe_environment, use_device
 from ..version import __version__
 
 CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
@@ -24,15 +25,15 @@ CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in t
 
 def start_device(options: SystemOptions) -> str:
     """Set device, mode and seeds, and return one line for the log about them and the environment."""
-    if options.distribute:
-        raise UserError("distribute True: this version runs one process; use --distribute False")
-    device = find_device(options.device_target)
-    mindspore.set_device(device)
+    if not 0 <= options.seed < 2**31:
+        raise UserError(f"seed {options.seed} must be at least 0 and below 2^31")
+    device = use_device(options.device_target)
     mindspore.set_context(mode=options.mode)
     set_seed(options.seed)
     mode = "PyNative" if options.mode else "graph"
+    alone = "; distribute True, but there is no launcher: one process" if options.distribute else ""
     versions = f"mindcv_halo {__version__}, MindSpore {mindspore.__version__}"
-    return f"{versions} on {device}, {mode} mode; {describe_environment()}"
+    return f"{versions} on {device}, {mode} mode; {describe_environment()}{alone}"
 
 
 def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
@@ -46,15 +47,24 @@ def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
     return len(class_names)
 
 
-def build_network(recipe: Recipe, num_classes: int) -> nn.Cell:
-    """The recipe's network, with its weights if it names any."""
+def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True) -> nn.Cell:
+    """The recipe's network in its precision, with its weights if it names any."""
     options = asdict(recipe.model)
-    if options["in_channels"] != 3:
-        raise UserError(f"in_channels {options['in_channels']}: image files are read with 3 channels; leave it out")
+    channels = 1 if recipe.dataset.name == "mnist" else 3
+    if options["in_channels"] != channels:
+        raise UserError(
+            f"in_channels {options['in_channels']}: images of dataset {recipe.dataset.name!r} are read with {channels} "
+            f"channels; set it to {channels}"
+        )
+    if options["reset_head"] and not is_training:
+        raise UserError("reset_head is for training: a new classifier knows nothing; leave it out")
     options["num_classes"] = num_classes
     if get_pretrained_cfg(recipe.model.model_name)["fixed_input_size"]:
         options["image_size"] = recipe.transform.image_resize
-    return create_model(**options)
+    network = create_model(**options)
+    precision = recipe.precision
+    level = precision.amp_level if is_training else precision.val_amp_level
+    return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
 
 
 def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
@@ -70,7 +80,8 @@ def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
     options: dict[str, Any] = {
         name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()
     }
-    return create_transforms(recipe.dataset.name, is_training=is_training, **options)
+    separate = is_training and recipe.run.aug_splits > 0
+    return create_transforms(recipe.dataset.name, is_training=is_training, separate=separate, **options)
 
 
 def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: int) -> Dataset:
@@ -82,7 +93,10 @@ def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: i
         shuffle=options.shuffle,
         num_samples=options.num_samples,
         num_parallel_workers=options.num_parallel_workers,
+        download=options.download,
+        num_aug_repeats=options.num_aug_repeats,
         class_names=class_names,
+        skip_bad_images=options.skip_bad_images,
     )
     return create_loader(
         dataset,
@@ -90,6 +104,7 @@ def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: i
         num_classes=num_classes,
         transform=make_transforms(recipe, is_training=True),
         num_parallel_workers=options.num_parallel_workers,
+        separate=recipe.run.aug_splits > 0,
         **asdict(recipe.loader),
     )
 
@@ -103,7 +118,9 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str]) -> Dataset:
         options.val_split,
         shuffle=False,
         num_parallel_workers=options.num_parallel_workers,
+        download=options.download,
         class_names=class_names,
+        skip_bad_images=options.skip_bad_images,
     )
     return create_loader(
         dataset,
@@ -113,9 +130,7 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str]) -> Dataset:
     )
 
 
-def read_class_names(recipe: Recipe) -> list[str]:
-    """The classes that a checkpoint was trained on, if its folder tells, else those of the validation split."""
-    file = Path(recipe.model.checkpoint_path).parent / CLASS_NAMES_FILE
-    if recipe.model.checkpoint_path and file.is_file():
-        return file.read_text().splitlines()
-    return get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.val_split)
+def read_class_names(checkpoint_path: str) -> list[str] | None:
+    """The classes that a checkpoint was trained on, if its folder tells."""
+    file = Path(checkpoint_path).parent / CLASS_NAMES_FILE
+    return file.read_text(encoding="utf-8").splitlines() if checkpoint_path and file.is_file() else None

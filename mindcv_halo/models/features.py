@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mindspore import Tensor, nn
 
@@ -21,9 +21,9 @@ class FeatureExtractor(nn.Cell):
     def __init__(self, network: HaloNet, out_indices: Sequence[int] = (0, 1, 2, 3, 4)):
         super().__init__(auto_prefix=False)  # the parameters keep their names
         spec = network.spec
-        out_indices = tuple(out_indices)
+        out_indices = tuple(out_indices) if isinstance(out_indices, Iterable) else (out_indices,)
         possible = range(len(spec.stages) + 1)
-        if not out_indices or list(out_indices) != sorted(set(out_indices)) or not set(out_indices) <= set(possible):
+        if any(type(index) is not int for index in out_indices) or not _rises(out_indices, possible):
             raise UserError(
                 f"{spec.name}: out_indices {out_indices} must be a rising sequence out of {tuple(possible)}"
             )
@@ -46,3 +46,7 @@ class FeatureExtractor(nn.Cell):
             if index in self.out_indices:
                 maps.append(x)
         return maps
+
+
+def _rises(indices: Sequence[int], possible: range) -> bool:
+    return bool(indices) and list(indices) == sorted(set(indices)) and set(indices) <= set(possible)

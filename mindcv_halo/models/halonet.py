@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 
 from mindspore import Tensor, nn
 
@@ -76,7 +77,7 @@ class HaloNet(nn.Cell):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images -> the last map, (B, num_features, ceil(H / 32), ceil(W / 32))."""
+        """Images -> the last map, (B, num_features, H / 32, W / 32), rounded up (haloregnetz_b may round down)."""
         check_images(x, self.spec, self.in_channels, self.image_size)
         x = self.stem(x)
         for stage in self.stages:
@@ -98,9 +99,13 @@ class HaloNet(nn.Cell):
     def reset_classifier(self, num_classes: int) -> None:
         """A new, newly initialised classifier for `num_classes` classes; 0 for none."""
         _check_count(self.spec.name, "num_classes", num_classes, 0)
+        first = next(iter(self.stem.get_parameters())).name
+        prefix = first[: first.index("stem.")]  # of a cell around this one
         self.num_classes = num_classes
         self.classifier = _make_classifier(self.num_features, num_classes)
-        self.classifier.update_parameters_name("classifier.")
+        for parameter in self.classifier.get_parameters():
+            parameter.name = f"{prefix}classifier.{parameter.name.rpartition('.')[2]}"
+        self.compile_cache.clear()  # graph mode would go on with the old classifier
 
 
 def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int, int]) -> None:
@@ -124,12 +129,12 @@ def _check_settings(spec: Spec, num_classes: int, in_channels: int, drop_rate: f
     _check_count(spec.name, "num_classes", num_classes, 0)
     _check_count(spec.name, "in_channels", in_channels, 1)
     for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
-        if not 0 <= rate < 1:
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise UserError(f"{spec.name}: {name} {rate!r} must be at least 0 and below 1")
 
 
 def _check_count(model: str, name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UserError(f"{model}: {name} {value!r} must be a whole number of at least {least}")
 
 
@@ -225,100 +230,122 @@ def _make_classifier(num_features: int, num_classes: int) -> nn.Cell:
     return nn.Dense(num_features, num_classes, weight_init=classifier_init(), bias_init="zeros")
 
 
+def _build(spec: Spec, pretrained: bool, num_classes: int, in_channels: int, **options) -> HaloNet:
+    if pretrained:
+        raise UserError(f"{spec.name}: pretrained=True is for create_model; pass it there")
+    return HaloNet(spec, num_classes, in_channels, **options)
+
+
 @register_model
-def halonet_26t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halonet_26t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Attention in the last two stages; timm's halonet26t. Options as in HaloNet."""
-    return HaloNet(specs.HALONET_26T, num_classes, in_channels, **options)
+    return _build(specs.HALONET_26T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halonet_50t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Attention from stage 2 on; timm's halonet50ts and MindCV's halonet_50t. Options as in HaloNet."""
-    return HaloNet(specs.HALONET_50T, num_classes, in_channels, **options)
+    return _build(specs.HALONET_50T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_se33t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halonet_se33t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """With squeeze-and-excitation; timm's sehalonet33ts. Options as in HaloNet."""
-    return HaloNet(specs.HALONET_SE33T, num_classes, in_channels, **options)
+    return _build(specs.HALONET_SE33T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_eca26t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halonet_eca26t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Grouped convolutions with efficient channel attention; timm's eca_halonext26ts. Options as in HaloNet."""
-    return HaloNet(specs.HALONET_ECA26T, num_classes, in_channels, **options)
+    return _build(specs.HALONET_ECA26T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def haloregnetz_b(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def haloregnetz_b(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Inverted bottlenecks (RegNet-Z) with halo attention; timm's haloregnetz_b. Options as in HaloNet."""
-    return HaloNet(specs.HALOREGNETZ_B, num_classes, in_channels, **options)
+    return _build(specs.HALOREGNETZ_B, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halobotnet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halobotnet_50t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Halo, then global attention; timm's halo2botnet50ts_256. Options as in HaloNet."""
-    return HaloNet(specs.HALOBOTNET_50T, num_classes, in_channels, **options)
+    return _build(specs.HALOBOTNET_50T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def lamhalobotnet_50t(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def lamhalobotnet_50t(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """Lambda layers, halo, then global attention; timm's lamhalobotnet50ts_256. Options as in HaloNet."""
-    return HaloNet(specs.LAMHALOBOTNET_50T, num_classes, in_channels, **options)
+    return _build(specs.LAMHALOBOTNET_50T, pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h0(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h0(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H0; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H0, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H0, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h1(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h1(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H1; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H1, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H1, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h2(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h2(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H2; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H2, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H2, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h3(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h3(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H3; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H3, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H3, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h4(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h4(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H4; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H4, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H4, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h5(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h5(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H5; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H5, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H5, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h6(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h6(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H6; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H6, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H6, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_h7(num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options) -> HaloNet:
+def halonet_h7(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
+) -> HaloNet:
     """The paper's H7; convolutions in place of attention in `conv_stages`. Other options as in HaloNet."""
-    return HaloNet(with_conv_stages(specs.HALONET_H7, conv_stages), num_classes, in_channels, **options)
+    return _build(with_conv_stages(specs.HALONET_H7, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 @register_model
-def halonet_test(num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
+def halonet_test(pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options) -> HaloNet:
     """A tiny model for tests, documentation and the quick start. Options as in HaloNet."""
-    return HaloNet(specs.HALONET_TEST, num_classes, in_channels, **options)
+    return _build(specs.HALONET_TEST, pretrained, num_classes, in_channels, **options)
 
 
 # timm's names, then those of keras_cv_attention_models.

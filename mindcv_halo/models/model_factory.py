@@ -68,13 +68,20 @@ def create_model(
         if "conv_stages" not in inspect.signature(entrypoint).parameters:
             raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
         options["conv_stages"] = conv_stages
-    if dialect is not None and dialect not in DIALECTS:
+    if not isinstance(mask_padding, bool):
+        raise UserError(f"{name}: mask_padding {mask_padding!r} must be True or False")
+    if dialect is not None and (not isinstance(dialect, str) or dialect not in DIALECTS):
         raise unknown_name("dialect", dialect, DIALECTS)
 
     weights = read_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping) if checkpoint_path else None
-    source_dialect = recognise(weights, checkpoint_path).dialect if weights else "timm"
-    network = entrypoint(num_classes, in_channels, dialect=DIALECTS[dialect or source_dialect], **options)
-    if weights:
+    source_dialect = "timm" if weights is None else recognise(weights, checkpoint_path).dialect
+    network = entrypoint(
+        num_classes=0 if features_only else num_classes,
+        in_channels=in_channels,
+        dialect=DIALECTS[dialect or source_dialect],
+        **options,
+    )
+    if weights is not None:
         load_weights(network, weights, origin=checkpoint_path, reset_head=reset_head)
     return FeatureExtractor(network, out_indices) if features_only else network
 
@@ -82,7 +89,7 @@ def create_model(
 def _image_size(name: str, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
     if image_size is None:
         return get_pretrained_cfg(name)["input_size"][1:]
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
     if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
         raise UserError(f"{name}: image_size {image_size!r} must be a side or (height, width) in pixels, at least 1")
     return size

@@ -29,7 +29,7 @@ def register_aliases(aliases: dict[str, str]) -> None:
 
 def canonical_name(model_name: str) -> str:
     """Our name for a model that may be called by a peer's name. Raises UnknownNameError with the nearest names."""
-    name = _aliases.get(model_name, model_name)
+    name = _aliases.get(model_name, model_name) if isinstance(model_name, str) else str(model_name)
     if name not in _entrypoints:
         raise unknown_name("model", model_name, [*_entrypoints, *_aliases])
     return name

@@ -249,9 +249,10 @@ def with_conv_stages(spec: Spec, conv_stages: Iterable[int]) -> Spec:
 
     Raises UserError for a number that is no stage, or one that is named twice.
     """
-    conv_stages = tuple(conv_stages)
+    conv_stages = tuple(conv_stages) if isinstance(conv_stages, Iterable) else (conv_stages,)
     possible = range(1, len(spec.stages) + 1)
-    if len(set(conv_stages)) != len(conv_stages) or any(number not in possible for number in conv_stages):
+    are_stages = all(type(number) is int and number in possible for number in conv_stages)
+    if not are_stages or len(set(conv_stages)) != len(conv_stages):
         raise UserError(
             f"{spec.name}: conv_stages {conv_stages} must name stages out of {tuple(possible)}, each at most once"
         )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import mindspore
-from mindspore import nn
+from mindspore import Parameter
+
+POLICIES = ("latest_k", "top_k", None)
 
 
-def save_atomically(cell: nn.Cell, path: Path) -> None:
-    """Write the cell's parameters so that `path` is at any moment either the old file or the whole new one.
+def save_atomically(parameters: Iterable[Parameter], path: Path) -> None:
+    """Write the parameters so that `path` is at any moment either the old file or the whole new one.
 
     MindSpore's own save_checkpoint removes the old file before it writes the new.
     """
     unfinished = path.with_name(f".{path.stem}.unfinished.ckpt")
     unfinished.unlink(missing_ok=True)
-    mindspore.save_checkpoint(cell, str(unfinished))
+    entries = [{"name": parameter.name, "data": parameter} for parameter in parameters]
+    mindspore.save_checkpoint(entries, str(unfinished), crc_check=True)
     unfinished.chmod(0o644)  # MindSpore makes it read-only, so that nobody could overwrite it
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
@@ -24,24 +28,55 @@ def save_atomically(cell: nn.Cell, path: Path) -> None:
 
 
 class CheckpointManager:
-    """Saves `{model}-{epoch}_{step}.ckpt` and keeps the latest `keep`; `{model}_best.ckpt` stays beside them."""
+    """Saves `{model}-{epoch}_{step}.ckpt` and keeps some of them: the latest `keep`, or those of the highest score.
 
-    def __init__(self, folder: Path, model_name: str, keep: int):
+    `{model}_last.ckpt` and `{model}_best.ckpt` stay beside them. `kept` is what a resumed run has to know: pairs of a
+    file's name and its score.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model_name: str,
+        keep: int,
+        policy: str | None = "latest_k",
+        kept: Iterable[tuple[str, float | None]] = (),
+    ):
+        assert policy in POLICIES
         self.folder = folder
         self.model_name = model_name
         self.keep = keep
-        self.saved: list[Path] = []
+        self.policy = policy
+        self.kept = [(name, score) for name, score in kept]
 
-    def save(self, network: nn.Cell, epoch: int, step: int) -> Path:
-        """Save the weights after `epoch` (from 1) and `step` steps of it."""
+    def save(self, parameters: Iterable[Parameter], epoch: int, step: int, score: float | None = None) -> Path:
+        """Save the weights after `epoch` (from 1) and `step` steps of it; returns {model}_last.ckpt."""
         path = self.folder / f"{self.model_name}-{epoch}_{step}.ckpt"
-        save_atomically(network, path)
-        self.saved.append(path)
-        while len(self.saved) > self.keep:
-            self.saved.pop(0).unlink(missing_ok=True)
+        save_atomically(parameters, path)
+        last = self._link(path, "last")
+        self.kept = [entry for entry in self.kept if entry[0] != path.name] + [(path.name, score)]
+        while self.policy is not None and len(self.kept) > self.keep:
+            name, _ = self.kept.pop(self._worst())
+            (self.folder / name).unlink(missing_ok=True)
+        return last
+
+    def save_best(self, parameters: Iterable[Parameter]) -> Path:
+        path = self.folder / f"{self.model_name}_best.ckpt"
+        save_atomically(parameters, path)
         return path
 
-    def save_best(self, network: nn.Cell) -> Path:
-        path = self.folder / f"{self.model_name}_best.ckpt"
-        save_atomically(network, path)
-        return path
+    def _worst(self) -> int:
+        """Position in `kept` of the checkpoint to drop; the oldest of equals."""
+        if self.policy == "latest_k":
+            return 0
+        scores = [-1.0 if score is None else score for _, score in self.kept]
+        return scores.index(min(scores))
+
+    def _link(self, path: Path, name: str) -> Path:
+        """Another name for the same file: no second copy on the disk."""
+        target = self.folder / f"{self.model_name}_{name}.ckpt"
+        unfinished = target.with_name(f".{target.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        os.link(path, unfinished)
+        os.replace(unfinished, target)
+        return target

@@ -32,16 +32,29 @@ class MetricsCounter:
     def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """Count a batch: logits (B, classes), labels (B,)."""
         logits = logits.astype(np.float64)
-        own = logits[np.arange(len(labels)), labels]
-        # How many classes the true one does not beat: ties and NaN count against it, so that a dead network scores
-        # nothing.
-        rank = (~(logits < own[:, None])).sum(1) - 1
-        self.correct1 += int((rank < 1).sum())
-        self.correct5 += int((rank < 5).sum())
-        highest = logits.max(1)
-        self.loss_sum += float((np.log(np.exp(logits - highest[:, None]).sum(1)) + highest - own).sum())
+        ranks = rank_labels(logits, labels)
+        self.correct1 += int((ranks < 1).sum())
+        self.correct5 += int((ranks < 5).sum())
+        self.loss_sum -= float(log_softmax(logits)[np.arange(len(labels)), labels].sum())
         self.num_images += len(labels)
 
     def result(self) -> Metrics:
         share = 100 / self.num_images
         return Metrics(self.correct1 * share, self.correct5 * share, self.loss_sum / self.num_images, self.num_images)
+
+
+def rank_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many other classes the true one does not exceed: 0 is right, less than 5 is in the top 5.
+
+    Ties count against it, and a logit that is no number is behind all, so that a dead network scores nothing.
+    """
+    own = logits[np.arange(len(labels)), labels]
+    ranks = (~(logits < own[:, None])).sum(1) - 1
+    return np.where(np.isnan(own), max(logits.shape[1], 5), ranks)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(B, classes), NaN where logits are infinite."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits - logits.max(1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

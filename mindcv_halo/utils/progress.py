@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from time import perf_counter
 
@@ -14,25 +15,36 @@ class EpochProgress:
     """Shows loss, images/s and time left while an epoch runs, and knows its mean loss and speed afterwards.
 
     Use as a context manager. A step's loss is read when the next step is under way, so that looking at it never makes a
-    device wait.
+    device wait. `done` is (steps, sum of their losses) of an epoch that is gone on with.
     """
 
     def __init__(
-        self, title: str, num_steps: int, batch_size: int, *, logger: logging.Logger, log_interval: int, rank: int = 0
+        self,
+        title: str,
+        num_steps: int,
+        batch_size: int,
+        *,
+        logger: logging.Logger,
+        log_interval: int,
+        done: tuple[int, float] = (0, 0.0),
     ):
         self.title = title
         self.num_steps = num_steps
         self.batch_size = batch_size
         self.logger = logger
         self.log_interval = log_interval
-        self.on_terminal = rank == 0 and sys.stderr.isatty()
-        self.losses: list[float] = []
+        self.on_terminal = sys.stderr.isatty()
+        self.first_step, self.loss_sum = done
+        self.step = self.first_step
+        self.num_losses = self.first_step
+        self.last_loss = 0.0
         self._pending: Tensor | None = None
 
     def __enter__(self) -> EpochProgress:
         self.start = perf_counter()
         self.bar = tqdm(
             total=self.num_steps * self.batch_size,
+            initial=self.first_step * self.batch_size,
             desc=self.title,
             unit="img",
             disable=not self.on_terminal,
@@ -46,27 +58,32 @@ class EpochProgress:
 
     def update(self, loss: Tensor) -> None:
         """One more step, whose loss this is."""
-        self._read_pending()
+        self.read_pending()
         self._pending = loss
+        self.step += 1
         self.bar.update(self.batch_size)
-        step = len(self.losses) + 1
-        if not self.on_terminal and step % self.log_interval == 0 and step < self.num_steps and self.losses:
-            left = (perf_counter() - self.start) / step * (self.num_steps - step)
+        if not self.on_terminal and self.step % self.log_interval == 0 and self.step < self.num_steps:
+            left = (self.num_steps - self.step) * self.batch_size / self.images_per_second()
             self.logger.info(
-                f"{self.title}: step {step}/{self.num_steps}, loss {self.losses[-1]:.4f}, "
-                f"{self.images_per_second(step):.1f} img/s, {left:.0f} s left"
+                f"{self.title}: step {self.step}/{self.num_steps}, loss {self.last_loss:.4f}, "
+                f"{self.images_per_second():.1f} img/s, {left:.0f} s left"
             )
 
+    def read_pending(self) -> None:
+        """Wait for the latest step's loss."""
+        if self._pending is None:
+            return
+        self.last_loss = float(self._pending.asnumpy())
+        self._pending = None
+        if math.isfinite(self.last_loss):  # loss scaling leaves the others out of the weights too
+            self.loss_sum += self.last_loss
+            self.num_losses += 1
+        self.bar.set_postfix(loss=f"{self.last_loss:.4f}", refresh=False)
+
     def mean_loss(self) -> float:
-        """Over all steps so far."""
-        self._read_pending()
-        return sum(self.losses) / len(self.losses)
+        """Over all finite losses so far; NaN without any."""
+        self.read_pending()
+        return self.loss_sum / self.num_losses if self.num_losses else math.nan
 
-    def images_per_second(self, step: int | None = None) -> float:
-        return (step or len(self.losses)) * self.batch_size / (perf_counter() - self.start)
-
-    def _read_pending(self) -> None:
-        if self._pending is not None:
-            self.losses.append(float(self._pending.asnumpy()))
-            self._pending = None
-            self.bar.set_postfix(loss=f"{self.losses[-1]:.4f}", refresh=False)
+    def images_per_second(self) -> float:
+        return (self.step - self.first_step) * self.batch_size / (perf_counter() - self.start)

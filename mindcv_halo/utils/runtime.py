@@ -48,6 +48,26 @@ def find_device(requested: str | None = None) -> str:
     return requested
 
 
+def use_device(requested: str | None = None) -> str:
+    """Run on find_device(requested) from now on, and return its name.
+
+    Raises UserError when MindSpore has already run something on another device: it cannot change.
+    """
+    import mindspore
+
+    device = find_device(requested)
+    current = mindspore.get_context("device_target")
+    if current != device:
+        try:
+            mindspore.set_device(device)
+        except RuntimeError as error:
+            raise UserError(
+                f"device_target {device}: MindSpore already runs on {current} in this process, and cannot change; "
+                "start a new process"
+            ) from error
+    return device
+
+
 def _is_available(device: str) -> bool:
     import mindspore
 

@@ -3,27 +3,114 @@
 from __future__ import annotations
 
 import mindspore
-from mindspore import Tensor, nn
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+from .loss_scale import LossScale, all_finite
+from .weight_average import WeightAverage
 
 
 class TrainStep(nn.Cell):
     """Forward, backward, update: (images, labels) -> the loss, a scalar.
 
-    `loss` takes (logits, labels); `optimizer` holds the network's trainable parameters.
+    Args:
+        network, loss: logits = network(images); loss(logits, labels).
+        optimizer: holds the network's trainable parameters.
+        accumulation_steps: batches whose mean gradient makes one update, equal to one batch of their sum.
+        clip_mode: "norm" bounds the norm of all gradients together by `clip_value`, "value" each element; None is off.
+        loss_scale: multiplies the loss and divides the gradients; may leave out updates that are not finite.
+        average: is updated after the weights.
+
+    Everything that the next step depends on is a parameter of this cell.
     """
 
-    def __init__(self, network: nn.Cell, loss: nn.Cell, optimizer: nn.Optimizer):
+    def __init__(
+        self,
+        network: nn.Cell,
+        loss: nn.Cell,
+        optimizer: nn.Optimizer,
+        *,
+        accumulation_steps: int = 1,
+        clip_mode: str | None = None,
+        clip_value: float = 15.0,
+        loss_scale: LossScale | None = None,
+        average: WeightAverage | None = None,
+    ):
         super().__init__(auto_prefix=False)  # parameters keep their names, so that checkpoints fit the bare network
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
+        self.loss_scale = loss_scale
+        self.average = average
+        self.clip_mode = clip_mode
+        self.clip_value = clip_value
+        self.accumulation_steps = accumulation_steps
+        if accumulation_steps > 1:
+            self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
+            self.num_accumulated = Parameter(Tensor(0, mstype.int32), name="num_accumulated", requires_grad=False)
         self.value_and_grad = mindspore.value_and_grad(self.forward, None, optimizer.parameters)
+        self.hyper_map = ops.HyperMap()
         self.set_train()
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(self.network(images), labels)
+        loss = self.loss(self.network(images).astype(mstype.float32), labels)
+        return loss if self.loss_scale is None else self.loss_scale.scale(loss)
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
         loss, gradients = self.value_and_grad(images, labels)
-        self.optimizer(gradients)
+        if self.loss_scale is None:
+            self.collect(gradients)
+            return loss
+        loss = loss / self.loss_scale.value
+        gradients = self.loss_scale.unscale(gradients)
+        if not self.loss_scale.skips:
+            self.collect(gradients)
+            return loss
+        is_finite = all_finite(gradients)
+        if self.loss_scale.dynamic:
+            self.loss_scale.adjust(is_finite)
+        if is_finite:
+            self.collect(gradients)
         return loss
+
+    def collect(self, gradients: tuple[Tensor, ...]) -> bool:
+        """Update at once, or after so many batches with their mean gradient."""
+        if self.accumulation_steps == 1:
+            return self.update(gradients)
+        self.hyper_map(_accumulate, self.accumulated, gradients)
+        ops.assign(self.num_accumulated, self.num_accumulated + 1)
+        if self.num_accumulated >= self.accumulation_steps:
+            self.update(self.hyper_map(ops.partial(_divide, self.accumulation_steps), self.accumulated))
+            self.hyper_map(_clear, self.accumulated)
+            ops.assign(self.num_accumulated, ops.zeros_like(self.num_accumulated))
+        return True
+
+    def update(self, gradients: tuple[Tensor, ...]) -> bool:
+        if self.clip_mode == "norm":
+            gradients = ops.clip_by_global_norm(gradients, self.clip_value)
+        elif self.clip_mode == "value":
+            gradients = ops.clip_by_value(gradients, -self.clip_value, self.clip_value)
+        self.optimizer(gradients)
+        if self.average is not None:
+            self.average()
+        return True
+
+
+_accumulate = ops.MultitypeFuncGraph("accumulate")
+_divide = ops.MultitypeFuncGraph("divide")
+_clear = ops.MultitypeFuncGraph("clear")
+
+
+@_accumulate.register("Tensor", "Tensor")
+def _accumulate_tensor(accumulated, gradient):
+    return ops.assign_add(accumulated, gradient)
+
+
+@_divide.register("Number", "Tensor")
+def _divide_tensor(count, accumulated):
+    return accumulated / count
+
+
+@_clear.register("Tensor")
+def _clear_tensor(accumulated):
+    return ops.assign(accumulated, ops.zeros_like(accumulated))

@@ -32,9 +32,17 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"data_dir": "/nowhere"}, "data_dir '/nowhere' is no folder"),
         ({"val_split": "test"}, "split 'test' is no folder in"),
         ({"num_classes": "4"}, "num_classes 4 disagrees with the 3 classes"),
-        ({"in_channels": "1"}, "in_channels 1: image files are read with 3 channels"),
+        ({"in_channels": "1"}, "in_channels 1: images of dataset 'imagenet' are read with 3 channels"),
         ({"device_target": "Ascend"}, "device_target 'Ascend' is not available here"),
-        ({"distribute": "True"}, "distribute True"),
+        ({"gradient_accumulation_steps": "0"}, "gradient_accumulation_steps 0 must be at least 1"),
+        ({"clip_grad": "True", "clip_value": "0"}, "clip_value 0.0 must be above 0"),
+        ({"ema_decay": "1"}, "ema_decay 1.0 must be at least 0 and below 1"),
+        ({"amp_level": "O2", "amp_dtype": "bfloat16"}, "amp_dtype bfloat16: MindSpore has no such kernels on a CPU"),
+        ({"amp_cast_list": "Conv2"}, "unknown cell class in amp_cast_list 'Conv2'; nearest: Conv2d"),
+        ({"aug_splits": "3"}, "aug_splits 3 needs the loss JSD"),
+        ({"ckpt_save_policy": "top_k", "val_while_train": "False"}, "top_k ranks by validation"),
+        ({"resume": "True"}, "should hold a state of halonet_test"),
+        ({"resume_opt": "True"}, "resume_opt needs ckpt_path"),
         ({"opt": "adamm"}, "unknown optimizer 'adamm'; nearest: adam"),
         ({"scheduler": "cosine"}, "unknown scheduler 'cosine'"),
         ({"loss": "MSE"}, "unknown loss 'mse'"),
@@ -112,7 +120,7 @@ def test_scripts_end_with_status_2_and_no_traceback(pytestconfig, script):
         [sys.executable, pytestconfig.rootpath / script, "--modle", "x"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == "error: unknown flag 'modle'; nearest: mode, model, dialect\n"
+    assert done.stderr.startswith("error: unknown flag 'modle'; nearest: mode, model") and done.stderr.count("\n") == 1
 
 
 def test_list_and_info(capsys):

@@ -129,7 +129,9 @@ def mark(value: np.ndarray) -> tuple[float, ...]:
 def check(record_property, golden: Golden, mode: str, quantity: str, differences: dict[str, float], allowed: float):
     """Fail with the worst names if a difference exceeds `allowed`; in any case, leave a row for the closing table."""
     worst = sorted(differences, key=differences.get, reverse=True)
-    record_property("golden", (f"{golden.peer} {golden.model}", mode, quantity, differences[worst[0]], allowed))
+    record_property(
+        "golden", (f"{golden.peer} {golden.model}", mode, quantity, float(differences[worst[0]]), float(allowed))
+    )
     assert differences[worst[0]] <= allowed, ", ".join(f"{name}: {differences[name]:.2e}" for name in worst[:8])
 
 

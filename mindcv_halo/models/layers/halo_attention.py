@@ -81,14 +81,21 @@ class HaloAttention(nn.Cell):
         scrambled_windows: bool = False,
     ):
         super().__init__()
-        dim_out = dim_out or dim
+        dim_out = dim if dim_out is None else dim_out
         _check_settings(dim, dim_out, num_heads, block_size, halo_size, stride)
+        if dim_head is None:
+            dim_head = make_divisible(dim_out * qk_ratio) // num_heads
+        if dim_head < 1 or qk_ratio <= 0:
+            raise UserError(
+                f"HaloAttention: dim_head {dim_head} (by default qk_ratio {qk_ratio} of dim_out {dim_out}, for "
+                f"{num_heads} heads) must be at least 1"
+            )
         pool = stride == 2 and (avg_down or block_size % 2 == 1)
         query_stride = 1 if pool else stride
 
         self.dim = dim
         self.num_heads = num_heads
-        self.dim_key = dim_head or make_divisible(dim_out * qk_ratio) // num_heads
+        self.dim_key = dim_head
         self.dim_value = dim_out // num_heads
         self.block_size = block_size
         self.halo_size = halo_size
@@ -176,9 +183,9 @@ class HaloAttention(nn.Cell):
 
 
 def _check_settings(dim: int, dim_out: int, num_heads: int, block_size: int, halo_size: int, stride: int) -> None:
-    if num_heads < 1 or dim_out % num_heads:
+    if num_heads < 1 or dim_out < 1 or dim_out % num_heads:
         raise UserError(
-            f"HaloAttention: dim_out {dim_out} must be a multiple of num_heads {num_heads}, which is at least 1"
+            f"HaloAttention: dim_out {dim_out} must be a multiple of num_heads {num_heads}, both at least 1"
         )
     if dim < 1:
         raise UserError(f"HaloAttention: dim {dim} must be at least 1")

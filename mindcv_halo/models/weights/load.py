@@ -43,6 +43,8 @@ def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
         raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
     # What is in both is the network's; the optimizer's state has no average.
     weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
+    if not weights:
+        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
     return _without_common_prefix(weights) if strip_prefix else weights
 
 
@@ -74,6 +76,8 @@ def load_weights(
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
+    if "classifier.weight" not in parameters:  # a network without a head, for features
+        ours = {name: value for name, value in ours.items() if not name.startswith("classifier.")}
     if reset_head:
         for name in ("classifier.weight", "classifier.bias"):
             if name in ours and name in parameters and ours[name].shape != parameters[name].shape:
@@ -82,10 +86,15 @@ def load_weights(
 
     model = network.spec.name
     _compare(model, origin, source, parameters, ours, names)
+    odd = next((name for name, value in ours.items() if not np.issubdtype(value.dtype, np.floating)), None)
+    if odd is not None:
+        raise UserError(f"{origin}: {names[odd]} holds {ours[odd].dtype}, weights are floating-point numbers")
     bad = next((name for name, value in ours.items() if not np.isfinite(value).all()), None)
     if bad is not None:
         raise UserError(f"{origin}: {names[bad]} holds values that are not finite; the file is of no use")
-    load_param_into_net(network, {name: Parameter(Tensor(value), name=name) for name, value in ours.items()})
+    load_param_into_net(
+        network, {name: Parameter(Tensor(value.astype(np.float32)), name=name) for name, value in ours.items()}
+    )
 
 
 def _compare(
@@ -105,6 +114,11 @@ def _compare(
         raise UserError(
             f"{origin}: its classifier has {theirs} classes, {model} was built for {own}; set num_classes to {theirs}, "
             "or reset_head to True to fine-tune with a new classifier"
+        )
+    if reshaped == ["stem.conv1.conv.weight"] and not missing and not unknown:
+        theirs, own = ours[reshaped[0]].shape[1], parameters[reshaped[0]].shape[1]
+        raise UserError(
+            f"{origin}: its images have {theirs} channels, {model} was built for {own}; set in_channels to {theirs}"
         )
     if not (missing or unknown or reshaped):
         return
@@ -128,7 +142,7 @@ def _compare(
 
 def _read_ckpt(file: Path) -> dict[str, np.ndarray]:
     try:
-        parameters = load_checkpoint(str(file))
+        parameters = load_checkpoint(str(file), crc_check=True)  # a file without a checksum passes
     except (ValueError, RuntimeError, TypeError) as error:  # what MindSpore raises for a damaged file
         raise UserError(f"checkpoint {file}: MindSpore cannot read it, it may be truncated; get it anew") from error
     return {name: value.asnumpy() for name, value in parameters.items() if isinstance(value, Tensor)}

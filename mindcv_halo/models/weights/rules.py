@@ -11,6 +11,8 @@ from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
+from ...errors import UserError
+
 # The leaves of convolutions and linear layers.
 SAME = {"weight": "weight", "bias": "bias"}
 # torch's batch norm; it also counts its batches, which nothing reads.
@@ -54,14 +56,18 @@ def translate(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Foreign weights under our names, and for each of these the file's.
 
-    An entry that no rule knows keeps its name, so that the strict comparison reports it.
+    An entry that no rule knows keeps its name, so that the strict comparison reports it. Raises UserError when two
+    entries are the same parameter.
     """
     ours, origins = {}, {}
     for name, value in weights.items():
         our_name, fit = _our_name(source, name, our_names)
-        if our_name is not None:
-            ours[our_name] = fit(value)
-            origins[our_name] = name
+        if our_name is None:
+            continue
+        if our_name in ours:
+            raise UserError(f"{name} and {origins[our_name]} are both {our_name} of the model; one of them must go")
+        ours[our_name] = fit(value)
+        origins[our_name] = name
     return ours, origins
 
 

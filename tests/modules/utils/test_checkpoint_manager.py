@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mindspore as ms
-import numpy as np
 import pytest
 from mindspore import nn
 
@@ -14,17 +13,17 @@ from mindcv_halo.utils.checkpoint_manager import CheckpointManager, save_atomica
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.ckpt"
     cell = nn.Dense(2, 2)
-    save_atomically(cell, path)
+    save_atomically(cell.get_parameters(), path)
     old = path.read_bytes()
 
-    def fail(cell, name):
+    def fail(entries, name, **_):
         with open(name, "wb") as file:
             file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint_manager.mindspore, "save_checkpoint", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_atomically(cell, path)
+        save_atomically(cell.get_parameters(), path)
     assert path.read_bytes() == old
 
 
@@ -32,14 +31,42 @@ def test_a_file_is_replaced_by_a_readable_one(tmp_path):
     path = tmp_path / "model.ckpt"
     for value in (1.0, 2.0):
         cell = nn.Dense(2, 2, weight_init=value)
-        save_atomically(cell, path)
+        save_atomically(cell.get_parameters(), path)
     assert ms.load_checkpoint(str(path))["weight"].asnumpy().max() == 2
     assert [item.name for item in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_latest_are_kept(tmp_path):
     manager = CheckpointManager(tmp_path, "net", keep=2)
     for epoch in (1, 2, 3):
-        manager.save(nn.Dense(1, 1), epoch, 10)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net-2_10.ckpt", "net-3_10.ckpt"]
-    assert np.all([path.stat().st_mode & 0o200 for path in tmp_path.iterdir()])
+        manager.save(nn.Dense(1, 1).get_parameters(), epoch, 10)
+    assert names(tmp_path) == ["net-2_10.ckpt", "net-3_10.ckpt", "net_last.ckpt"]
+    assert all(path.stat().st_mode & 0o200 for path in tmp_path.iterdir())
+    assert (tmp_path / "net_last.ckpt").samefile(tmp_path / "net-3_10.ckpt")
+
+
+def test_the_best_are_kept(tmp_path):
+    manager = CheckpointManager(tmp_path, "net", keep=2, policy="top_k")
+    for epoch, score in ((1, 50.0), (2, 70.0), (3, None), (4, 60.0)):
+        manager.save(nn.Dense(1, 1).get_parameters(), epoch, 10, score)
+    assert names(tmp_path) == ["net-2_10.ckpt", "net-4_10.ckpt", "net_last.ckpt"]
+
+
+def test_all_are_kept(tmp_path):
+    manager = CheckpointManager(tmp_path, "net", keep=1, policy=None)
+    for epoch in (1, 2):
+        manager.save(nn.Dense(1, 1).get_parameters(), epoch, 10)
+    assert names(tmp_path) == ["net-1_10.ckpt", "net-2_10.ckpt", "net_last.ckpt"]
+
+
+def test_a_resumed_run_goes_on_counting(tmp_path):
+    first = CheckpointManager(tmp_path, "net", keep=2)
+    first.save(nn.Dense(1, 1).get_parameters(), 1, 10)
+    first.save(nn.Dense(1, 1).get_parameters(), 2, 10)
+    again = CheckpointManager(tmp_path, "net", keep=2, kept=first.kept)
+    again.save(nn.Dense(1, 1).get_parameters(), 3, 10)
+    assert names(tmp_path) == ["net-2_10.ckpt", "net-3_10.ckpt", "net_last.ckpt"]

@@ -1,0 +1,88 @@
+"""From a recipe and a network to the cell that makes a training step."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import mindspore
+from mindspore import nn
+
+from ..config import Recipe
+from ..errors import UserError
+from ..loss import create_loss
+from ..optim import create_optimizer
+from ..scheduler import create_scheduler
+from ..utils.loss_scale import LossScale
+from ..utils.sync_batch_norm import convert_sync_batch_norm
+from ..utils.train_step import TrainStep
+from ..utils.weight_average import WeightAverage
+
+
+def check_step_options(recipe: Recipe) -> None:
+    """Raises UserError for what cannot be, before anything is built."""
+    options = recipe.step
+    if options.gradient_accumulation_steps < 1:
+        raise UserError(f"gradient_accumulation_steps {options.gradient_accumulation_steps} must be at least 1")
+    if options.clip_grad and options.clip_value <= 0:
+        raise UserError(f"clip_value {options.clip_value} must be above 0")
+    if not 0 <= options.ema_decay < 1:
+        raise UserError(f"ema_decay {options.ema_decay} must be at least 0 and below 1")
+    if recipe.precision.loss_scale < 1:
+        raise UserError(f"loss_scale {recipe.precision.loss_scale} must be at least 1")
+    if recipe.run.aug_splits and recipe.loss.name.lower() != "jsd":
+        raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
+
+
+def plan_rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
+    """The learning rate of every batch of the run."""
+    return create_scheduler(steps_per_epoch, num_epochs=recipe.run.epoch_size, **asdict(recipe.scheduler))
+
+
+def make_step(recipe: Recipe, network: nn.Cell, rates: list[float]) -> TrainStep:
+    """The training step of a network; an update that several batches make has the rate of the last of them."""
+    options, precision = recipe.step, recipe.precision
+    every = options.gradient_accumulation_steps
+    if options.sync_bn:
+        convert_sync_batch_norm(network)
+    if options.recompute:
+        for stage in network.stages:
+            for block in stage:
+                block.recompute()
+    optimizer = create_optimizer(
+        network,
+        lr=rates[every - 1 :: every] or rates[-1:],
+        checkpoint_path=str(_optimizer_file(recipe)) if recipe.run.resume_opt else "",
+        **asdict(recipe.optim),
+    )
+    return TrainStep(
+        network,
+        create_loss(**asdict(recipe.loss)),
+        optimizer,
+        accumulation_steps=every,
+        clip_mode=options.clip_mode if options.clip_grad else None,
+        clip_value=options.clip_value,
+        loss_scale=_make_loss_scale(precision.loss_scale, precision.loss_scale_type, precision.drop_overflow_update),
+        average=WeightAverage(network, options.ema_decay) if options.ema else None,
+    )
+
+
+def _make_loss_scale(scale: float, kind: str, skips: bool) -> LossScale | None:
+    dynamic = kind != "fixed"
+    return LossScale(scale, dynamic=dynamic, skips=skips) if dynamic or skips or scale != 1 else None
+
+
+def _optimizer_file(recipe: Recipe) -> Path:
+    checkpoint = recipe.model.checkpoint_path
+    if not checkpoint:
+        raise UserError("resume_opt needs ckpt_path, beside which the optimizer's state lies; or use --resume True")
+    return Path(checkpoint).parent / optimizer_file_name(recipe.model.model_name)
+
+
+def optimizer_file_name(model_name: str) -> str:
+    return f"optim_{model_name}.ckpt"
+
+
+def feeds_from_queue(recipe: Recipe) -> bool:
+    """Whether steps read their batches from the device's queue. A CPU has none."""
+    return recipe.step.dataset_sink_mode and mindspore.get_context("device_target") != "CPU"

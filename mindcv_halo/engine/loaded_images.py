@@ -1,0 +1,40 @@
+"""The images behind a validation loader, by their position in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mindspore.dataset as ds
+import numpy as np
+from mindspore.dataset import vision
+
+from ..data.sample_source import ImageFileReader, SampleSource
+
+
+@dataclass(frozen=True)
+class LoadedImages:
+    """Image i is the i-th that the loader gives. Nothing is held but what the loader holds anyway."""
+
+    source: SampleSource
+    indices: np.ndarray  # of the i-th image in the source
+    labels: np.ndarray  # int32
+    paths: tuple[str, ...]  # of files; for a data set of arrays "image N", with its number in the split from 0
+
+    def read(self, position: int) -> np.ndarray:
+        """The pixels, as the transforms get them: uint8, (height, width, channels)."""
+        image = self.source.read(self.indices[position])
+        return vision.Decode()(image) if image.ndim == 1 else image
+
+
+def find_loaded_images(loader: ds.Dataset) -> LoadedImages:
+    """The images that `loader`, made by create_loader over create_dataset, gives with minddata's present seed."""
+    dataset = loader
+    while dataset.children:
+        dataset = dataset.children[0]
+    source: SampleSource = dataset.source
+    indices, _ = source.order(ds.config.get_seed(), 0)
+    if isinstance(source.read, ImageFileReader):
+        paths = tuple(source.read.paths[index] for index in indices)
+    else:
+        paths = tuple(f"image {index}" for index in indices)
+    return LoadedImages(source, indices, source.labels[indices], paths)

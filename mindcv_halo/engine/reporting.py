@@ -1,0 +1,166 @@
+"""A validation as a folder to look at: tables, the confusion matrix and the worst mistakes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..utils import html_page
+from ..utils.class_table import ClassRow, tabulate_classes
+from ..utils.confusion_picture import draw_confusion
+from ..utils.image_results import ImageResults, count_confusions, judge_images
+from ..utils.metrics import Metrics
+from ..utils.thumbnail import make_thumbnail
+from ..utils.whole_file import write_whole
+
+NUM_WORST = 24  # images on the page
+CSV_COLUMNS = ("class", "images", "top1", "top5", "loss", "taken_for", "times_taken")
+
+
+class LogitsRecorder:
+    """All logits of a validation, in one array: 200 MB for 50,000 images of 1,000 classes.
+
+    It knows the labels beforehand, (images,), and asserts that the images come in their order.
+    """
+
+    def __init__(self, labels: np.ndarray):
+        self.labels = labels
+        self.logits: np.ndarray | None = None  # float32, (images, classes)
+        self.num_seen = 0
+
+    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """The next batch: (B, classes) and (B,)."""
+        if self.logits is None:
+            self.logits = np.empty((len(self.labels), logits.shape[1]), np.float32)
+        here = slice(self.num_seen, self.num_seen + len(labels))
+        assert np.array_equal(self.labels[here], labels), f"images {here.start} to {here.stop} are not those expected"
+        self.logits[here] = logits
+        self.num_seen += len(labels)
+
+
+def make_report_folder(path: str) -> Path:
+    """The folder, made if need be. Raises UserError where that cannot be."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"report {path}: {error.strerror}; choose a folder that can be written") from error
+    return folder
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    class_names: Sequence[str],
+    paths: Sequence[str],
+    read_image: Callable[[int], np.ndarray],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    metrics: Metrics,
+) -> Path:
+    """Write metrics.json, per_class.csv, confusion.png and report.html, and return the path of the last.
+
+    labels: (images,); logits: (images, classes); paths: one text per image; read_image(i): the pixels of image i,
+    uint8, (height, width, 3 or 1), asked for the worst mistakes only. Needs matplotlib.
+    """
+    assert metrics.num_images == len(labels) == len(logits) == len(paths)
+    results = judge_images(logits, labels)
+    confusions = count_confusions(results, len(class_names))
+    rows = tabulate_classes(results, confusions, class_names)
+
+    numbers = {**asdict(metrics), "num_classes": len(class_names)}
+    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    write_whole(folder / "metrics.json", json.dumps({"title": title, **finite}, indent=2) + "\n")
+    write_whole(folder / "per_class.csv", _format_csv(rows))
+    draw_confusion(confusions, class_names, folder / "confusion.png")
+
+    sections = (
+        _describe_numbers(metrics, len(class_names)),
+        _show_confusions((folder / "confusion.png").read_bytes()),
+        _tabulate(rows),
+        _show_mistakes(results, class_names, paths, read_image),
+    )
+    page = folder / "report.html"
+    write_whole(page, html_page.make_page(f"Validation of {title}", sections))
+    return page
+
+
+def _format_csv(rows: Sequence[ClassRow]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(asdict(row).values() for row in rows)
+    return text.getvalue()
+
+
+def _describe_numbers(metrics: Metrics, num_classes: int) -> str:
+    return html_page.make_numbers(
+        (
+            ("top-1", f"{metrics.top1:.2f} %"),
+            ("top-5", f"{metrics.top5:.2f} %"),
+            ("loss", f"{metrics.loss:.4f}"),
+            ("images", f"{metrics.num_images:,}"),
+            ("classes", f"{num_classes:,}"),
+        )
+    )
+
+
+def _show_confusions(content: bytes) -> str:
+    picture = html_page.make_picture(content, "image/png", "The confusion matrix", "wide")
+    return html_page.make_section("What was taken for what", picture)
+
+
+def _tabulate(rows: Sequence[ClassRow]) -> str:
+    """The table of classes, the worst first (of equal ones that with the higher loss), those without images last."""
+    ranked = sorted(rows, key=lambda row: (row.top1 is None, row.top1, -(row.loss or 0)))
+    header = (
+        ("class", False),
+        ("images", True),
+        ("top-1, %", True),
+        ("top-5, %", True),
+        ("mean loss", True),
+        ("most often taken for", False),
+    )
+    return html_page.make_section("Classes, the worst first", html_page.make_table(header, map(_format_row, ranked)))
+
+
+def _format_row(row: ClassRow) -> tuple[str, ...]:
+    if row.num_images == 0:
+        return row.name, "0", "", "", "", ""
+    taken_for = f"{row.taken_for} ({row.num_taken})" if row.taken_for is not None else ""
+    return row.name, str(row.num_images), f"{row.top1:.1f}", f"{row.top5:.1f}", f"{row.loss:.3f}", taken_for
+
+
+def _show_mistakes(
+    results: ImageResults, class_names: Sequence[str], paths: Sequence[str], read_image: Callable[[int], np.ndarray]
+) -> str:
+    mistakes = results.mistakes()
+    if not len(mistakes):
+        return html_page.make_section("The worst mistakes", html_page.make_text("There are none."))
+    shown = mistakes[:NUM_WORST]
+    cards = []
+    for position in shown:
+        true, predicted = class_names[results.labels[position]], class_names[results.predictions[position]]
+        small = make_thumbnail(read_image(int(position)))
+        style = "small" if small.is_small else ""
+        lines = (
+            f"true: {true} ({results.label_probabilities[position]:.1%})",
+            f"predicted: {predicted} ({results.probabilities[position]:.1%})",
+        )
+        note = f"loss {results.losses[position]:.2f}, {paths[position]}"
+        cards.append((html_page.make_picture(small.content, small.media_type, true, style), lines, note))
+    chosen = f"The {NUM_WORST} with the highest loss, of" if len(mistakes) > NUM_WORST else "All"
+    text = f"{chosen} {len(mistakes):,} images that were taken for another class; in brackets the probabilities."
+    return html_page.make_section("The worst mistakes", html_page.make_text(text), html_page.make_cards(cards))

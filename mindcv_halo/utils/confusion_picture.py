@@ -1,0 +1,77 @@
+"""The confusion matrix as a picture, for three classes as for a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .figures import make_figure, save_figure
+
+_MOST_NUMBERS = 25  # classes, up to which a cell has room for its number
+_MOST_NAMES = 60  # classes, up to which the axes have room for names
+_MOST_CELLS = 250  # a side; more classes than that share cells, because a cell of a pixel or two is not seen
+_LONGEST_NAME = 24  # letters
+_LETTER_WIDTH = 0.1  # inches, of the larger names
+_MARGINS = 1.5  # inches
+
+
+def draw_confusion(confusions: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Write a PNG of `confusions`: (classes, classes), images of the class of a row taken for that of a column.
+
+    Colours are shares of a row, so that rare classes show as well as frequent ones. A cell without images is white, a
+    row without images grey. From 26 classes on the colours follow the square root of the share: single mistakes show.
+    """
+    num_classes = len(class_names)
+    per_cell = -(-num_classes // _MOST_CELLS)
+    cells = _merge(confusions, per_cell)
+    totals = cells.sum(1, keepdims=True)
+    shares = np.ma.masked_equal(100 * cells / np.maximum(totals, 1), 0)
+    side = min(max(4.0, _MARGINS + 0.42 * num_classes), 11.0)
+    figure = make_figure(side + 1.0, side)
+    axes = figure.subplots()
+    norm, colours = _make_colours(num_classes)
+    end = len(cells) * per_cell - 0.5
+    image = axes.imshow(shares, norm=norm, cmap=colours, interpolation="nearest", extent=(-0.5, end, end, -0.5))
+    for row in np.flatnonzero(totals == 0):
+        axes.axhspan(row * per_cell - 0.5, (row + 1) * per_cell - 0.5, color="0.9")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class" + (f" ({per_cell} neighbouring classes share a cell)" if per_cell > 1 else ""))
+    if num_classes <= _MOST_NAMES:
+        _name_axes(axes, class_names, cell_width=(side - _MARGINS) / num_classes)
+    if num_classes <= _MOST_NUMBERS:
+        _write_numbers(axes, cells, shares)
+    save_figure(figure, path)
+
+
+def _merge(confusions: np.ndarray, per_cell: int) -> np.ndarray:
+    """Sums over squares of per_cell x per_cell; the last row and column may hold fewer classes."""
+    starts = np.arange(0, len(confusions), per_cell)
+    return np.add.reduceat(np.add.reduceat(confusions, starts, axis=0), starts, axis=1)
+
+
+def _make_colours(num_classes: int):
+    """Shares to colours: blues without the palest, so that a cell of one image differs from an empty one."""
+    from matplotlib import colormaps, colors
+
+    norm = colors.Normalize(0, 100) if num_classes <= _MOST_NUMBERS else colors.PowerNorm(0.5, 0, 100)
+    return norm, colors.ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)))
+
+
+def _name_axes(axes, class_names: Sequence[str], cell_width: float) -> None:
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in class_names]
+    size = 10 if len(names) <= _MOST_NUMBERS else 7
+    is_narrow = max(map(len, names)) * _LETTER_WIDTH <= cell_width
+    places = range(len(names))
+    # A name may hold a dollar sign, with which matplotlib would begin a formula.
+    axes.set_xticks(places, names, rotation=0 if is_narrow else 90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, names, fontsize=size, parse_math=False)
+
+
+def _write_numbers(axes, cells: np.ndarray, shares: np.ndarray) -> None:
+    size = 10 if len(cells) <= 12 else 7
+    for row, column in zip(*np.nonzero(cells), strict=True):
+        colour = "white" if shares[row, column] > 50 else "black"
+        axes.text(column, row, str(cells[row, column]), ha="center", va="center", color=colour, fontsize=size)

@@ -1,0 +1,131 @@
+"""A run that is cut off and gone on with ends with the weights of a run that was not, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mindcv_halo import engine
+from mindcv_halo.config import make_recipe
+from mindcv_halo.engine.training import TrainingRun
+from mindcv_halo.errors import TrainingStoppedError, UserError
+
+# Everything that has a state or draws random numbers; the batches of an epoch do not fill its updates.
+EVERYTHING = {
+    "epoch_size": "3",
+    "ema": "True",
+    "ema_decay": "0.9",
+    "gradient_accumulation_steps": "2",
+    "loss_scale_type": "dynamic",
+    "loss_scale": "1024",
+    "clip_grad": "True",
+    "clip_value": "1",
+    "drop_rate": "0.1",
+    "drop_path_rate": "0.1",
+    "mixup": "0.8",
+    "cutmix": "1.0",
+    "auto_augment": "randaug-m9-n2-mstd0.5-inc1",
+    "re_prob": "0.5",
+    "num_parallel_workers": "2",
+}
+
+
+def final_state(folder: str | Path) -> dict[str, np.ndarray]:
+    return load_file(Path(folder) / "halonet_test_state-3_0.safetensors")
+
+
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def whole(image_folder, tmp_path_factory) -> tuple[dict[str, str], dict[str, np.ndarray], str]:
+    """Flags of a run with everything, its final state, and its metrics.csv."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    flags = {
+        "model": "halonet_test", "data_dir": str(image_folder), "image_resize": "32", "batch_size": "8",
+        "warmup_epochs": "1", "lr": "0.004", "val_while_train": "True", "device_target": "CPU", **EVERYTHING,
+    }  # fmt: skip
+    engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder)}))
+    return flags, final_state(folder), (folder / "metrics.csv").read_text()
+
+
+def interrupt_after(monkeypatch, steps: int, number: signal.Signals) -> None:
+    """Send this process a signal when so many steps have run."""
+    run_steps = TrainingRun._run_steps
+    left = [steps]
+
+    def counted(self, loader):
+        for loss in run_steps(self, loader):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), number)
+            yield loss
+
+    monkeypatch.setattr(TrainingRun, "_run_steps", counted)
+
+
+def without_speed(table: str) -> list[str]:
+    return [line.rpartition(",")[0] for line in table.splitlines()]
+
+
+@pytest.mark.parametrize("steps, number", [(4, signal.SIGTERM), (6, signal.SIGINT)])
+def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number):
+    """4 steps end in the middle of an epoch and of an update, 6 at the end of an epoch."""
+    flags, expected, table = whole
+    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps, number)
+        assert engine.train(make_recipe(flags)).interrupted
+    log = (tmp_path / "rank0.log").read_text()
+    assert "interrupted: stopped" in log and f"train.py -c {tmp_path}/recipe.yaml --resume True" in log
+    result = engine.train(make_recipe({**flags, "resume": "True"}))
+    assert not result.interrupted
+    assert same(final_state(tmp_path), expected)
+    assert without_speed((tmp_path / "metrics.csv").read_text()) == without_speed(table)
+
+
+def test_a_damaged_newest_state(whole, tmp_path, monkeypatch):
+    flags, expected, _ = whole
+    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 8, signal.SIGTERM)
+        engine.train(make_recipe(flags))
+    newest = tmp_path / "halonet_test_state-2_2.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    engine.train(make_recipe({**flags, "resume": "True"}))
+    assert same(final_state(tmp_path), expected)
+
+
+def test_resuming_what_is_done_changes_nothing(whole, tmp_path, monkeypatch):
+    flags, expected, _ = whole
+    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 8, signal.SIGTERM)
+        engine.train(make_recipe(flags))
+    engine.train(make_recipe({**flags, "resume": "True"}))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
+    engine.train(make_recipe({**flags, "resume": "True"}))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")} == before
+
+
+def test_another_recipe_is_refused(whole, tmp_path, monkeypatch):
+    flags, _, _ = whole
+    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1, signal.SIGTERM)
+        engine.train(make_recipe(flags))
+    with pytest.raises(UserError, match=r"resume: lr was 0.004 and is 0.1 now"):
+        engine.train(make_recipe({**flags, "resume": "True", "lr": "0.1"}))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(flags):
+    with pytest.raises(TrainingStoppedError, match=r"the loss is not finite in epoch \d, step \d; the last good"):
+        engine.train(make_recipe({**flags, "lr": "1e30", "warmup_epochs": "0", "val_while_train": "False"}))
