@@ -30,7 +30,7 @@ def prepare_digits(root: str | os.PathLike) -> Path:
         try:
             _write(folder)
         except OSError as error:
-            raise UserError(f"data_dir {root}: the digits cannot be written there: {error.strerror or error}") from error
+            raise UserError(f"data_dir {root}: the digits cannot be written: {error.strerror or error}") from error
     found = sum(1 for _ in folder.glob("*/*/*.png"))
     if found != NUM_IMAGES:
         raise UserError(

@@ -2,8 +2,8 @@
 
 python tests/drills/kill_drill.py [--kills 20] [--seed 0]
 
-It takes minutes and is no part of the test suite; tests/tasks/test_resume.py is. The run uses everything that has a state:
-averaged weights, accumulation, dynamic loss scale, clipping, drop rates, mixup, cutmix, RandAugment and erasing.
+It takes minutes and is no part of the test suite; tests/tasks/test_resume.py is. The run uses everything that has a
+state: averaged weights, accumulation, dynamic loss scale, clipping, drop rates, mixup, cutmix, RandAugment and erasing.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def test_digits_interrupted_leave_nothing(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UserError, match="no space left"):
         digits.prepare_digits(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
