@@ -15,7 +15,7 @@ from .auto_augment import (
 from .constants import DEFAULT_CROP_PCT, IMAGE_EXTENSIONS, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from .dataset_download import Cifar10Download, Cifar100Download, MnistDownload, get_dataset_download_root
 from .dataset_factory import create_dataset, get_class_names, get_dataset_size
-from .decoding import bad_image_error, find_bad_images, read_decodable
+from .decoding import bad_image_error, find_bad_files, find_bad_images, find_decode_error, read_decodable
 from .distributed_sampler import RepeatAugSampler
 from .loader import create_loader, seed_epoch
 from .mixup import Mixup
@@ -51,7 +51,9 @@ __all__ = [
     "create_dataset",
     "create_loader",
     "create_transforms",
+    "find_bad_files",
     "find_bad_images",
+    "find_decode_error",
     "get_class_names",
     "get_dataset_download_root",
     "get_dataset_size",

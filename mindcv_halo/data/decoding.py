@@ -47,16 +47,19 @@ def find_bad_files(paths: Sequence[str], num_threads: int = 1) -> dict[str, str]
 
 def find_bad_images(root: str, split: str) -> list[str]:
     """Decode every image of root/split/class in full, and return one line for each that cannot be decoded."""
-    decode = vision.Decode()
-    errors = []
-    for path in scan_image_folder(root, split).paths:
-        try:
-            decode(np.frombuffer(read_decodable(path), np.uint8))
-        except UserError as error:
-            errors.append(str(error))
-        except RuntimeError as error:
-            errors.append(str(_bad_image(path, _reason(str(error)))))
-    return errors
+    errors = (find_decode_error(path) for path in scan_image_folder(root, split).paths)
+    return [error for error in errors if error]
+
+
+def find_decode_error(path: str) -> str | None:
+    """What is wrong with an image file, decoded in full; None if nothing is."""
+    try:
+        vision.Decode()(np.frombuffer(read_decodable(path), np.uint8))
+    except UserError as error:
+        return str(error)
+    except RuntimeError as error:
+        return str(_bad_image(path, _reason(str(error))))
+    return None
 
 
 def bad_image_error(error: BaseException) -> UserError | None:

@@ -19,7 +19,7 @@ from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from .loaded_images import find_loaded_images
 from .preparation import build_network, make_val_loader, read_class_names, start_device
-from .reading import read_batches
+from .reading import check_image_files, read_batches
 from .reporting import LogitsRecorder, make_report_folder, write_report
 
 
@@ -37,6 +37,7 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     class_names = read_class_names(recipe.model.checkpoint_path) or _own_class_names(recipe)
     network = build_network(recipe, len(class_names), is_training=False)
     loader = make_val_loader(recipe, class_names)
+    check_image_files(loader)
     recorder = None
     if report is not None:
         folder = make_report_folder(report)

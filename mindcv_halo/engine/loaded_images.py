@@ -19,6 +19,13 @@ class LoadedImages:
     indices: np.ndarray  # of the i-th image in the source
     labels: np.ndarray  # int32
     paths: tuple[str, ...]  # of files; for a data set of arrays "image N", with its number in the split from 0
+    has_files: bool
+    skipped: tuple[str, ...]  # what was wrong with each file that skip_bad_images left out
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths, but none for a data set of arrays."""
+        return self.paths if self.has_files else ()
 
     def read(self, position: int) -> np.ndarray:
         """The pixels, as the transforms get them: uint8, (height, width, channels)."""
@@ -33,8 +40,9 @@ def find_loaded_images(loader: ds.Dataset) -> LoadedImages:
         dataset = dataset.children[0]
     source: SampleSource = dataset.source
     indices, _ = source.order(ds.config.get_seed(), 0)
-    if isinstance(source.read, ImageFileReader):
+    has_files = isinstance(source.read, ImageFileReader)
+    if has_files:
         paths = tuple(source.read.paths[index] for index in indices)
     else:
         paths = tuple(f"image {index}" for index in indices)
-    return LoadedImages(source, indices, source.labels[indices], paths)
+    return LoadedImages(source, indices, source.labels[indices], paths, has_files, tuple(dataset.skipped))

@@ -31,6 +31,7 @@ from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
 from .assembly import check_step_options, feeds_from_queue, make_step, optimizer_file_name, plan_rates
 from .evaluation import evaluate
+from .loaded_images import find_loaded_images
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
@@ -39,7 +40,7 @@ from .preparation import (
     make_val_loader,
     start_device,
 )
-from .reading import read_batches
+from .reading import check_image_files, read_batches
 
 # Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is.
 FREE_KEYS = {
@@ -85,6 +86,9 @@ def train(recipe: Recipe) -> TrainingResult:
     num_classes = check_num_classes(recipe, class_names)
     train_loader = make_train_loader(recipe, class_names, num_classes)
     val_loader = make_val_loader(recipe, class_names) if recipe.run.val_while_train else None
+    for loader in (train_loader, val_loader):
+        if loader is not None:
+            check_image_files(loader)
     steps_per_epoch = train_loader.get_dataset_size()
     rates = plan_rates(recipe, steps_per_epoch)
 
@@ -163,6 +167,9 @@ class TrainingRun:
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
             f"of {self.steps_per_epoch} steps of {loader.get_batch_size()} images; writes to {self.folder}"
         )
+        skipped = find_loaded_images(loader).skipped
+        if skipped:
+            self.logger.warning(f"left out {len(skipped)} image file(s) that cannot be decoded, such as {skipped[0]}")
         if self.recipe.step.dataset_sink_mode and not feeds_from_queue(self.recipe):
             self.logger.info("dataset_sink_mode: a CPU has no queue of batches, steps are fed one by one")
         if self.position.epoch or self.position.step:

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 12
+EPOCHS = 100
 FLAGS = (
     f"-c {ROOT}/configs/halonet/halonet_test_digits.yaml --epoch_size {EPOCHS} --hflip 0 --log_interval 10 "
     "--ema True --gradient_accumulation_steps 2 --loss_scale_type dynamic --loss_scale 1024 --clip_grad True "
@@ -59,7 +59,7 @@ def main() -> None:
             going_on = ("--resume", "True") if newest_state(killed) != "none" else ()
             process = subprocess.Popen(command(data, killed, *going_on), stdout=subprocess.DEVNULL)
             # From before the first step to a few epochs later; the end is left for the last start.
-            patience = moments.uniform(0.2 * whole, 0.7 * whole) if number % 4 else moments.uniform(0, 0.2 * whole)
+            patience = moments.uniform(0.05 * whole, 0.15 * whole) if number % 4 else moments.uniform(0, 0.05 * whole)
             try:
                 process.wait(patience)
                 print(f"kill {number}: the run had ended by itself with status {process.returncode}")

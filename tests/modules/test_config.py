@@ -127,6 +127,12 @@ def test_bad_flags(flags, message):
         ("- a\n- b", r"must be lines of `key: value`, not a list"),
         ("a: [b", r"is no YAML"),
         ("base: absent.yaml", r"absent.yaml cannot be read"),
+        ("base: recipe.yaml", r"is its own base"),
+        ("base: 5", r"base: 5 is not the path of a recipe"),
+        ("5: 0.1", r"unknown key in .*: '5'"),
+        ("null: 1", r"unknown key in .*: 'None'"),
+        ("lr: " + "9" * 400, r"is not a number"),
+        ("seed: " + "9" * 5000, r"is no YAML"),
     ],
 )
 def test_bad_yaml(tmp_path, yaml, message):

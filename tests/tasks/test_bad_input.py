@@ -57,6 +57,13 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"epoch_size": "0"}, "epoch_size 0 must be at least 1"),
         ({"ckpt_save_dir": "/proc/run"}, "ckpt_save_dir /proc/run"),
         ({"conv_stages": "1"}, "conv_stages (1,) is for the H models only"),
+        ({"seed": "5000000000"}, "seed 5000000000 must be at least 0 and below 2^31"),
+        ({"scale": "0.5,0.1"}, "scale (0.5, 0.1) must be two numbers above 0, the smaller first"),
+        ({"ratio": "0,1"}, "ratio (0.0, 1.0) must be two numbers above 0"),
+        ({"hflip": "2"}, "hflip 2.0 must be a probability"),
+        ({"mean": "1,2"}, "mean (1.0, 2.0) and std"),
+        ({"std": "0,0,0"}, "std above 0"),
+        ({"ckpt_save_dir": ""}, "ckpt_save_dir is empty"),
     ],
 )
 def test_refused_before_anything_is_written(capsys, flags, changes, message):
@@ -71,12 +78,45 @@ def test_an_empty_class_folder(capsys, flags, image_folder, tmp_path):
     assert f"class folder {tmp_path}/data/train/yellow holds no image" in error
 
 
-def test_an_image_that_is_none(capsys, flags, image_folder, tmp_path):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_image_that_is_none(capsys, flags, image_folder, tmp_path, split):
+    """Found before the first step, in both splits."""
     shutil.copytree(image_folder, tmp_path / "data")
-    bad = tmp_path / "data" / "train" / "red" / "07.png"
+    bad = tmp_path / "data" / split / "red" / "01.png"
     bad.write_bytes(b"this is no image")
     error = refuse(capsys, command("train", {**flags, "data_dir": str(tmp_path / "data")}))
-    assert str(bad) in error
+    assert str(bad) in error and "skip_bad_images" in error
+    assert not Path(flags["ckpt_save_dir"]).exists()
+
+
+@pytest.mark.parametrize("name", ["train", "infer"])
+def test_an_image_that_is_damaged_inside(capsys, flags, image_folder, tmp_path, name):
+    """Its ends are those of an image, so that only the decoder finds out; the file is named all the same."""
+    shutil.copytree(image_folder, tmp_path / "data")
+    bad = tmp_path / "data" / "train" / "red" / "07.png"
+    content = bytearray(bad.read_bytes())
+    content[60:-40] = bytes(len(content) - 100)
+    bad.write_bytes(content)
+    changes = {"data_dir": str(tmp_path / "data")}
+    if name == "infer":
+        ms.save_checkpoint(create_model("halonet_test", num_classes=3), str(tmp_path / "model.ckpt"))
+        changes |= {"ckpt_path": str(tmp_path / "model.ckpt"), "num_classes": "3", "image_path": str(bad)}
+    assert main(command(name, {**flags, **changes})) == 2
+    assert str(bad) in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_bad_images_are_skipped_if_asked(capsys, flags, image_folder, tmp_path):
+    shutil.copytree(image_folder, tmp_path / "data")
+    (tmp_path / "data" / "train" / "red" / "07.png").write_bytes(b"this is no image")
+    flags = {**flags, "data_dir": str(tmp_path / "data"), "skip_bad_images": "True", "epoch_size": "1"}
+    assert main(command("train", {**flags, "batch_size": "23"})) == 0
+    assert "left out 1 image" in capsys.readouterr().out
+
+
+def test_a_new_head_is_not_validated(capsys, flags, tmp_path):
+    ms.save_checkpoint(create_model("halonet_test", num_classes=5), str(tmp_path / "model.ckpt"))
+    changes = {"ckpt_path": str(tmp_path / "model.ckpt"), "reset_head": "True"}
+    assert "reset_head is for training" in refuse(capsys, command("validate", {**flags, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +146,7 @@ def test_weights_are_needed(capsys, flags, name):
         (["trane"], "unknown command 'trane'; nearest: train"),
         (["infer", "--top_k", "3"], "give --image_path PATH"),
         (["infer", "--image_path", "x", "--top_k", "many"], "--top_k: 'many' is not a whole number"),
+        (["infer", "--image_path", "x", "--ckpt_path", "y", "--batch_size", "0"], "batch_size 0 must be at least 1"),
         (["info"], "info needs a model's name"),
         (["info", "halonet"], "unknown model 'halonet'"),
     ],

@@ -93,13 +93,25 @@ def test_features_are_those_of_the_network():
     np.testing.assert_array_equal(features(x)[-1].asnumpy(), network.forward_features(x).asnumpy())
 
 
-def test_reset_classifier():
+def test_reset_classifier(mode):
     network = create_model("halonet_test", num_classes=5).set_train(False)
-    network.reset_classifier(7)
-    assert network(images()).shape == (2, 7)
+    assert network(images()).shape == (2, 5)  # compiled, in graph mode
+    for num_classes, width in ((7, 7), (0, 96), (5, 5)):
+        network.reset_classifier(num_classes)
+        assert network(images()).shape == (2, width)
     assert {"classifier.weight", "classifier.bias"} <= network.parameters_dict().keys()
-    network.reset_classifier(0)
-    assert network(images()).shape == (2, 96)
+
+
+def test_reset_classifier_inside_another_cell():
+    class Wrapper(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.backbone = create_model("halonet_test", num_classes=5)
+
+    wrapper = Wrapper()
+    names = set(wrapper.parameters_dict())
+    wrapper.backbone.reset_classifier(7)
+    assert set(wrapper.parameters_dict()) == names
 
 
 def test_pooled_features_without_a_head():
@@ -152,6 +164,14 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"num_clases": 5}, r"^unknown create_model option 'num_clases'; nearest: num_classes"),
         ({"num_classes": -1}, r"num_classes -1 must be a whole number of at least 0"),
         ({"num_classes": 2.5}, r"num_classes 2.5 must be"),
+        ({"model_name": None}, r"^unknown model 'None'"),
+        ({"dialect": 5}, r"unknown dialect '5'"),
+        ({"drop_rate": "0.1"}, r"drop_rate '0.1' must be"),
+        ({"mask_padding": "False"}, r"mask_padding 'False' must be True or False"),
+        ({"model_name": "halobotnet_50t", "image_size": 256.0}, r"image_size 256.0 must be"),
+        ({"model_name": "halonet_h1", "conv_stages": (True,)}, r"conv_stages \(True,\) must name stages"),
+        ({"features_only": True, "out_indices": 5}, r"out_indices \(5,\)"),
+        ({"features_only": True, "out_indices": (1, "a")}, r"out_indices \(1, 'a'\) must be a rising sequence"),
         ({"in_channels": 0}, r"in_channels 0 must be a whole number of at least 1"),
         ({"drop_rate": 1.0}, r"drop_rate 1.0 must be at least 0 and below 1"),
         ({"drop_path_rate": -0.1}, r"drop_path_rate -0.1 must be"),

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import load_weights, read_weights, recognise
+from mindcv_halo.utils.checkpoint_manager import save_atomically
 
 
 def arrays(network) -> dict[str, np.ndarray]:
@@ -146,3 +147,46 @@ def test_the_dialect_is_that_of_the_weights(tmp_path):
     keras = {"stack1_block1_deep_1_conv.weight": np.zeros(1)}
     mindcv = {"stage1.blocks.0.conv1_1x1.conv.weight": np.zeros(1)}
     assert [recognise(weights).dialect for weights in (timm, keras, mindcv)] == ["timm", "keras", "mindcv"]
+
+
+def test_a_file_without_weights(network, tmp_path):
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(UserError, match=r"it holds no weights$"):
+        create_model("halonet_test", checkpoint_path=str(tmp_path / "empty.safetensors"))
+    save_file({f"ema.{name}": value for name, value in arrays(network).items()}, tmp_path / "ema.safetensors")
+    with pytest.raises(UserError, match=r"it holds no weights; set ema to True"):
+        create_model("halonet_test", checkpoint_path=str(tmp_path / "ema.safetensors"))
+
+
+def test_two_entries_for_one_parameter(network):
+    names = ("stages.0.0.conv1_1x1.conv.weight", "stem.conv.weight", "stem.conv1.conv.weight")
+    weights = {name: np.zeros(1) for name in names}
+    with pytest.raises(UserError, match=r"stem.conv1.conv.weight and stem.conv.weight are both stem.conv1.conv.weight"):
+        load_weights(network, weights)
+
+
+def test_other_channels_are_named(network):
+    with pytest.raises(UserError, match=r"its images have 3 channels, halonet_test was built for 1; set in_"):
+        load_weights(create_model("halonet_test", num_classes=5, in_channels=1), arrays(network))
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 0}, {"features_only": True}])
+def test_a_model_without_a_head_takes_weights_with_one(checkpoint, options):
+    create_model("halonet_test", checkpoint_path=str(checkpoint), **options)
+
+
+def test_whole_numbers_are_no_weights(network):
+    weights = arrays(network)
+    weights["classifier.bias"] = weights["classifier.bias"].astype(np.int32)
+    with pytest.raises(UserError, match=r"classifier.bias holds int32, weights are floating-point numbers"):
+        load_weights(network, weights)
+
+
+def test_a_flipped_bit_in_our_own_checkpoint(network, tmp_path):
+    path = tmp_path / "model.ckpt"
+    save_atomically(network.get_parameters(), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model.ckpt"):
+        read_weights(str(path))

@@ -1,0 +1,40 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mindcv_halo import create_model, get_pretrained_cfg, list_models
+
+
+@pytest.fixture(scope="module")
+def readme(pytestconfig) -> str:
+    return (pytestconfig.rootpath / "README.md").read_text(encoding="utf-8")
+
+
+def test_its_python_runs(readme, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert "(1, 10)" in out and "(1, 512, 32, 32)" in out
+
+
+def test_its_table_of_models(readme):
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$", readme, re.MULTILINE)
+    assert sorted(row[0] for row in rows) == list_models()
+    for name, timm, keras, parameters, size, top1 in rows:
+        network, cfg = create_model(name), get_pretrained_cfg(name)
+        assert int(parameters.replace(",", "")) == sum(item.size for item in network.trainable_params())
+        assert int(size) == cfg["input_size"][1]
+        assert not cfg["top1"] or float(top1) == cfg["top1"]
+        for alias in (timm.strip(), keras.strip()):
+            assert not alias or get_pretrained_cfg(alias) == cfg
+
+
+def test_its_files_exist(readme, pytestconfig):
+    for path in re.findall(r"`((?:mindcv_halo|configs|tests|benchmarks|docs|examples)/[\w/.]*)`", readme):
+        assert (pytestconfig.rootpath / path).exists(), path
