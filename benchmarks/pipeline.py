@@ -25,10 +25,10 @@ NUM_CLASSES = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer_python", required=True, help="Python of an environment with MindSpore and MindCV")
-    parser.add_argument("--batches", type=int, default=12, help="batches in an epoch, which is a turn")
+    parser.add_argument("--batches", type=int, default=16, help="batches in an epoch, which is a turn")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2, help="num_parallel_workers")
-    parser.add_argument("--pairs", type=int, default=7, help="turns of each side, after one to warm up")
+    parser.add_argument("--pairs", type=int, default=11, help="turns of each side, after one to warm up")
     args = parser.parse_args()
 
     num_images = args.batches * args.batch_size

@@ -17,10 +17,11 @@ from ..errors import UserError
 from ..utils.figures import require_matplotlib
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
+from ..utils.path import make_folder
 from .loaded_images import find_loaded_images
 from .preparation import build_network, make_val_loader, read_class_names, start_device
 from .reading import check_image_files, read_batches
-from .reporting import LogitsRecorder, make_report_folder, write_report
+from .reporting import LogitsRecorder, write_report
 
 
 def validate(recipe: Recipe, report: str | None = None) -> Metrics:
@@ -40,7 +41,7 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     check_image_files(loader)
     recorder = None
     if report is not None:
-        folder = make_report_folder(report)
+        folder = make_folder("report", report)
         images = find_loaded_images(loader)
         recorder = LogitsRecorder(images.labels)
     metrics = evaluate(network, loader, recipe.loader.batch_size, recorder)

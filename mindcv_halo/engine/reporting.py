@@ -6,14 +6,12 @@ import csv
 import io
 import json
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
 from ..utils import html_page
 from ..utils.class_table import ClassRow, tabulate_classes
 from ..utils.confusion_picture import draw_confusion
@@ -45,18 +43,6 @@ class LogitsRecorder:
         assert np.array_equal(self.labels[here], labels), f"images {here.start} to {here.stop} are not those expected"
         self.logits[here] = logits
         self.num_seen += len(labels)
-
-
-def make_report_folder(path: str) -> Path:
-    """The folder, made if need be. Raises UserError where that cannot be."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"report {path}: {error.strerror}; choose a folder that can be written") from error
-    return folder
 
 
 def write_report(

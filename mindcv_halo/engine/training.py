@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import resource
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..utils.interruption import Interruption
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics
 from ..utils.metrics_table import MetricsTable
+from ..utils.path import make_folder
 from ..utils.progress import EpochProgress
 from ..utils.run_state import load_newest_state, remove_states, restore, save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
@@ -105,7 +105,7 @@ def train(recipe: Recipe) -> TrainingResult:
     position = Position(**state[1]["position"]) if state else Position()
     averaged = build_network(recipe, num_classes) if step.average is not None and val_loader is not None else None
 
-    folder = make_folder(recipe.run.ckpt_save_dir)
+    folder = make_folder("ckpt_save_dir", recipe.run.ckpt_save_dir)
     logger = set_logger(output_dir=folder)
     logger.info(device)
     if not state:
@@ -305,20 +305,6 @@ class TrainingRun:
             best if self.position.best_top1 is not None else None,
             self.position.best_top1,
         )
-
-
-def make_folder(path: str) -> Path:
-    """The run's folder. Raises UserError where it cannot be made or written."""
-    if not path:
-        raise UserError("ckpt_save_dir is empty; name a folder")
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"ckpt_save_dir {path}: {error.strerror}; choose a folder that can be written") from error
-    return folder
 
 
 def _check_run_options(options: RunOptions) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 100
+EPOCHS = 60
 FLAGS = (
     f"-c {ROOT}/configs/halonet/halonet_test_digits.yaml --epoch_size {EPOCHS} --hflip 0 --log_interval 10 "
     "--ema True --gradient_accumulation_steps 2 --loss_scale_type dynamic --loss_scale 1024 --clip_grad True "
@@ -52,14 +52,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data, alone, killed = (Path(temporary) / name for name in ("data", "alone", "killed"))
         start = time.monotonic()
-        subprocess.run(command(data, alone), check=True, stdout=subprocess.DEVNULL)
-        whole = time.monotonic() - start
-        print(f"left alone: {whole:.0f} s", flush=True)
+        process = subprocess.Popen(command(data, alone), stdout=subprocess.DEVNULL)
+        while newest_state(alone) == "none" and process.poll() is None:
+            time.sleep(0.1)
+        first_epoch = time.monotonic() - start
+        if process.wait():
+            raise SystemExit(f"the run that was left alone ended with status {process.returncode}")
+        print(f"left alone: {time.monotonic() - start:.0f} s, its first epoch {first_epoch:.0f} s", flush=True)
         for number in range(1, args.kills + 1):
             going_on = ("--resume", "True") if newest_state(killed) != "none" else ()
             process = subprocess.Popen(command(data, killed, *going_on), stdout=subprocess.DEVNULL)
-            # From before the first step to a few epochs later; the end is left for the last start.
-            patience = moments.uniform(0.05 * whole, 0.15 * whole) if number % 4 else moments.uniform(0, 0.05 * whole)
+            # Every fourth before a first step, the others a few epochs after it.
+            patience = first_epoch * (moments.uniform(0.8, 1.8) if number % 4 else moments.uniform(0, 0.8))
             try:
                 process.wait(patience)
                 print(f"kill {number}: the run had ended by itself with status {process.returncode}")

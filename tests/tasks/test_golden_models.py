@@ -279,3 +279,20 @@ def floor(name: str, lengths: dict[str, float]) -> float:
     float64), and float32 leaves 1e-6 of the gradient of the same layer's scale. No other shift has less than 3 % of it.
     """
     return max(lengths[name], 0.01 * lengths.get(name.removesuffix("bias") + "weight", 0.0))
+
+
+def test_gradients_of_halonet_h1_with_running_statistics(mode, record_property):
+    """Every layer's gradient of a net of attention blocks, where training mode is chaotic: make_eval_gradients.py."""
+    golden = next(golden for golden in GOLDENS if golden.model == "halonet_h1")
+    with np.load(golden.path.with_name("halonet_h1_eval_gradients.npz")) as file:
+        peer = dict(file)
+    network, drawn = load_network(golden)
+    network.set_train(False)
+    images, labels = draw_images(SEED, golden.image_shape), draw_labels(SEED, 2).astype(np.int32)
+    result = differentiate(network, cross_entropy, images, labels)
+    check(record_property, golden, mode, "loss, evaluation", {"loss": abs(result.loss / float(peer["loss"]) - 1)}, LOSS)
+    gradients = {drawn[name]: gradient.astype(np.float64) for name, gradient in result.of_parameters.items()}
+    lengths = dict(zip(names_of(peer["names"]), peer["length"], strict=True))
+    assert set(gradients) == set(lengths)
+    differences = {name: abs(np.linalg.norm(gradients[name]) / lengths[name] - 1) for name in lengths}
+    check(record_property, golden, mode, "gradients, evaluation", differences, GRADIENTS)

@@ -10,9 +10,10 @@ import re
 import numpy as np
 import pytest
 
-from mindcv_halo.engine.reporting import NUM_WORST, LogitsRecorder, make_report_folder, write_report
+from mindcv_halo.engine.reporting import NUM_WORST, LogitsRecorder, write_report
 from mindcv_halo.errors import UserError
 from mindcv_halo.utils.metrics import MetricsCounter
+from mindcv_halo.utils.path import make_folder
 
 NAMES = ["<i>cat</i>", "dog & co", "owl"]
 
@@ -108,4 +109,4 @@ def test_the_recorder_keeps_the_order():
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"report .*/file: .*choose a folder that can be written"):
-        make_report_folder(str(tmp_path / "file"))
+        make_folder("report", str(tmp_path / "file"))
