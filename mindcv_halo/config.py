@@ -192,7 +192,7 @@ class RunOptions:
     resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
     val_interval: int = option(1, "epochs")
-    eval_shuffle: bool = option(False, "read the validation images in another order; changes no result")
+    eval_shuffle: bool = option(False, "known from MindCV; validation reads in order, which changes no result")
     log_interval: int = option(100, "steps between lines of the log where there is no terminal")
     ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")
     ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved")
