@@ -175,7 +175,7 @@ class StepOptions:
     clip_mode: str = option("norm", "what clip_value bounds", choices=("norm", "value"))
     ema: bool = option(False, "keep a running average of the weights, and validate that")
     ema_decay: float = option(0.9999, "share of the past in the average; it rises from 0 to this")
-    recompute: bool = option(False, "compute blocks again in the backward pass, to save memory")
+    recompute: bool = option(False, "compute attention again in the backward pass, to save memory")
     sync_bn: bool = option(False, "batch norm over all ranks")
     dataset_sink_mode: bool = option(
         False, "feed steps from the device's queue; a CPU has none and feeds them one by one"

@@ -11,6 +11,7 @@ from mindspore import nn
 from ..config import Recipe
 from ..errors import UserError
 from ..loss import create_loss
+from ..models.layers import BottleneckAttention, HaloAttention
 from ..optim import create_optimizer
 from ..scheduler import create_scheduler
 from ..utils.loss_scale import LossScale
@@ -46,9 +47,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float]) -> TrainStep
     if options.sync_bn:
         convert_sync_batch_norm(network)
     if options.recompute:
-        for stage in network.stages:
-            for block in stage:
-                block.recompute()
+        _recompute_attention(network)
     optimizer = create_optimizer(
         network,
         lr=rates[every - 1 :: every] or rates[-1:],
@@ -65,6 +64,13 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float]) -> TrainStep
         loss_scale=_make_loss_scale(precision.loss_scale, precision.loss_scale_type, precision.drop_overflow_update),
         average=WeightAverage(network, options.ema_decay) if options.ema else None,
     )
+
+
+def _recompute_attention(network: nn.Cell) -> None:
+    """Windows and logits are what takes memory; a batch norm that ran twice would update its statistics twice."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, HaloAttention | BottleneckAttention):
+            cell.recompute()
 
 
 def _make_loss_scale(scale: float, kind: str, skips: bool) -> LossScale | None:
