@@ -7,6 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
 .PHONY: quickstart test lint bench bench-pipeline clean
 
