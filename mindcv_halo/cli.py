@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Sequence
 
 from . import engine
 from .config import parse_command, parse_recipe
 from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
+from .utils.topology import find_rank
 from .version import __version__
+
+_OTHERS_WAIT = 3.0  # seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,22 +33,43 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise unknown_name("command", argv[0], COMMANDS)
         COMMANDS[argv[0]](argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error), 2)
     except TrainingStoppedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error), 1)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return _fail("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if find_rank(os.environ) is None:
+            raise
+        traceback.print_exc()
+        first_line = str(error).partition("\n")[0]
+        return _fail(f"{type(error).__name__}: {first_line}", 1)
     return 0
+
+
+def _fail(text: str, status: int) -> int:
+    """Say why the command ends, and return its status.
+
+    One rank of several ends its process here: the launcher then ends the others, which wait for it in a collective, as
+    MindSpore's own clean-up would do too.
+    """
+    rank = find_rank(os.environ)
+    if rank is None:
+        print(f"error: {text}", file=sys.stderr)
+        return status
+    if rank > 0:
+        time.sleep(_OTHERS_WAIT)  # what all ranks meet is said once: by then rank 0 has ended the job
+    print(f"error: rank {rank}: {text}", file=sys.stderr, flush=True)
+    os._exit(status)
 
 
 def train(argv: Sequence[str]) -> None:
     """Train a model: -c RECIPE and any of the recipe's keys as flags."""
-    engine.train(parse_recipe(argv, train.__doc__))
+    result = engine.train(parse_recipe(argv, train.__doc__))
+    if result.interrupted and find_rank(os.environ) is not None:
+        raise TrainingStoppedError("interrupted by a signal; its state is saved, --resume True goes on")
 
 
 def validate(argv: Sequence[str]) -> None:

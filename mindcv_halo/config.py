@@ -36,6 +36,9 @@ class SystemOptions:
         None, "default: the first that the machine has", choices=("Ascend", "GPU", "CPU")
     )
     seed: int = option(42, "of weights, data order and augmentation")
+    jit_level: str | None = option(
+        None, "how graph mode compiles; default: MindSpore's own for the device", choices=("O0", "O1", "O2")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class DatasetOptions:
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")
-    num_samples: int | None = option(None, "train on only so many images; default: all")
+    num_samples: int | None = option(None, "train on only so many images an epoch; default: all")
     download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
     num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats")
     skip_bad_images: bool = option(False, "leave out files that cannot be decoded, and say how many")
@@ -176,7 +179,13 @@ class StepOptions:
     ema: bool = option(False, "keep a running average of the weights, and validate that")
     ema_decay: float = option(0.9999, "share of the past in the average; it rises from 0 to this")
     recompute: bool = option(False, "compute attention again in the backward pass, to save memory")
-    sync_bn: bool = option(False, "batch norm over all ranks")
+    sync_bn: bool = option(False, "batch norm over the images of all ranks")
+    lr_scaling: str | None = option(
+        None,
+        "multiply all rates by images per update / lr_base_size, or by its square root",
+        choices=("linear", "sqrt"),
+    )
+    lr_base_size: int = option(256, "images per update for which lr is meant, with lr_scaling")
     dataset_sink_mode: bool = option(
         False, "feed steps from the device's queue; a CPU has none and feeds them one by one"
     )
@@ -193,6 +202,7 @@ class RunOptions:
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
     val_interval: int = option(1, "epochs")
     eval_shuffle: bool = option(False, "known from MindCV; validation reads in order, which changes no result")
+    data_timeout: float = option(45.0, "with several ranks: seconds without a batch after which a rank ends the job")
     log_interval: int = option(100, "steps between lines of the log where there is no terminal")
     ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")
     ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved")
@@ -370,14 +380,17 @@ def _convert(where: str, value: Any, option: Option) -> Any:
     return result
 
 
+_NONE = ("None", "null", "")
+
+
 class _Mismatch:
     """What _as_type returns for a value of another type; None is a value."""
 
 
 def _as_type(value: Any, annotation: Any) -> Any:
     members = _members(annotation)
-    if NoneType in members and (value is None or value in ("None", "null", "")):
-        return None
+    if NoneType in members and (value is None or value in _NONE or value in [[text] for text in _NONE]):
+        return None  # a flag that may have several values gives a list
     for member in members:
         result = _as_tuple(value, get_args(member)) if get_origin(member) is tuple else _as_scalar(value, member)
         if result is not _Mismatch:

@@ -35,7 +35,7 @@ def create_dataset(
         on first use), or any other name for a folder root/split/class/file; images of these two are undecoded.
     shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
         another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
-    num_samples: at most that many samples per shard and epoch.
+    num_samples: at most that many samples per epoch, over all shards.
     num_parallel_workers: threads that read files, clamped to the number of processors.
     download: fetch cifar10, cifar100 or mnist into `root` if it is not there.
     num_aug_repeats: that many variants of each sample in one epoch (see RepeatAugSampler).
@@ -64,7 +64,7 @@ def create_dataset(
         shards=shards,
         num_aug_repeats=num_aug_repeats,
     )
-    source = SampleSource(read, samples.labels, order, num_threads=num_threads)
+    source = SampleSource(read, samples.labels, order, num_threads=num_threads, shard_id=shards[1])
     return SampleDataset(source, skipped=tuple(skipped.values()))
 
 
@@ -97,17 +97,27 @@ def _plan_order(
     size: int, *, shuffle: bool, num_samples: int | None, shards: tuple[int, int], num_aug_repeats: int
 ) -> EpochOrder:
     num_shards, shard_id = shards
+    if not shuffle and size <= shard_id:
+        raise UserError(
+            f"shard_id={shard_id} of {num_shards} has none of the {size} samples; use {size} shards at most"
+        )
     if num_samples is not None and num_samples <= 0:
         raise UserError(f"num_samples={num_samples} must be positive; leave it out to use all samples")
     if num_samples is not None and num_aug_repeats > 0:
         raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
-    if not shuffle and size < num_shards:
-        raise UserError(f"{size} samples are too few for num_shards={num_shards}; use at most {size}")
     if num_aug_repeats > 0:
         return RepeatAugSampler(size, num_shards, shard_id, shuffle, num_aug_repeats).order
 
     def order(seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        indices = epoch_order(size, shuffle=shuffle, seed=seed, epoch=epoch, num_shards=num_shards, shard_id=shard_id)
-        return indices[:num_samples], np.zeros_like(indices[:num_samples])
+        indices = epoch_order(
+            size,
+            shuffle=shuffle,
+            seed=seed,
+            epoch=epoch,
+            num_shards=num_shards,
+            shard_id=shard_id,
+            num_samples=num_samples,
+        )
+        return indices, np.zeros_like(indices)
 
     return order

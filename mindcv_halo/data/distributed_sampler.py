@@ -10,18 +10,26 @@ from ..errors import UserError
 
 
 def epoch_order(
-    size: int, *, shuffle: bool, seed: int = 0, epoch: int = 0, num_shards: int = 1, shard_id: int = 0
+    size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    epoch: int = 0,
+    num_shards: int = 1,
+    shard_id: int = 0,
+    num_samples: int | None = None,
 ) -> np.ndarray:
     """The indices that shard `shard_id` visits in one epoch: int64, each in [0, size).
 
     Shuffled (training), all shards are equally long: the permutation, the same on every shard, starts over to fill the
     last round, so up to num_shards - 1 samples are seen twice. In order (evaluation), every sample is in exactly one
-    shard, and shards may differ by one in length: shard i takes i, i + num_shards, ...
+    shard, and shards may differ by one in length: shard i takes i, i + num_shards, ... `num_samples` are the first so
+    many of the epoch, over all shards.
     """
     if not shuffle:
-        return np.arange(shard_id, size, num_shards, dtype=np.int64)
-    order = np.random.default_rng([seed, epoch]).permutation(size)
-    rounds = -(-size // num_shards)
+        return np.arange(size, dtype=np.int64)[:num_samples][shard_id::num_shards]
+    order = np.random.default_rng([seed, epoch]).permutation(size)[:num_samples]
+    rounds = -(-len(order) // num_shards)
     return np.resize(order, rounds * num_shards)[shard_id::num_shards]
 
 

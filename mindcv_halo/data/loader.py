@@ -34,12 +34,13 @@ _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
 _SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
 
 
-def seed_epoch(seed: int, epoch: int) -> int:
+def seed_epoch(seed: int, epoch: int, shard_id: int = 0) -> int:
     """Set minddata's seed to one that belongs to (seed, epoch), and return it.
 
-    Iterators made afterwards shuffle, augment and mix as that epoch of that run does. All ranks need the same seed.
+    Iterators made afterwards shuffle, augment and mix as that epoch of that run does. All ranks give the same seed, and
+    their shard: they share the order of the epoch, but minddata's operators draw other numbers for each.
     """
-    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1)
+    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1) + shard_id
     ds.config.set_seed(derived)
     return derived
 

@@ -26,11 +26,21 @@ class SampleSource:
     image: what `read(index)` returns, a uint8 array; label: int32; sample_key: int64 [seed, epoch, number], where
     number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `order(seed, epoch)`
     gives the indices and which repeat of its sample each one is.
+
+    The seed that minddata gives, from which its own operators draw, is the run's plus `shard_id` (see seed_epoch);
+    order and keys follow the run's, which all shards share.
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], labels: np.ndarray, order: EpochOrder, *, num_threads: int = 1
+        self,
+        read: Callable[[int], np.ndarray],
+        labels: np.ndarray,
+        order: EpochOrder,
+        *,
+        num_threads: int = 1,
+        shard_id: int = 0,
     ):
+        self.shard_id = shard_id
         self.read = read
         self.labels = labels
         self.order = order
@@ -51,9 +61,9 @@ class SampleSource:
             yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
 
     def begin(self, seed: int) -> SampleSource:
-        """A copy at epoch 0 of `seed`."""
+        """A copy at epoch 0 of the seed that minddata has."""
         fresh = copy.copy(self)
-        fresh.seed, fresh.epoch = seed, 0
+        fresh.seed, fresh.epoch = max(0, seed - self.shard_id), 0
         return fresh
 
     def with_keys(self) -> SampleSource:

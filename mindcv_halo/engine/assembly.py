@@ -29,23 +29,35 @@ def check_step_options(recipe: Recipe) -> None:
         raise UserError(f"clip_value {options.clip_value} must be above 0")
     if not 0 <= options.ema_decay < 1:
         raise UserError(f"ema_decay {options.ema_decay} must be at least 0 and below 1")
+    if options.lr_base_size < 1:
+        raise UserError(f"lr_base_size {options.lr_base_size} must be at least 1")
     if recipe.precision.loss_scale < 1:
         raise UserError(f"loss_scale {recipe.precision.loss_scale} must be at least 1")
     if recipe.run.aug_splits and recipe.loss.name.lower() != "jsd":
         raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
 
 
-def plan_rates(recipe: Recipe, steps_per_epoch: int) -> list[float]:
+def plan_rates(recipe: Recipe, steps_per_epoch: int, num_ranks: int) -> list[float]:
     """The learning rate of every batch of the run."""
-    return create_scheduler(steps_per_epoch, num_epochs=recipe.run.epoch_size, **asdict(recipe.scheduler))
+    rates = create_scheduler(steps_per_epoch, num_epochs=recipe.run.epoch_size, **asdict(recipe.scheduler))
+    factor = find_rate_factor(recipe, num_ranks)
+    return rates if factor == 1 else [rate * factor for rate in rates]
 
 
-def make_step(recipe: Recipe, network: nn.Cell, rates: list[float]) -> TrainStep:
+def find_rate_factor(recipe: Recipe, num_ranks: int) -> float:
+    """What lr_scaling multiplies all rates by; an update's images count, from all its batches and ranks."""
+    options = recipe.step
+    images = recipe.loader.batch_size * num_ranks * options.gradient_accumulation_steps
+    ratio = images / options.lr_base_size
+    return {None: 1.0, "linear": ratio, "sqrt": ratio**0.5}[options.lr_scaling]
+
+
+def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], num_ranks: int) -> TrainStep:
     """The training step of a network; an update that several batches make has the rate of the last of them."""
     options, precision = recipe.step, recipe.precision
     every = options.gradient_accumulation_steps
-    if options.sync_bn:
-        convert_sync_batch_norm(network)
+    if options.sync_bn and num_ranks > 1:
+        convert_sync_batch_norm(network, num_ranks)
     if options.recompute:
         _recompute_attention(network)
     optimizer = create_optimizer(
@@ -63,6 +75,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float]) -> TrainStep
         clip_value=options.clip_value,
         loss_scale=_make_loss_scale(precision.loss_scale, precision.loss_scale_type, precision.drop_overflow_update),
         average=WeightAverage(network, options.ema_decay) if options.ema else None,
+        num_ranks=num_ranks,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from ..utils.figures import require_matplotlib
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from ..utils.path import make_folder
+from ..utils.process_group import ALONE, ProcessGroup
 from .loaded_images import find_loaded_images
-from .preparation import build_network, make_val_loader, read_class_names, start_device
-from .reading import check_image_files, read_batches
+from .preparation import build_network, find_place, make_val_loader, read_class_names, start_device
+from .reading import check_image_files, limit_batches, read_batches
 from .reporting import LogitsRecorder, write_report
 
 
@@ -29,22 +31,27 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
 
     Raises UserError when there is no checkpoint, and for a report that cannot be written, before anything runs.
     """
-    logger = set_logger()
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("validation needs weights: give --ckpt_path FILE")
+    topology = find_place(recipe.system)
     if report is not None:
         require_matplotlib("--report")
-    logger.info(start_device(recipe.system))
+        if topology.size > 1:
+            raise UserError(f"--report is made by one process; start validate.py without {topology.launcher}")
+    group, device = start_device(recipe.system, topology)
+    logger = set_logger(rank=group.rank)
+    logger.info(device)
     class_names = read_class_names(recipe.model.checkpoint_path) or _own_class_names(recipe)
     network = build_network(recipe, len(class_names), is_training=False)
-    loader = make_val_loader(recipe, class_names)
+    loader = make_val_loader(recipe, class_names, topology)
     check_image_files(loader)
     recorder = None
     if report is not None:
         folder = make_folder("report", report)
         images = find_loaded_images(loader)
         recorder = LogitsRecorder(images.labels)
-    metrics = evaluate(network, loader, recipe.loader.batch_size, recorder)
+    limit = limit_batches(recipe.run, group)
+    metrics = evaluate(network, loader, recipe.loader.batch_size, group, limit=limit, record=recorder)
     title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name}"
     logger.info(f"{title}: {metrics}")
     if recorder is not None:
@@ -76,25 +83,34 @@ def _own_class_names(recipe: Recipe) -> list[str]:
 
 def evaluate(
     network: nn.Cell,
-    loader: Dataset,
+    loader: Dataset | None,
     batch_size: int,
+    group: ProcessGroup = ALONE,
+    *,
+    limit: Callable[[], AbstractContextManager] = nullcontext,
     record: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Metrics:
-    """Metrics of `network` over all images of `loader`. It leaves the network in evaluation mode.
+    """Metrics of `network` over the images of all ranks' loaders. It leaves the network in evaluation mode.
 
+    loader: this rank's share; None if it has no image.
+    limit: the context in which each batch is waited for.
     record: gets the logits (B, classes) and the labels (B,) of each batch in turn.
     """
     network.set_train(False)
     counter = MetricsCounter()
-    progress = tqdm(total=loader.get_dataset_size(), desc="validating", unit="batch", disable=not sys.stderr.isatty())
-    with progress:
-        for images, labels in read_batches(loader):
+    steps = loader.get_dataset_size() if loader is not None else 0
+    hidden = not (group.is_main and sys.stderr.isatty())
+    with tqdm(total=steps, desc="validating", unit="batch", disable=hidden) as progress:
+        for images, labels in read_batches(loader, limit) if loader is not None else ():
             logits = predict_logits(network, images, batch_size)
             counter.update(logits, labels)
             if record is not None:
                 record(logits, labels)
             progress.update()
-    return counter.result()
+    total = MetricsCounter()
+    for sums in group.exchange(counter.sums().tobytes()):
+        total.add(np.frombuffer(sums))
+    return total.result()
 
 
 def predict_logits(network: nn.Cell, images: np.ndarray, batch_size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from ..config import Recipe
 from ..data import IMAGE_EXTENSIONS, read_decodable
 from ..errors import UserError
 from .evaluation import predict_logits
-from .preparation import build_network, make_transforms, read_class_names, start_device
+from .preparation import build_network, find_place, make_transforms, read_class_names, start_device
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,15 @@ def predict(recipe: Recipe, image_path: str, top_k: int = 5) -> Iterator[Predict
         raise UserError("prediction needs weights: give --ckpt_path FILE")
     if recipe.loader.batch_size < 1:
         raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
+    topology = find_place(recipe.system)
+    if topology.size > 1:
+        raise UserError(f"prediction runs in one process; start infer.py without {topology.launcher}")
     paths = _list_images(Path(image_path))
     names = read_class_names(checkpoint)
     num_classes = len(names) if names else recipe.model.num_classes or 1000
     names = names or [str(label) for label in range(num_classes)]
 
-    start_device(recipe.system)
+    start_device(recipe.system, topology)
     network = build_network(recipe, num_classes, is_training=False)
     network.set_train(False)
     transforms = make_transforms(recipe, is_training=False)

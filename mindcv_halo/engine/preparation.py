@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,28 +13,45 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..config import Recipe, SystemOptions
-from ..data import create_dataset, create_loader, create_transforms
+from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
 from ..errors import UserError
 from ..models import create_model, get_pretrained_cfg
 from ..utils.amp import auto_mixed_precision
+from ..utils.distributed import check_devices, check_launch, join_group
+from ..utils.process_group import ProcessGroup
 from ..utils.random import set_seed
-from ..utils.runtime import describe_environment, use_device
+from ..utils.runtime import count_devices, describe_environment, find_device, share_processors, use_device
+from ..utils.topology import ALONE, Topology, find_topology
 from ..version import __version__
 
 CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
 
 
-def start_device(options: SystemOptions) -> str:
-    """Set device, mode and seeds, and return one line for the log about them and the environment."""
+def find_place(options: SystemOptions) -> Topology:
+    """The place of this process in its job. Raises UserError where options, launcher and machine disagree."""
     if not 0 <= options.seed < 2**31:
         raise UserError(f"seed {options.seed} must be at least 0 and below 2^31")
-    device = use_device(options.device_target)
+    topology = find_topology(os.environ, os.getppid())
+    check_launch(topology, options.distribute)
+    device = find_device(options.device_target)
+    if topology is not None:
+        check_devices(topology, device, count_devices(device))
+        share_processors(topology.local_rank, topology.local_size or 1)
+    return topology or ALONE
+
+
+def start_device(options: SystemOptions, topology: Topology) -> tuple[ProcessGroup, str]:
+    """Set device, mode and seeds, join the other ranks, and return them with a line for the log about all of it."""
+    device = use_device(options.device_target, topology.local_rank)
     mindspore.set_context(mode=options.mode)
-    set_seed(options.seed)
+    if options.jit_level is not None:
+        mindspore.set_context(jit_config={"jit_level": options.jit_level})
+    group = join_group(topology, device)
+    set_seed(options.seed, group.rank)
     mode = "PyNative" if options.mode else "graph"
-    alone = "; distribute True, but there is no launcher: one process" if options.distribute else ""
+    ranks = f"; {group.size} ranks by {topology.launcher}" if group.size > 1 else ""
     versions = f"mindcv_halo {__version__}, MindSpore {mindspore.__version__}"
-    return f"{versions} on {device}, {mode} mode; {describe_environment()}{alone}"
+    return group, f"{versions} on {device}, {mode} mode; {describe_environment()}{ranks}"
 
 
 def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
@@ -84,14 +102,21 @@ def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
     return create_transforms(recipe.dataset.name, is_training=is_training, separate=separate, **options)
 
 
-def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: int) -> Dataset:
+def make_train_loader(
+    recipe: Recipe, class_names: Sequence[str], num_classes: int, topology: Topology = ALONE
+) -> Dataset:
+    """This rank's share of the training images, as many batches as every other rank has."""
     options = recipe.dataset
+    if topology.size > 1 and not options.shuffle:
+        raise UserError("shuffle False deals out unequal shares, and ranks would wait for each other; set it to True")
     dataset = create_dataset(
         options.name,
         options.root,
         options.train_split,
         shuffle=options.shuffle,
         num_samples=options.num_samples,
+        num_shards=topology.size,
+        shard_id=topology.rank,
         num_parallel_workers=options.num_parallel_workers,
         download=options.download,
         num_aug_repeats=options.num_aug_repeats,
@@ -109,14 +134,21 @@ def make_train_loader(recipe: Recipe, class_names: Sequence[str], num_classes: i
     )
 
 
-def make_val_loader(recipe: Recipe, class_names: Sequence[str]) -> Dataset:
-    """Every image of the validation split once, in order; the last batch may be smaller."""
+def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topology = ALONE) -> Dataset | None:
+    """This rank's share of the validation images, in order; the last batch may be smaller.
+
+    Every image is in one rank's share; None for a rank without any.
+    """
     options = recipe.dataset
+    if topology.rank >= get_dataset_size(options.name, options.root, options.val_split):
+        return None
     dataset = create_dataset(
         options.name,
         options.root,
         options.val_split,
         shuffle=False,
+        num_shards=topology.size,
+        shard_id=topology.rank,
         num_parallel_workers=options.num_parallel_workers,
         download=options.download,
         class_names=class_names,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 from mindspore.dataset import Dataset
 
+from ..config import RunOptions
 from ..data import bad_image_error, find_bad_files, find_decode_error
 from ..errors import UserError
+from ..utils.process_group import ProcessGroup
+from ..utils.watchdog import limit_wait
 from .loaded_images import find_loaded_images
 
 # Looking at both ends of so many files takes about a second.
@@ -16,11 +21,13 @@ MOST_CHECKED = 20_000
 _THREADS = 8
 
 
-def check_image_files(loader: Dataset) -> None:
+def check_image_files(loader: Dataset | None) -> None:
     """Raises UserError for the first image file of a small data set that is cut off or no image.
 
     Files of a larger one, and damage between the ends of a file, show when their turn comes.
     """
+    if loader is None:
+        return
     files = find_loaded_images(loader).files
     if len(files) > MOST_CHECKED:
         return
@@ -30,10 +37,29 @@ def check_image_files(loader: Dataset) -> None:
         raise UserError(next(iter(bad.values())) + more)
 
 
-def read_batches(loader: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """One epoch of (images, labels). Raises UserError with its path for an image that cannot be decoded."""
+def limit_batches(options: RunOptions, group: ProcessGroup) -> Callable[[], AbstractContextManager]:
+    """What makes the context in which a rank waits for a batch: where others wait for it, it must not hang."""
+    if group.size == 1:
+        return nullcontext
+    seconds = options.data_timeout
+    text = f"error: rank {group.rank}: no batch for {seconds:g} s (data_timeout): its data hangs; --resume True goes on"
+    return partial(limit_wait, seconds, text)
+
+
+def read_batches(
+    loader: Dataset, limit: Callable[[], AbstractContextManager] = nullcontext
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One epoch of (images, labels); `limit` makes the context in which each batch is waited for.
+
+    Raises UserError with its path for an image that cannot be decoded.
+    """
     try:
-        for batch in loader.create_dict_iterator(num_epochs=1, output_numpy=True):
+        batches = loader.create_dict_iterator(num_epochs=1, output_numpy=True)
+        while True:
+            with limit():
+                batch = next(batches, None)
+            if batch is None:
+                return
             yield batch["image"], batch["label"]
     except RuntimeError as error:
         bad_image = bad_image_error(error)

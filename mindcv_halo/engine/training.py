@@ -6,9 +6,9 @@ import logging
 import math
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import mindspore
 from mindspore import Parameter, Tensor, nn
@@ -25,29 +25,33 @@ from ..utils.logger import set_logger
 from ..utils.metrics import Metrics
 from ..utils.metrics_table import MetricsTable
 from ..utils.path import make_folder
+from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
-from ..utils.run_state import load_newest_state, remove_states, restore, save_state
+from ..utils.run_state import remove_states, save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
-from .assembly import check_step_options, feeds_from_queue, make_step, optimizer_file_name, plan_rates
+from .assembly import (
+    check_step_options,
+    feeds_from_queue,
+    find_rate_factor,
+    make_step,
+    optimizer_file_name,
+    plan_rates,
+)
 from .evaluation import evaluate
 from .loaded_images import find_loaded_images
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
     check_num_classes,
+    find_place,
     make_train_loader,
     make_val_loader,
     start_device,
 )
-from .reading import check_image_files, read_batches
+from .reading import check_image_files, limit_batches, read_batches
+from .resuming import Position, load_state
 
-# Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is.
-FREE_KEYS = {
-    "resume", "resume_opt", "ckpt_path", "pretrained", "reset_head", "dialect", "data_dir", "ckpt_save_dir",
-    "device_target", "distribute", "val_while_train", "val_interval", "eval_shuffle", "val_amp_level", "log_interval",
-    "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download",
-}  # fmt: skip
 _PATIENCE = 10  # losses in a row that need not be finite while a loss scale looks for its value
 
 
@@ -62,67 +66,58 @@ class TrainingResult:
     interrupted: bool = False  # by a signal; --resume goes on
 
 
-@dataclass
-class Position:
-    """How far a run has come; with the parameters of the train step it is the whole state."""
-
-    epoch: int = 0  # complete epochs
-    step: int = 0  # steps of the next one
-    loss_sum: float = 0.0  # of these steps
-    best_top1: float | None = None
-    best_epoch: int | None = None
-
-
 def train(recipe: Recipe) -> TrainingResult:
     """Train as the recipe says. Raises UserError for what the user can mend, if possible before anything runs.
 
-    Raises TrainingStoppedError when the loss is no longer finite.
+    Raises TrainingStoppedError when the loss is no longer finite, or when the run's files cannot be written.
     """
     # What can be wrong comes first, so that bad input leaves no trace.
-    device = start_device(recipe.system)
+    topology = find_place(recipe.system)
     _check_run_options(recipe.run)
     check_step_options(recipe)
     class_names = get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.train_split)
     num_classes = check_num_classes(recipe, class_names)
-    train_loader = make_train_loader(recipe, class_names, num_classes)
-    val_loader = make_val_loader(recipe, class_names) if recipe.run.val_while_train else None
+    train_loader = make_train_loader(recipe, class_names, num_classes, topology)
+    val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
     for loader in (train_loader, val_loader):
-        if loader is not None:
-            check_image_files(loader)
+        check_image_files(loader)
     steps_per_epoch = train_loader.get_dataset_size()
-    rates = plan_rates(recipe, steps_per_epoch)
+    rates = plan_rates(recipe, steps_per_epoch, topology.size)
 
-    state = _load_state(recipe) if recipe.run.resume else None
+    group, device = start_device(recipe.system, topology)
+    logger = set_logger(rank=group.rank)
+    images_per_step = recipe.loader.batch_size * group.size
+    state = load_state(recipe, images_per_step, group, logger) if recipe.run.resume else None
     if state:  # weights come from the state, and their dialect with them
-        weights = {"checkpoint_path": "", "pretrained": False, "dialect": state[1]["dialect"]}
+        weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
         recipe = replace(
             recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume=True, resume_opt=False)
         )
     network = build_network(recipe, num_classes)
-    step = make_step(recipe, network, rates)
+    step = make_step(recipe, network, rates, group.size)
+    position = state.find_position() if state else Position()
     if state:
-        restore(step, state[0])
-    position = Position(**state[1]["position"]) if state else Position()
-    averaged = build_network(recipe, num_classes) if step.average is not None and val_loader is not None else None
+        batches = position.epoch * steps_per_epoch + position.step
+        state.put_into(step, updates=batches // recipe.step.gradient_accumulation_steps)
+    group.broadcast_parameters(step.parameters_dict().values())
+    averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
 
-    folder = make_folder("ckpt_save_dir", recipe.run.ckpt_save_dir)
-    logger = set_logger(output_dir=folder)
-    logger.info(device)
-    if not state:
-        remove_states(folder, recipe.model.model_name)  # of an earlier run, which --resume would go on with
     recipe = replace(recipe, model=replace(recipe.model, dialect=network.dialect.name))
-    save_recipe(recipe, folder / "recipe.yaml")
-    (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-    run = TrainingRun(recipe, folder, logger, step, averaged, rates, position, state[1]["kept"] if state else ())
+    folder = Path(recipe.run.ckpt_save_dir)
+    if group.is_main:
+        logger = _open_folder(folder, recipe, class_names, is_new=state is None)
+    logger.info(device)
+    kept = state.content["kept"] if state else ()
+    run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept)
     run.log_plan(num_classes, train_loader)
 
     with Interruption() as interruption:
         while run.position.epoch < recipe.run.epoch_size:
             run.train_epoch(train_loader, interruption)
-            if interruption.requested:
+            if run.must_stop(interruption):
                 return run.stop()
             run.finish_epoch(val_loader)
-            if interruption.requested and run.position.epoch < recipe.run.epoch_size:
+            if run.must_stop(interruption) and run.position.epoch < recipe.run.epoch_size:
                 return run.stop()
     return run.summarise()
 
@@ -135,6 +130,7 @@ class TrainingRun:
         recipe: Recipe,
         folder: Path,
         logger: logging.Logger,
+        group: ProcessGroup,
         step: TrainStep,
         averaged: nn.Cell | None,
         rates: list[float],
@@ -146,6 +142,7 @@ class TrainingRun:
         self.model_name = recipe.model.model_name
         self.folder = folder
         self.logger = logger
+        self.group = group
         self.step = step
         self.averaged = averaged
         self.rates = rates
@@ -154,8 +151,10 @@ class TrainingRun:
         self.checkpoints = CheckpointManager(
             folder, self.model_name, self.options.keep_checkpoint_max, self.options.ckpt_save_policy, kept
         )
-        self.table = MetricsTable(folder / "metrics.csv", resume_after=position.epoch)
-        self.events = EventWriter(folder / "summary") if self.options.tensorboard else None
+        writes = group.is_main
+        self.table = MetricsTable(folder / "metrics.csv", resume_after=position.epoch) if writes else None
+        self.events = EventWriter(folder / "summary") if writes and self.options.tensorboard else None
+        self.limit = limit_batches(self.options, group)
         self.metrics: Metrics | None = None
         self.last_checkpoint: Path | None = None
         self.mean_loss = math.nan
@@ -165,8 +164,11 @@ class TrainingRun:
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
-            f"of {self.steps_per_epoch} steps of {loader.get_batch_size()} images; writes to {self.folder}"
+            f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
         )
+        factor = find_rate_factor(self.recipe, self.group.size)
+        if factor != 1:
+            self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")
         skipped = find_loaded_images(loader).skipped
         if skipped:
             self.logger.warning(f"left out {len(skipped)} image file(s) that cannot be decoded, such as {skipped[0]}")
@@ -178,14 +180,15 @@ class TrainingRun:
     def train_epoch(self, loader: Dataset, interruption: Interruption) -> None:
         """The rest of the epoch that the position is in, or until a signal arrives."""
         position = self.position
-        seed_epoch(self.recipe.system.seed, position.epoch)
+        seed_epoch(self.recipe.system.seed, position.epoch, self.group.rank)
         progress = EpochProgress(
             f"epoch {position.epoch + 1}/{self.options.epoch_size}",
             self.steps_per_epoch,
-            loader.get_batch_size(),
+            self._images_per_step(loader),
             logger=self.logger,
             log_interval=self.options.log_interval,
             done=(position.step, position.loss_sum),
+            is_main=self.group.is_main,
         )
         self.step.set_train()
         bad_losses = 0
@@ -194,7 +197,7 @@ class TrainingRun:
                 progress.update(loss)
                 bad_losses = 0 if math.isfinite(progress.last_loss) else bad_losses + 1
                 self._check_losses(bad_losses, progress.step)
-                if interruption.requested:
+                if self.must_stop(interruption):
                     break
             self.mean_loss = progress.mean_loss()
             self._check_losses(0 if math.isfinite(progress.last_loss) else bad_losses + 1, progress.step)
@@ -202,17 +205,27 @@ class TrainingRun:
         position.step, position.loss_sum = progress.step, progress.loss_sum
 
     def finish_epoch(self, val_loader: Dataset | None) -> None:
-        """Validate, write the table, the checkpoints and the state."""
+        """Validate, on all ranks, and write what there is to keep, on rank 0."""
         position, options = self.position, self.options
         position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
-        epoch, steps = position.epoch, position.epoch * self.steps_per_epoch
-        is_last = epoch == options.epoch_size
-        metrics = None
-        if val_loader is not None and (is_last or epoch % options.val_interval == 0):
-            metrics = self.metrics = evaluate(self._network_to_validate(), val_loader, val_loader.get_batch_size())
-            if position.best_top1 is None or metrics.top1 > position.best_top1:
-                position.best_top1, position.best_epoch = metrics.top1, epoch
-                self.checkpoints.save_best(self._weights())
+        is_last = position.epoch == options.epoch_size
+        metrics, is_best = None, False
+        if options.val_while_train and (is_last or position.epoch % options.val_interval == 0):
+            network, batch_size = self._network_to_validate(), self.recipe.loader.batch_size
+            metrics = self.metrics = evaluate(network, val_loader, batch_size, self.group, limit=self.limit)
+            is_best = position.best_top1 is None or metrics.top1 > position.best_top1
+        if is_best:
+            position.best_top1, position.best_epoch = metrics.top1, position.epoch
+        if self.group.is_main:
+            with _files_can_be_written(self.folder):
+                self._write_epoch(metrics, is_best, saves=is_last or position.epoch % options.ckpt_save_interval == 0)
+
+    def _write_epoch(self, metrics: Metrics | None, is_best: bool, saves: bool) -> None:
+        """The table, the log, the checkpoints and the state."""
+        epoch = self.position.epoch
+        steps = epoch * self.steps_per_epoch
+        if is_best:
+            self.checkpoints.save_best(self._weights())
         rate = self.rates[steps - 1]
         self.table.append(epoch, steps, rate, self.mean_loss, metrics, self.speeds[-1])
         if self.events:
@@ -220,10 +233,10 @@ class TrainingRun:
             self.events.add(steps, lr=rate, train_loss=self.mean_loss, **validated)
         summary = f"; {metrics}" if metrics else ""
         self.logger.info(
-            f"epoch {epoch}/{options.epoch_size}: loss {self.mean_loss:.4f}, lr {rate:.2e}, "
+            f"epoch {epoch}/{self.options.epoch_size}: loss {self.mean_loss:.4f}, lr {rate:.2e}, "
             f"{self.speeds[-1]:.1f} img/s{summary}"
         )
-        if is_last or epoch % options.ckpt_save_interval == 0:
+        if saves:
             score = metrics.top1 if metrics else None
             self.last_checkpoint = self.checkpoints.save(self._weights(), epoch, self.steps_per_epoch, score)
             save_atomically(
@@ -231,9 +244,14 @@ class TrainingRun:
             )
             self._save_state()
 
+    def must_stop(self, interruption: Interruption) -> bool:
+        """Rank 0 decides; the others go on until the launcher, which sees rank 0 end, ends them."""
+        return interruption.requested and self.group.is_main
+
     def stop(self) -> TrainingResult:
         """Save where the run stands, and say how to go on."""
-        self._save_state()
+        with _files_can_be_written(self.folder):
+            self._save_state()
         self.logger.info(
             f"interrupted: stopped after epoch {self.position.epoch}, step {self.position.step}; go on with "
             f"train.py -c {self.folder / 'recipe.yaml'} --resume True"
@@ -243,6 +261,8 @@ class TrainingRun:
     def summarise(self) -> TrainingResult:
         """Draw the curves and say how the run went."""
         result = self._result()
+        if not self.group.is_main:
+            return result
         if not plot_curves(self.folder / "metrics.csv", self.folder / "curves.png"):
             self.logger.info("no curves.png: that needs matplotlib; pip install mindcv_halo[plot]")
         if self.events:
@@ -261,8 +281,11 @@ class TrainingRun:
             for _ in range(loader.get_dataset_size()):
                 yield sink()
             return
-        for images, labels in read_batches(loader):
+        for images, labels in read_batches(loader, self.limit):
             yield self.step(Tensor(images), Tensor(labels))
+
+    def _images_per_step(self, loader: Dataset) -> int:
+        return loader.get_batch_size() * self.group.size
 
     def _check_losses(self, bad_losses: int, step: int) -> None:
         """Raises TrainingStoppedError after too many losses in a row that are not finite."""
@@ -287,6 +310,7 @@ class TrainingRun:
     def _save_state(self) -> None:
         content = {
             "position": vars(self.position),
+            "images_per_step": self.recipe.loader.batch_size * self.group.size,
             "kept": self.checkpoints.kept,
             "dialect": self.recipe.model.dialect,
             "recipe": flatten(self.recipe),
@@ -307,6 +331,27 @@ class TrainingRun:
         )
 
 
+def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: bool) -> logging.Logger:
+    """Make the run's folder, write what says what the run is, and return a logger that writes there."""
+    make_folder("ckpt_save_dir", recipe.run.ckpt_save_dir)
+    if is_new:
+        remove_states(folder, recipe.model.model_name)  # of an earlier run, which --resume would go on with
+    save_recipe(recipe, folder / "recipe.yaml")
+    (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+    return set_logger(output_dir=folder)
+
+
+@contextmanager
+def _files_can_be_written(folder: Path) -> Iterator[None]:
+    """Raises TrainingStoppedError for what only the disk is to blame for; what was there stays whole."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingStoppedError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, and go on with --resume True"
+        ) from error
+
+
 def _check_run_options(options: RunOptions) -> None:
     for name in ("epoch_size", "val_interval", "log_interval", "ckpt_save_interval", "keep_checkpoint_max"):
         if getattr(options, name) < 1:
@@ -315,16 +360,3 @@ def _check_run_options(options: RunOptions) -> None:
         raise UserError("ckpt_save_policy top_k ranks by validation; set val_while_train to True")
     if options.tensorboard:
         require_tensorboard()
-
-
-def _load_state(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The newest whole state of the run. Raises UserError when its recipe is another than this."""
-    arrays, content = load_newest_state(Path(recipe.run.ckpt_save_dir), recipe.model.model_name, set_logger())
-    now = {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(recipe).items()}
-    for key, value in content["recipe"].items():
-        if key not in FREE_KEYS and now[key] != value:
-            raise UserError(
-                f"resume: {key} was {value!r} and is {now[key]!r} now; resume with the run's own recipe.yaml, or start "
-                "anew in another ckpt_save_dir"
-            )
-    return arrays, content

@@ -1,4 +1,4 @@
-"""The log: on the terminal from rank 0, in a file from every rank."""
+"""The log: on the terminal and in a file from rank 0; of the other ranks only what is wrong, on the terminal."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class _TqdmHandler(logging.Handler):
 def set_logger(
     name: str | None = "mindcv_halo", output_dir: str | Path | None = None, rank: int = 0, log_level: int = logging.INFO
 ) -> logging.Logger:
-    """The logger called `name`, which from now on prints on rank 0 and appends to output_dir/rank{rank}.log.
+    """The logger called `name`, which from now on prints, and appends to output_dir/rank0.log, on rank 0.
 
-    Called again it replaces what it set up before.
+    Other ranks write no file, and print warnings and errors with their rank. Called again it replaces what it set up
+    before.
     """
     logger = logging.getLogger(name)
     logger.setLevel(log_level)
@@ -29,12 +30,15 @@ def set_logger(
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    if rank == 0:
-        terminal = _TqdmHandler()
-        terminal.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(terminal)
+    terminal = _TqdmHandler()
+    logger.addHandler(terminal)
+    if rank > 0:
+        terminal.setLevel(logging.WARNING)
+        terminal.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))
+        return logger
+    terminal.setFormatter(logging.Formatter("%(message)s"))
     if output_dir is not None:
-        file = logging.FileHandler(Path(output_dir) / f"rank{rank}.log")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        file = logging.FileHandler(Path(output_dir) / "rank0.log")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s rank 0: %(message)s"))
         logger.addHandler(file)
     return logger

@@ -38,6 +38,17 @@ class MetricsCounter:
         self.loss_sum -= float(log_softmax(logits)[np.arange(len(labels)), labels].sum())
         self.num_images += len(labels)
 
+    def sums(self) -> np.ndarray:
+        """All that it has counted, as float64."""
+        return np.array([self.correct1, self.correct5, self.loss_sum, self.num_images])
+
+    def add(self, sums: np.ndarray) -> None:
+        """What another counter has counted."""
+        self.correct1 += int(sums[0])
+        self.correct5 += int(sums[1])
+        self.loss_sum += float(sums[2])
+        self.num_images += int(sums[3])
+
     def result(self) -> Metrics:
         share = 100 / self.num_images
         return Metrics(self.correct1 * share, self.correct5 * share, self.loss_sum / self.num_images, self.num_images)

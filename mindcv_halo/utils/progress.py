@@ -15,7 +15,8 @@ class EpochProgress:
     """Shows loss, images/s and time left while an epoch runs, and knows its mean loss and speed afterwards.
 
     Use as a context manager. A step's loss is read when the next step is under way, so that looking at it never makes a
-    device wait. `done` is (steps, sum of their losses) of an epoch that is gone on with.
+    device wait. `done` is (steps, sum of their losses) of an epoch that is gone on with. `batch_size` counts the images
+    of all ranks; only the main one shows a bar.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class EpochProgress:
         logger: logging.Logger,
         log_interval: int,
         done: tuple[int, float] = (0, 0.0),
+        is_main: bool = True,
     ):
         self.title = title
         self.num_steps = num_steps
@@ -34,6 +36,7 @@ class EpochProgress:
         self.logger = logger
         self.log_interval = log_interval
         self.on_terminal = sys.stderr.isatty()
+        self.is_main = is_main
         self.first_step, self.loss_sum = done
         self.step = self.first_step
         self.num_losses = self.first_step
@@ -47,7 +50,7 @@ class EpochProgress:
             initial=self.first_step * self.batch_size,
             desc=self.title,
             unit="img",
-            disable=not self.on_terminal,
+            disable=not (self.on_terminal and self.is_main),
             dynamic_ncols=True,
             leave=False,
         )

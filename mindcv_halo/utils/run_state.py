@@ -31,12 +31,18 @@ class DamagedStateError(Exception):
 def save_state(
     cell: nn.Cell, position: Mapping[str, Any], folder: Path, model_name: str, epoch: int, step: int
 ) -> Path:
-    """Write the cell's parameters and `position` to folder/{model}_state-{epoch}_{step}.safetensors; drop old ones."""
+    """Write the cell's parameters and `position` to folder/{model}_state-{epoch}_{step}.safetensors; drop old ones.
+
+    Raises OSError when it cannot be written.
+    """
     arrays = {name: value.asnumpy().copy() for name, value in cell.parameters_dict().items()}
     text = json.dumps(position)
     path = folder / f"{model_name}_state-{epoch}_{step}.safetensors"
     unfinished = folder / f".{path.name}.unfinished"
-    save_file(arrays, unfinished, {"position": text, "sha256": _checksum(arrays, text)})
+    try:
+        save_file(arrays, unfinished, {"position": text, "sha256": _checksum(arrays, text)})
+    except SafetensorError as error:
+        raise OSError(f"{unfinished}: {error}") from error
     unfinished.chmod(0o644)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())

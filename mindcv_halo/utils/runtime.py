@@ -48,8 +48,8 @@ def find_device(requested: str | None = None) -> str:
     return requested
 
 
-def use_device(requested: str | None = None) -> str:
-    """Run on find_device(requested) from now on, and return its name.
+def use_device(requested: str | None = None, local_rank: int = 0) -> str:
+    """Run on find_device(requested) from now on, and return its name; with several devices, on that of `local_rank`.
 
     Raises UserError when MindSpore has already run something on another device: it cannot change.
     """
@@ -57,15 +57,35 @@ def use_device(requested: str | None = None) -> str:
 
     device = find_device(requested)
     current = mindspore.get_context("device_target")
-    if current != device:
+    if current != device or device != "CPU":
         try:
-            mindspore.set_device(device)
+            mindspore.set_device(device, None if device == "CPU" else local_rank)
         except RuntimeError as error:
             raise UserError(
                 f"device_target {device}: MindSpore already runs on {current} in this process, and cannot change; "
                 "start a new process"
             ) from error
     return device
+
+
+def share_processors(local_rank: int, local_size: int) -> None:
+    """Keep to this process's share of the machine's processors, unless the launcher or the user has bound it already.
+
+    Call it before anything runs: MindSpore makes as many threads as there are processors to use.
+    """
+    processors = sorted(os.sched_getaffinity(0))
+    if local_size == 1 or len(processors) < (os.cpu_count() or 1):
+        return
+    first = local_rank * len(processors) // local_size
+    last = max(first + 1, (local_rank + 1) * len(processors) // local_size)
+    os.sched_setaffinity(0, processors[first:last])
+
+
+def count_devices(device: str) -> int:
+    """How many of them this machine has; for a CPU the processors that this process may use."""
+    import mindspore
+
+    return len(os.sched_getaffinity(0)) if device == "CPU" else mindspore.hal.device_count(device)
 
 
 def _is_available(device: str) -> bool:

@@ -7,7 +7,10 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from .loss_scale import LossScale, all_finite
+from .rank_mean import RankMean
 from .weight_average import WeightAverage
+
+STATISTICS = ("moving_mean", "moving_variance")  # what batch norm's running statistics are called
 
 
 class TrainStep(nn.Cell):
@@ -20,6 +23,8 @@ class TrainStep(nn.Cell):
         clip_mode: "norm" bounds the norm of all gradients together by `clip_value`, "value" each element; None is off.
         loss_scale: multiplies the loss and divides the gradients; may leave out updates that are not finite.
         average: is updated after the weights.
+        num_ranks: of processes that each have their part of the batch. Loss, gradients and running statistics are
+            their means, so that all ranks stay equal in everything after every step.
 
     Everything that the next step depends on is a parameter of this cell.
     """
@@ -35,6 +40,7 @@ class TrainStep(nn.Cell):
         clip_value: float = 15.0,
         loss_scale: LossScale | None = None,
         average: WeightAverage | None = None,
+        num_ranks: int = 1,
     ):
         super().__init__(auto_prefix=False)  # parameters keep their names, so that checkpoints fit the bare network
         self.network = network
@@ -45,6 +51,13 @@ class TrainStep(nn.Cell):
         self.clip_mode = clip_mode
         self.clip_value = clip_value
         self.accumulation_steps = accumulation_steps
+        self.rank_mean = None
+        if num_ranks > 1:
+            self.statistics = ParameterTuple(
+                parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
+            )
+            shapes = [parameter.shape for parameter in (*optimizer.parameters, *self.statistics)]
+            self.rank_mean = RankMean([*shapes, ()], num_ranks)
         if accumulation_steps > 1:
             self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
             self.num_accumulated = Parameter(Tensor(0, mstype.int32), name="num_accumulated", requires_grad=False)
@@ -58,6 +71,8 @@ class TrainStep(nn.Cell):
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
         loss, gradients = self.value_and_grad(images, labels)
+        if self.rank_mean is not None:
+            loss, gradients = self.average_over_ranks(loss, gradients)
         if self.loss_scale is None:
             self.collect(gradients)
             return loss
@@ -72,6 +87,12 @@ class TrainStep(nn.Cell):
         if is_finite:
             self.collect(gradients)
         return loss
+
+    def average_over_ranks(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss and the gradients of the whole batch; running statistics are made equal too."""
+        means = self.rank_mean((*gradients, *self.statistics, loss))
+        self.hyper_map(_set, self.statistics, means[len(gradients) : -1])
+        return means[-1], means[: len(gradients)]
 
     def collect(self, gradients: tuple[Tensor, ...]) -> bool:
         """Update at once, or after so many batches with their mean gradient."""
@@ -99,6 +120,7 @@ class TrainStep(nn.Cell):
 _accumulate = ops.MultitypeFuncGraph("accumulate")
 _divide = ops.MultitypeFuncGraph("divide")
 _clear = ops.MultitypeFuncGraph("clear")
+_set = ops.MultitypeFuncGraph("set")
 
 
 @_accumulate.register("Tensor", "Tensor")
@@ -114,3 +136,8 @@ def _divide_tensor(count, accumulated):
 @_clear.register("Tensor")
 def _clear_tensor(accumulated):
     return ops.assign(accumulated, ops.zeros_like(accumulated))
+
+
+@_set.register("Tensor", "Tensor")
+def _set_tensor(parameter, value):
+    return ops.assign(parameter, value)
