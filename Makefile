@@ -9,7 +9,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart test lint bench bench-pipeline clean
+.PHONY: quickstart test lint bench bench-pipeline bench-scaling clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -26,6 +26,9 @@ bench: $(VENV)/ready $(VENV)-peer/ready  ## images/s of halonet_50t beside timm'
 
 bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pipeline beside MindCV's
 	$(RUN) benchmarks/pipeline.py --peer_python $(VENV)-mindcv/bin/python
+
+bench-scaling: $(VENV)/ready  ## images/s on 1 and 2 processes, beside perfect scaling; needs mpirun
+	$(RUN) benchmarks/scaling.py
 
 $(VENV)-peer/ready: requirements/bench.txt
 	$(PYTHON) -m venv --clear $(VENV)-peer

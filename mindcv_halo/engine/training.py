@@ -356,6 +356,8 @@ def _check_run_options(options: RunOptions) -> None:
     for name in ("epoch_size", "val_interval", "log_interval", "ckpt_save_interval", "keep_checkpoint_max"):
         if getattr(options, name) < 1:
             raise UserError(f"{name} {getattr(options, name)} must be at least 1")
+    if options.data_timeout <= 0:
+        raise UserError(f"data_timeout {options.data_timeout:g} must be above 0")
     if options.ckpt_save_policy == "top_k" and not options.val_while_train:
         raise UserError("ckpt_save_policy top_k ranks by validation; set val_while_train to True")
     if options.tensorboard:

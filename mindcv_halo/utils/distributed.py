@@ -58,6 +58,8 @@ def join_group(topology: Topology, device: str) -> ProcessGroup:
         return ProcessGroup()
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if not topology.has_cluster:  # msrun may leave its ranks alone on purpose
+        scheduler_process.die_with_parent()  # a launcher that is killed itself cannot end its ranks
     # On Ascend and GPU MindSpore has a bridge of its own to Open MPI; everything else needs its scheduler.
     if not topology.has_cluster and (device == "CPU" or topology.launcher != "mpirun"):
         _form_cluster(topology)

