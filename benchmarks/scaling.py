@@ -40,7 +40,8 @@ from scaling_model import (
 )
 
 WORKER = Path(__file__).with_name("worker_scaling.py")
-SIZES = (1_000, 12_500_000)  # numbers in the two collectives that tell latency and bandwidth
+SIZES = (1_000, 250_000)  # numbers in the two collectives that tell latency and bandwidth; the step's are no larger
+LARGE = 12_500_000  # in one that shows what MindSpore's all-reduce makes of a large message
 COLLECTIVE_SECONDS = 1.0  # a turn of communication by itself
 END_TIMEOUT = 60.0  # seconds in which processes must have ended
 
@@ -130,7 +131,7 @@ class Turns:
 
     def __init__(self, alone: Job, beside: Job, group: Job, turn_seconds: float):
         self.alone, self.beside, self.group = alone, beside, group
-        works = ("reduce", "reduce_each", *(collective(size) for size in SIZES))
+        works = ("reduce", "reduce_each", *(collective(size) for size in (*SIZES, LARGE)))
         self.times = {"step": 0, **dict.fromkeys(works, 0)}
         for jobs in ([alone, beside], [group]):
             measure(jobs, "step", 1)
@@ -185,7 +186,8 @@ def main() -> None:
             sizes = (args.batch_size, args.image_size, *counts)
             return [sys.executable, str(WORKER), address(folder, name), str(core), args.model, *map(str, sizes)]
 
-        ranks = [("-n", "1", *command("group", core, *SIZES)) for core in cores]  # one job of 2; each is told its core
+        # One job of 2 processes, each of which is told its core.
+        ranks = [("-n", "1", *command("group", core, *SIZES, LARGE)) for core in cores]
         jobs = [
             stack.enter_context(Job(folder, "alone", command("alone", cores[0]))),
             stack.enter_context(Job(folder, "beside", command("beside", cores[1]))),
@@ -195,7 +197,8 @@ def main() -> None:
             job.connect(count)
         turns = Turns(*jobs, args.seconds)
         rounds = [turns.take() for _ in range(args.pairs)]
-    buckets, num_gradients = (jobs[-1].facts[0][name] for name in ("bucket_bytes", "num_gradients"))
+    facts = jobs[-1].facts[0]
+    buckets, num_gradients = facts["bucket_bytes"], facts["num_gradients"]
     peak_gb = max(job.peak_gb for job in jobs)
     print(
         f"{args.model}, {args.image_size} x {args.image_size}, batch {args.batch_size} a process, float32, AdamW, "
@@ -210,7 +213,7 @@ def main() -> None:
         **print_scaling(rounds, args.batch_size),
         **print_communication(rounds, buckets, num_gradients),
         **print_check(rounds, buckets),
-        **print_ascend(args.model, buckets),
+        **print_ascend(args.model, facts["device_bucket_bytes"]),
     }
     if args.json:
         Path(args.json).write_text(json.dumps(report, indent=1))
@@ -248,7 +251,7 @@ def print_communication(
     names = {
         "reduce": f"the step's: {len(buckets)} collective(s), {sum(buckets) / 1e6:.1f} MB",
         "reduce_each": f"nn.DistributedGradReducer: {num_gradients} collectives",
-        **{collective(size): f"one of {size:,} numbers" for size in SIZES},
+        **{collective(size): f"one of {size:,} numbers" for size in sorted((*SIZES, LARGE))},
     }
     rows, shares = [], {}
     for work, name in names.items():
@@ -265,17 +268,18 @@ def print_check(rounds: Sequence[dict[str, float]], buckets: Sequence[int]) -> d
     bandwidth, latency = (median(getattr(link, name) for link in links) for name in ("bandwidth", "latency"))
     print(
         f"\nThe model on this machine, with {bandwidth / 1e6:.0f} MB/s and {latency * 1e3:.2f} ms for a message, from "
-        "the two collectives of fixed size; nothing is fitted."
+        f"collectives of {' and '.join(f'{size:,}' for size in SIZES)} numbers; nothing is fitted."
     )
     rows, figures = [], {}
-    for name, start, goal in (
-        ("the step's all-reduce", None, "reduce"),
-        ("a step of 2, from 1 process", "one", "together"),
-        ("a step of 2, from 2 each by itself", "apart", "together"),
+    for name, sent, start, goal in (
+        (f"an all-reduce of {LARGE:,} numbers", [LARGE * NUMBER], None, collective(LARGE)),
+        ("the step's all-reduce", buckets, None, "reduce"),
+        ("a step of 2, from 1 process", buckets, "one", "together"),
+        ("a step of 2, from 2 each by itself", buckets, "apart", "together"),
     ):
         computes = [seconds[start] if start else 0.0 for seconds in rounds]
         model = [
-            compute + exposed_seconds(compute, buckets, [Level(2, link)], overlaps=False)
+            compute + exposed_seconds(compute, sent, [Level(2, link)], overlaps=False)
             for compute, link in zip(computes, links, strict=True)
         ]
         measured = [seconds[goal] for seconds in rounds]

@@ -15,6 +15,7 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import socket  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
+from math import prod  # noqa: E402
 from pathlib import Path  # noqa: E402
 from time import perf_counter  # noqa: E402
 
@@ -30,10 +31,16 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 from mindcv_halo.config import make_recipe  # noqa: E402
 from mindcv_halo.engine.assembly import make_step  # noqa: E402
 from mindcv_halo.engine.preparation import build_network, find_place, start_device  # noqa: E402
+from mindcv_halo.utils.rank_mean import DEVICE_BUCKET, plan_buckets  # noqa: E402
 from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
 
 NUM_CLASSES = 1000
 RATES = [1e-9] * 100_000  # weights stay: a batch learned by heart would have gradients too small for normal numbers
+
+
+def count_bytes(buckets: Sequence[Sequence[tuple[int, int, int]]]) -> list[int]:
+    """Of each bucket, in float32."""
+    return [4 * bucket[-1][2] for bucket in buckets]
 
 
 class Reduction(nn.Cell):
@@ -95,7 +102,9 @@ def main() -> None:
     works: dict[str, Callable[[], object]] = {"step": lambda: step(images, labels).asnumpy()}
     if group.size > 1:
         works |= list_reductions(step, group.size, [int(count) for count in counts])
-        facts["bucket_bytes"] = [4 * bucket[-1][2] for bucket in step.rank_mean.buckets]
+        facts["bucket_bytes"] = count_bytes(step.rank_mean.buckets)
+        sizes = [prod(shape) for shape in step.rank_mean.shapes]
+        facts["device_bucket_bytes"] = count_bytes(plan_buckets(sizes, DEVICE_BUCKET))
         facts["num_gradients"] = len(step.optimizer.parameters)
 
     with socket.socket(socket.AF_UNIX) as connection:

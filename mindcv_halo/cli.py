@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if find_rank(os.environ) is None:
             raise
         traceback.print_exc()
-        first_line = str(error).partition("\n")[0]
+        first_line = str(error).strip().partition("\n")[0]
         return _fail(f"{type(error).__name__}: {first_line}", 1)
     return 0
 

@@ -59,6 +59,7 @@ def main() -> int:
                 batches_read += 1
                 if is_faulty and batches_read == step:
                     print(f"fault {time.time()}", flush=True)
+                    time.sleep(0.5)  # so that the launcher has passed the line on before it may be killed
                     fault()
                 batch = next(batches, None)
             if batch is None:
