@@ -6,6 +6,7 @@ Bad input ends with one line and status 2; any other exception is a defect of ou
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if find_rank(os.environ) is None:
             raise
         traceback.print_exc()
-        first_line = str(error).strip().partition("\n")[0]
+        first_line = next((line for line in str(error).splitlines() if re.search(r"\w", line)), "")
         return _fail(f"{type(error).__name__}: {first_line}", 1)
     return 0
 

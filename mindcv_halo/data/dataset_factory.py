@@ -64,7 +64,7 @@ def create_dataset(
         shards=shards,
         num_aug_repeats=num_aug_repeats,
     )
-    source = SampleSource(read, samples.labels, order, num_threads=num_threads, shard_id=shards[1])
+    source = SampleSource(read, samples.labels, order, num_threads=num_threads)
     return SampleDataset(source, skipped=tuple(skipped.values()))
 
 
@@ -97,12 +97,13 @@ def _plan_order(
     size: int, *, shuffle: bool, num_samples: int | None, shards: tuple[int, int], num_aug_repeats: int
 ) -> EpochOrder:
     num_shards, shard_id = shards
-    if not shuffle and size <= shard_id:
-        raise UserError(
-            f"shard_id={shard_id} of {num_shards} has none of the {size} samples; use {size} shards at most"
-        )
     if num_samples is not None and num_samples <= 0:
         raise UserError(f"num_samples={num_samples} must be positive; leave it out to use all samples")
+    used = size if num_samples is None else min(size, num_samples)
+    if not shuffle and used <= shard_id:
+        raise UserError(
+            f"shard_id={shard_id} of {num_shards} has none of the {used} samples; use {used} shards at most"
+        )
     if num_samples is not None and num_aug_repeats > 0:
         raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
     if num_aug_repeats > 0:

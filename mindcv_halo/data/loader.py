@@ -28,7 +28,7 @@ from ..errors import UserError
 from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
-from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers
+from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, seed_shard
 
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
 _SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
@@ -40,9 +40,7 @@ def seed_epoch(seed: int, epoch: int, shard_id: int = 0) -> int:
     Iterators made afterwards shuffle, augment and mix as that epoch of that run does. All ranks give the same seed, and
     their shard: they share the order of the epoch, but minddata's operators draw other numbers for each.
     """
-    derived = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1) + shard_id
-    ds.config.set_seed(derived)
-    return derived
+    return seed_shard(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1), shard_id)
 
 
 def create_loader(

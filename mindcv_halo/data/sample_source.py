@@ -19,41 +19,50 @@ _FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of ha
 
 EpochOrder = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
+_run_seeds: dict[int, int] = {}  # minddata's seed -> the run's, where they differ
+
+
+def seed_shard(seed: int, shard_id: int) -> int:
+    """Set minddata's seed to one of this shard's own, and return it.
+
+    minddata's operators then draw other numbers on each shard; the order and the keys of samples stay those of `seed`.
+    """
+    own = seed + shard_id
+    ds.config.set_seed(own)
+    _run_seeds.clear()
+    _run_seeds[own] = seed
+    return own
+
+
+def run_seed(seed: int) -> int:
+    """The seed that all shards share, for one that minddata has: itself, unless seed_shard made it."""
+    return _run_seeds.get(seed, seed)
+
 
 class SampleSource:
     """Yields (image, label) or, if `keyed`, (image, label, sample_key) for one epoch after the other.
 
     image: what `read(index)` returns, a uint8 array; label: int32; sample_key: int64 [seed, epoch, number], where
-    number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `order(seed, epoch)`
-    gives the indices and which repeat of its sample each one is.
-
-    The seed that minddata gives, from which its own operators draw, is the run's plus `shard_id` (see seed_epoch);
-    order and keys follow the run's, which all shards share.
+    number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `plan(seed, epoch)`
+    gives the indices and which repeat of its sample each one is, for the seed that all shards share.
     """
 
     def __init__(
-        self,
-        read: Callable[[int], np.ndarray],
-        labels: np.ndarray,
-        order: EpochOrder,
-        *,
-        num_threads: int = 1,
-        shard_id: int = 0,
+        self, read: Callable[[int], np.ndarray], labels: np.ndarray, plan: EpochOrder, *, num_threads: int = 1
     ):
-        self.shard_id = shard_id
         self.read = read
         self.labels = labels
-        self.order = order
+        self.plan = plan
         self.num_threads = num_threads
         self.keyed = False
         self.seed = 0
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.order(0, 0)[0])
+        return len(self.plan(0, 0)[0])
 
     def __iter__(self) -> Iterator[tuple]:
-        indices, repeats = self.order(self.seed, self.epoch)
+        indices, repeats = self.plan(self.seed, self.epoch)
         numbers = indices + repeats * len(self.labels)
         keys = np.stack([np.full_like(numbers, self.seed), np.full_like(numbers, self.epoch), numbers], axis=1)
         self.epoch += 1
@@ -63,8 +72,12 @@ class SampleSource:
     def begin(self, seed: int) -> SampleSource:
         """A copy at epoch 0 of the seed that minddata has."""
         fresh = copy.copy(self)
-        fresh.seed, fresh.epoch = max(0, seed - self.shard_id), 0
+        fresh.seed, fresh.epoch = run_seed(seed), 0
         return fresh
+
+    def order(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """(indices, repeats) of an epoch of the seed that minddata has."""
+        return self.plan(run_seed(seed), epoch)
 
     def with_keys(self) -> SampleSource:
         keyed = copy.copy(self)

@@ -78,7 +78,8 @@ class SavedState:
             for parameter in optimizer.get_parameters()
             if parameter.name not in known
         }
-        count = np.full(optimizer.global_step.shape, updates, np.int32)
+        under_way = int(self.arrays.get("num_accumulated", 0)) > 0  # it counts when it is made
+        count = np.full(optimizer.global_step.shape, max(0, updates - under_way), np.int32)
         restore(step, {**self.arrays, **plans, optimizer.global_step.name: count})
 
 

@@ -61,7 +61,7 @@ def answer(job: str, address: str, port: int, num_clients: int, timeout: float) 
                 connection.settimeout(5)
                 try:
                     if connection.recv(_REPLY_SIZE) == job.encode():
-                        connection.sendall(f"{address} {port}".encode())
+                        connection.sendall(f"{job} {address} {port}".encode())
                         answered += 1
                 except OSError:
                     continue  # whoever that was is gone; one of ours asks again
@@ -90,8 +90,8 @@ def ask(job: str, addresses: Sequence[str], timeout: float) -> tuple[str, int]:
         for address in addresses:
             for port in ports:
                 reply = _ask_once(job, address, port)
-                if reply:
-                    host, number = reply.split()
+                if reply.startswith(f"{job} "):  # others may say anything
+                    host, number = reply.removeprefix(f"{job} ").split()
                     return host, int(number)
         time.sleep(0.1)
     raise OSError(

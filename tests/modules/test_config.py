@@ -66,6 +66,10 @@ def test_keys_are_unique():
         (["--batch_size=7"], "batch_size: 7", {"batch_size": 7}),
         (["--ckpt_path", "a.ckpt"], "ckpt_path: a.ckpt", {"ckpt_path": "a.ckpt"}),
         (["--mode", "1"], "mode: 1", {"mode": 1}),
+        (["--color_jitter", "None"], "color_jitter: null", {"color_jitter": None}),
+        (["--color_jitter", "null"], "color_jitter: None", {"color_jitter": None}),
+        (["--color_jitter", "0.3"], "color_jitter: 0.3", {"color_jitter": 0.3}),
+        (["--color_jitter", "0.1", "0.2", "0.3"], "color_jitter: [0.1, 0.2, 0.3]", {"color_jitter": (0.1, 0.2, 0.3)}),
     ],
 )
 def test_flags_and_yaml_parse_the_same(tmp_path, flags, yaml, expected):

@@ -64,7 +64,14 @@ def test_folders_that_do_not_fit_are_named(make_folder, tmp_path, counts, split,
     [
         ({"num_shards": 2}, "belong together"),
         ({"num_shards": 2, "shard_id": 2}, r"shard_id=2 is not in \[0, num_shards=2\)"),
-        ({"num_shards": 9, "shard_id": 0, "shuffle": False}, "4 samples are too few for num_shards=9"),
+        (
+            {"num_shards": 9, "shard_id": 4, "shuffle": False},
+            "shard_id=4 of 9 has none of the 4 samples; use 4 shards at most",
+        ),
+        (
+            {"num_shards": 3, "shard_id": 2, "shuffle": False, "num_samples": 2},
+            "shard_id=2 of 3 has none of the 2 samples; use 2 shards at most",
+        ),
         ({"num_samples": 0}, "num_samples=0 must be positive"),
         ({"num_samples": 2, "num_aug_repeats": 3}, "exclude each other"),
         ({"download": True}, "dataset_download does not know 'imagenet'"),
@@ -83,11 +90,21 @@ def test_evaluation_shards_hold_every_sample_once(make_folder):
     assert sorted(sum(shards, [])) == sorted(whole)
 
 
-def test_training_shards_are_equal_and_cover_everything(make_folder):
+@pytest.mark.parametrize(
+    "seed",
+    [
+        lambda rank: ds.config.set_seed(17),  # as a script does that knows minddata alone
+        lambda rank: seed_epoch(0, 0),
+        lambda rank: seed_epoch(0, 0, rank),
+    ],
+)
+def test_training_shards_are_equal_and_cover_everything(make_folder, seed):
     root = make_folder({"train/a": 7, "train/b": 3})
     whole = files_of(create_dataset("", str(root), shuffle=False))
-    seed_epoch(0, 0)
-    shards = [files_of(create_dataset("", str(root), num_shards=4, shard_id=rank)) for rank in range(4)]
+    shards = []
+    for rank in range(4):
+        seed(rank)
+        shards.append(files_of(create_dataset("", str(root), num_shards=4, shard_id=rank)))
     assert [len(shard) for shard in shards] == [3, 3, 3, 3]
     assert set(sum(shards, [])) == set(whole)
 
@@ -119,8 +136,17 @@ def test_a_new_iterator_starts_over_whatever_ran_before(make_folder):
     assert files_of(dataset) == first
 
 
-def test_num_samples_limits(make_folder):
-    assert len(files_of(create_dataset("", str(make_folder({"train/a": 5})), num_samples=3))) == 3
+@pytest.mark.parametrize("shuffle, sizes", [(True, [2, 2]), (False, [2, 1])])
+def test_num_samples_limits_all_shards_together(make_folder, shuffle, sizes):
+    root = str(make_folder({"train/a": 5}))
+    whole = files_of(create_dataset("", root, num_samples=3, shuffle=shuffle))
+    assert len(whole) == 3
+    shards = [
+        files_of(create_dataset("", root, num_samples=3, shuffle=shuffle, num_shards=2, shard_id=rank))
+        for rank in range(2)
+    ]
+    assert [len(shard) for shard in shards] == sizes
+    assert set(sum(shards, [])) == set(whole)
 
 
 def test_workers_are_clamped():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import mindspore.dataset as ds
 import numpy as np
 import pytest
+from mindspore.dataset import vision
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms, seed_epoch
 from mindcv_halo.data.keyed_transform import KeyedTransform
@@ -130,18 +131,43 @@ def test_draws_differ_between_samples_epochs_and_transforms(root):
     assert not np.isin(stamps(2, 0), first).any()
 
 
-def test_draws_follow_the_sample_not_its_shard(root):
-    """Two ranks together draw what one process draws."""
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("tells_shard", [False, True])
+def test_draws_follow_the_sample_not_its_shard(root, shuffle, tells_shard):
+    """Two ranks together draw what one process draws, whether or not seed_epoch hears of their shards."""
 
-    def stamps(**shard) -> set[float]:
-        loader = create_loader(
-            create_dataset("", root, shuffle=False, **shard), 1, is_training=True, transform=[Stamp()]
-        )
-        seed_epoch(3, 0)
-        return {float(image[0, 0]) for image, _ in batches(loader)}
+    def stamps(num_shards: int, shard_id: int) -> list[float]:
+        dataset = create_dataset("", root, shuffle=shuffle, num_shards=num_shards, shard_id=shard_id)
+        loader = create_loader(dataset, 1, is_training=True, transform=[Stamp()])
+        seed_epoch(3, 0, shard_id if tells_shard else 0)
+        return [float(image[0, 0]) for image, _ in batches(loader)]
 
-    parts = [stamps(num_shards=2, shard_id=rank) for rank in range(2)]
-    assert parts[0] | parts[1] == stamps() and not parts[0] & parts[1]
+    whole = stamps(1, 0)
+    parts = [stamps(2, shard_id) for shard_id in range(2)]
+    assert parts[0] == whole[::2] and parts[1][:8] == whole[1::2] and len(set(whole)) == 17
+
+
+def test_minddatas_own_draws_differ_between_shards(root):
+    """Else image i of every rank would be mirrored alike. Order and restarts are as ever."""
+
+    def load(shard_id: int, transform: list) -> np.ndarray:
+        dataset = create_dataset("", root)
+        loader = create_loader(dataset, 17, is_training=True, transform=transform, num_parallel_workers=1)
+        seed_epoch(7, 2, shard_id)
+        return batches(loader)[0][0]
+
+    def flips(shard_id: int) -> list[bool]:
+        plain, flipped = (load(shard_id, [vision.Decode(), *flip]) for flip in ([], [vision.RandomHorizontalFlip()]))
+        np.testing.assert_array_equal(plain, load(0, [vision.Decode()]))  # the order is that of shard 0
+        mirrored = [not np.array_equal(some, other) for some, other in zip(plain, flipped, strict=True)]
+        for some, other, is_mirrored in zip(plain, flipped, mirrored, strict=True):
+            np.testing.assert_array_equal(other, some[:, ::-1] if is_mirrored else some)
+        return mirrored
+
+    first, second, third = (flips(shard_id) for shard_id in range(3))
+    assert 3 < sum(first) < 14
+    assert first != second != third != first
+    assert flips(1) == second
 
 
 def test_repeats_of_a_sample_are_augmented_differently(root):

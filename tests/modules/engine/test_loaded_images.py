@@ -63,6 +63,13 @@ def test_files(folder, shuffle):
     assert (list(images.paths) == sorted(images.paths)) is not shuffle
 
 
+@pytest.mark.parametrize("shard_id", [0, 1])
+def test_a_shard(folder, shard_id):
+    seed_epoch(3, 1, shard_id)
+    dataset = create_dataset("", str(folder), "val", num_shards=2, shard_id=shard_id, skip_bad_images=True)
+    assert len(check(create_loader(dataset, 4, transform=[vision.Decode()])).paths) == 5
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_arrays(mnist, shuffle):
     dataset = create_dataset("mnist", str(mnist), "val", shuffle=shuffle, num_samples=5)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 
 from mindcv_halo import create_model, create_optimizer
 from mindcv_halo.utils.amp import auto_mixed_precision
 from mindcv_halo.utils.loss_scale import LossScale
-from mindcv_halo.utils.sync_batch_norm import convert_sync_batch_norm
-from mindcv_halo.utils.train_step import TrainStep
+from mindcv_halo.utils.train_step import STATISTICS, TrainStep
 from mindcv_halo.utils.weight_average import WeightAverage
 
 INPUTS = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
 LABELS = np.arange(8, dtype=np.int32) % 3
+
+
+class ThreeRanks(nn.Cell):
+    """Stands in for ops.AllReduce: three ranks with the same numbers."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 3 * x
 
 
 def make_step(average_decay: float | None = None, **options) -> TrainStep:
@@ -59,13 +64,38 @@ def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray], tol
         ({"loss_scale": (1024.0, True, False), "accumulation_steps": 2}, 4),
         ({"clip_mode": "norm", "clip_value": 1e6}, 8),
         ({"clip_mode": "value", "clip_value": 1e6}, 8),
+        ({"num_ranks": 3}, 8),
+        ({"num_ranks": 3, "accumulation_steps": 2, "loss_scale": (1024.0, True, True)}, 4),
     ],
 )
-def test_what_must_not_change_an_update(mode, options, batch_size):
+def test_what_must_not_change_an_update(mode, monkeypatch, options, batch_size):
+    """Nor do ranks that have the same batch."""
+    monkeypatch.setattr(ops, "AllReduce", ThreeRanks)
     if "loss_scale" in options:
         value, dynamic, skips = options["loss_scale"]
         options = {**options, "loss_scale": LossScale(value, dynamic=dynamic, skips=skips)}
     assert_same(run(make_step(), times=3), run(make_step(**options), batch_size, times=3))
+
+
+class OppositeRanks(nn.Cell):
+    """Stands in for ops.AllReduce: the other rank has the same numbers with another sign."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x - x
+
+
+def test_loss_gradients_and_statistics_are_those_of_all_ranks(mode, monkeypatch):
+    monkeypatch.setattr(ops, "AllReduce", OppositeRanks)
+    network = nn.SequentialCell(nn.Dense(5, 4), nn.BatchNorm1d(4), nn.Dense(4, 3))
+    network.set_train()
+    optimizer = create_optimizer(network, "sgd", lr=0.5, momentum=0.0)
+    step = TrainStep(network, nn.CrossEntropyLoss(), optimizer, num_ranks=2)
+    before = weights_of(step)
+    assert float(step(Tensor(INPUTS), Tensor(LABELS))) == 0
+    after = weights_of(step)
+    assert sum(name.endswith(STATISTICS) for name in after) == 2
+    for name, value in after.items():
+        np.testing.assert_array_equal(value, 0 if name.endswith(STATISTICS) else before[name], err_msg=name)
 
 
 def test_an_update_waits_for_its_batches(mode):
@@ -139,15 +169,3 @@ def test_half_precision_is_near_and_leaves_the_names(mode, level):
     assert set(half.parameters_dict()) == names
     found = half(x).asnumpy().astype(np.float32)
     assert 0 < np.abs(found - expected).max() < 5e-3 * np.abs(expected).max()
-
-
-def test_synchronised_batch_norm_of_one_process_is_batch_norm():
-    ms.set_context(mode=ms.GRAPH_MODE)
-    x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32))
-    network = create_model("halonet_test", num_classes=5).set_train()
-    twin = create_model("halonet_test", num_classes=5)
-    for name, parameter in twin.parameters_dict().items():
-        parameter.set_data(network.parameters_dict()[name].value())
-    convert_sync_batch_norm(twin).set_train()
-    assert set(twin.parameters_dict()) == set(network.parameters_dict())
-    np.testing.assert_allclose(twin(x).asnumpy(), network(x).asnumpy(), atol=1e-5)

@@ -1,0 +1,59 @@
+"""Waiting for batches: without a limit by oneself, with one where others wait."""
+
+from __future__ import annotations
+
+import time
+
+import mindspore.dataset as ds
+import numpy as np
+import pytest
+
+from mindcv_halo.config import make_recipe
+from mindcv_halo.engine.reading import limit_batches, read_batches
+from mindcv_halo.utils import watchdog
+from mindcv_halo.utils.process_group import ALONE, ProcessGroup
+
+OPTIONS = make_recipe({"data_timeout": 0.2}).run
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What a process would have ended with."""
+    texts: list[str] = []
+    monkeypatch.setattr(watchdog, "_give_up", texts.append)
+    return texts
+
+
+def slow_loader(seconds: float) -> ds.Dataset:
+    """Two batches of one image; the second takes its time."""
+
+    def generate():
+        for number in range(2):
+            time.sleep(number * seconds)
+            yield np.full(3, number, np.float32), np.int32(number)
+
+    return ds.GeneratorDataset(generate, ["image", "label"], shuffle=False).batch(1)
+
+
+@pytest.mark.parametrize(
+    "group, seconds, texts",
+    [
+        (ALONE, 0.6, []),
+        (ProcessGroup(1, 2), 0.0, []),
+        (
+            ProcessGroup(1, 2),
+            0.6,
+            ["error: rank 1: no batch for 0.2 s (data_timeout): its data hangs; --resume True goes on"],
+        ),
+    ],
+)
+def test_a_rank_whose_data_hangs_says_so(said, group, seconds, texts):
+    batches = list(read_batches(slow_loader(seconds), limit_batches(OPTIONS, group)))
+    assert [label.tolist() for _, label in batches] == [[0], [1]]
+    assert said == texts
+
+
+def test_what_is_done_with_a_batch_may_take_long(said):
+    for _ in read_batches(slow_loader(0), limit_batches(OPTIONS, ProcessGroup(0, 2))):
+        time.sleep(0.25)
+    assert said == []

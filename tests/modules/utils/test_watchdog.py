@@ -1,0 +1,50 @@
+"""A block that hangs ends its process, and one that is done in time does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from mindcv_halo.utils import watchdog
+from mindcv_halo.utils.watchdog import limit_wait
+
+# The main thread hangs in C code, where no exception reaches it. The file alone: the package would load MindSpore.
+HANG = """
+import runpy, sys, threading
+lock = threading.Lock()
+lock.acquire()
+with runpy.run_path(sys.argv[1])["limit_wait"](0.1, "rank 1: too long"):
+    lock.acquire()
+"""
+
+
+@pytest.fixture
+def ended(monkeypatch) -> threading.Event:
+    """Set where a process would have ended."""
+    event = threading.Event()
+    monkeypatch.setattr(watchdog, "_give_up", lambda text: event.set())
+    return event
+
+
+def test_a_process_that_hangs_ends():
+    done = subprocess.run([sys.executable, "-c", HANG, watchdog.__file__], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (watchdog.EXIT_STATUS, "rank 1: too long\n")
+
+
+def test_what_is_done_in_time_goes_on(ended):
+    with limit_wait(0.05, "too long"):
+        pass
+    with pytest.raises(ValueError, match="its own"), limit_wait(0.05, "too long"):
+        raise ValueError("its own")
+    assert not ended.wait(0.2)
+
+
+def test_every_wait_has_its_own_limit(ended):
+    for _ in range(3):
+        with limit_wait(10, "too long"):
+            assert not ended.wait(0.02)
+    with limit_wait(0.02, "too long"):
+        assert ended.wait(10)
