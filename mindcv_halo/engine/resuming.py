@@ -51,11 +51,12 @@ class SavedState:
         """Whether the steps of both runs have as many images, over all ranks."""
         return self.content["images_per_step"] == self.images_per_step
 
-    def find_position(self) -> Position:
+    def find_position(self, steps_per_epoch: int) -> Position:
         """Where to go on. Steps of another size are counted so that no image of the epoch is left out."""
         position = Position(**self.content["position"])
         if not self.same_steps:
             steps = position.step * self.content["images_per_step"] // self.images_per_step
+            steps = min(steps, steps_per_epoch)  # the last step of an epoch may have had fewer images
             position.loss_sum *= steps / max(1, position.step)
             position.step = steps
         return position

@@ -95,7 +95,7 @@ def train(recipe: Recipe) -> TrainingResult:
         )
     network = build_network(recipe, num_classes)
     step = make_step(recipe, network, rates, group.size)
-    position = state.find_position() if state else Position()
+    position = state.find_position(steps_per_epoch) if state else Position()
     if state:
         batches = position.epoch * steps_per_epoch + position.step
         state.put_into(step, updates=batches // recipe.step.gradient_accumulation_steps)

@@ -47,7 +47,7 @@ def make_state(position: Position, saved: int, now: int, step: TrainStep | None 
 def test_steps_of_the_same_size_go_on_where_they_were():
     position = Position(epoch=2, step=3, loss_sum=1.5, best_top1=70.0, best_epoch=1)
     state = make_state(position, saved=8, now=8)
-    assert state.same_steps and state.find_position() == position
+    assert state.same_steps and state.find_position(steps_per_epoch=9) == position
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,16 @@ def test_steps_of_another_size_leave_no_image_out(step, saved, now, expected):
     """What does not fill a step of now is seen again. The mean of the losses so far stays."""
     state = make_state(Position(epoch=2, step=step, loss_sum=0.5 * step), saved, now)
     assert not state.same_steps
-    found = state.find_position()
+    found = state.find_position(steps_per_epoch=9)
     assert (found.epoch, found.step, found.loss_sum) == (2, expected, 0.5 * expected)
     assert found.step * now <= step * saved < (found.step + 1) * now
+
+
+def test_an_epoch_has_no_more_steps_than_it_has():
+    """33 images: 3 steps of 16, of which the last is smaller, or 5 of 8; the plan of rates has no sixth."""
+    state = make_state(Position(epoch=2, step=3, loss_sum=1.5), saved=16, now=8)
+    found = state.find_position(steps_per_epoch=5)
+    assert (found.epoch, found.step, found.loss_sum) == (2, 5, 2.5)
 
 
 def test_the_same_steps_restore_everything():
