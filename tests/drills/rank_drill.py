@@ -4,7 +4,7 @@ python tests/drills/rank_drill.py [--mpirun PATH] [--ranks 2]
 
 For each fault: the seconds from the fault to the end of the job, its exit status, the line that says why, and what
 processes of it are left 15 s later; then, for the killed rank, whether the resumed run ends with the arrays of a run
-that was left alone. It takes minutes and is no part of the test suite; tests/tasks/test_distributed.py is. The full
+that was left alone. It takes minutes and is no part of the test suite; tests/tasks/test_ranks.py is. The full
 disk needs root, for a small file system of its own.
 """
 
