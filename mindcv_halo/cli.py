@@ -17,6 +17,7 @@ from . import engine
 from .config import parse_command, parse_recipe
 from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
+from .utils.distributed import leave_group
 from .utils.topology import find_rank
 from .version import __version__
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         first_line = next((line for line in str(error).splitlines() if re.search(r"\w", line)), "")
         return _fail(f"{type(error).__name__}: {first_line}", 1)
+    leave_group()
     return 0
 
 

@@ -119,7 +119,9 @@ def train(recipe: Recipe) -> TrainingResult:
             run.finish_epoch(val_loader)
             if run.must_stop(interruption) and run.position.epoch < recipe.run.epoch_size:
                 return run.stop()
-    return run.summarise()
+    result = run.summarise()
+    group.wait()  # until rank 0 has written its files
+    return result
 
 
 class TrainingRun:

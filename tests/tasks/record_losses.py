@@ -22,11 +22,10 @@ def recorded(self, loader):
     for loss in run_steps(self, loader):
         losses.append(float(loss.asnumpy()))
         yield loss
+    if not find_rank(os.environ):
+        Path(sys.argv[1]).write_text(json.dumps(losses))
 
 
 if __name__ == "__main__":
     TrainingRun._run_steps = recorded
-    status = cli.main(["train", *sys.argv[2:]])
-    if not find_rank(os.environ):
-        Path(sys.argv[1]).write_text(json.dumps(losses))
-    sys.exit(status)
+    sys.exit(cli.main(["train", *sys.argv[2:]]))

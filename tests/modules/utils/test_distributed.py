@@ -10,7 +10,14 @@ import pytest
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.utils import distributed
-from mindcv_halo.utils.distributed import DEFAULTS, check_devices, check_launch, join_group, plan_variables
+from mindcv_halo.utils.distributed import (
+    DEFAULTS,
+    check_devices,
+    check_launch,
+    join_group,
+    leave_group,
+    plan_variables,
+)
 from mindcv_halo.utils.process_group import ProcessGroup
 from mindcv_halo.utils.topology import ALONE, Topology, find_rank
 
@@ -140,6 +147,7 @@ def test_a_rank_asks_and_joins(machine, topology, device):
         "MS_SCHED_HOST": HERE,
         "MS_SCHED_PORT": "4711",
         "MS_NODE_ID": "1",
+        "MINDCV_HALO_SCHEDULER": "1",
         **DEFAULTS,
     }  # nothing of the launcher's is left
     assert find_rank(machine.environ) == 1  # for what the process says from now on
@@ -233,3 +241,15 @@ def test_a_rank_on_another_machine_says_where_it_is(monkeypatch):
 
 def test_the_address_towards_a_host():
     assert distributed._find_address_towards(HERE, 4711) == HERE
+
+
+def test_only_ranks_with_a_scheduler_of_their_own_skip_the_clean_up(monkeypatch):
+    ended = []
+    environ: dict[str, str] = {}
+    monkeypatch.setattr(distributed, "os", SimpleNamespace(environ=environ, _exit=ended.append))
+    monkeypatch.setattr(distributed, "_LAST_WORDS", 0.0)
+    leave_group()  # alone, or under msrun, whose scheduler waits for the clean-up
+    assert ended == []
+    environ["MINDCV_HALO_SCHEDULER"] = "1"
+    leave_group()
+    assert ended == [0]
