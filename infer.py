@@ -1,4 +1,4 @@
-"""Predict images: python infer.py -c configs/halonet/halonet_test_digits.yaml --ckpt_path FILE --image_path PATH"""
+"""Predict images: python infer.py -c configs/halonet/halonet_test_digits.yaml --ckpt_path FILE IMAGE"""
 
 import sys
 

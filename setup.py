@@ -14,6 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mindcv_halo", "mindcv_halo.*"]),
+    package_data={"mindcv_halo.data": ["imagenet_classes.txt"], "mindcv_halo.serving": ["page.*"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         "mindspore>=2.7,<2.11",
@@ -26,6 +27,9 @@ setup(
         "demo": ["scikit-learn>=1.2"],
         "plot": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6.2.2"],
+        "convert": ["torch>=2.6", "h5py>=3.10"],  # torch's weights-only loader of earlier versions can run code
+        "onnx": ["onnx>=1.23", "onnxruntime>=1.23"],
+        "serve": ["starlette>=1.7", "uvicorn>=0.54"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",
@@ -33,6 +37,13 @@ setup(
             "scikit-learn>=1.2",
             "matplotlib>=3.8",
             "tensorboardX>=2.6.2.2",
+            "h5py>=3.10",
+            "onnx>=1.23",
+            "onnxruntime>=1.23",
+            "starlette>=1.7",
+            "uvicorn>=0.54",
+            "httpx2>=2.14",
+            "selenium>=4.51",
         ],
     },
     entry_points={"console_scripts": ["mindcv-halo=mindcv_halo.cli:main"]},

@@ -5,20 +5,29 @@ Bad input ends with one line and status 2; any other exception is a defect of ou
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
 
 from . import engine
-from .config import parse_command, parse_recipe
+from .config import parse_command, parse_recipe, parse_words
 from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
+from .serving.limits import Limits
+from .serving.server import require_server_library
+from .serving.server import serve as run_server
 from .utils.distributed import leave_group
 from .utils.topology import find_rank
+from .utils.whole_file import write_whole
 from .version import __version__
 
 _OTHERS_WAIT = 3.0  # seconds
@@ -83,17 +92,153 @@ def validate(argv: Sequence[str]) -> None:
 
 
 def infer(argv: Sequence[str]) -> None:
-    """Predict the classes of an image or of a folder of images: --image_path PATH --ckpt_path FILE."""
-    flags = {"image_path": "an image, or a folder of images", "top_k": "classes to print for each image, 5 by default"}
-    recipe, extras = parse_command(argv, infer.__doc__, flags)
-    if not extras["image_path"]:
-        raise UserError("prediction needs an image: give --image_path PATH")
-    top_k = extras["top_k"] or "5"
-    if not top_k.isdecimal() or int(top_k) < 1:
-        raise UserError(f"--top_k: {top_k!r} is not a whole number of at least 1")
-    for prediction in engine.predict(recipe, extras["image_path"], int(top_k)):
-        ranked = zip(prediction.class_names, prediction.probabilities, strict=True)
-        print(f"{prediction.path}: " + ", ".join(f"{name} {share:.3f}" for name, share in ranked))
+    """Predict the classes of images and of folders of images: IMAGE... --ckpt_path FILE, and --explain DIR."""
+    flags = {
+        "image_path": "an image, or a folder of images, as IMAGE",
+        "class_names": "file of the classes' names: one a line, or JSON",
+        "top_k": "classes to show for each image, 5 by default",
+        "format": f"{', '.join(engine.FORMATS)}; table by default",
+        "output": "file to write instead of standard output",
+        "explain": "folder for pictures of where a query looked",
+        "explain_layer": "with --explain: a layer's name, or its number; by default the last",
+        "explain_query": (("Y", "X"), "with --explain: a pixel of what the network sees; by default its middle"),
+    }
+    recipe, extras = parse_command(argv, infer.__doc__, flags, ("IMAGE", "image files, and folders of them"))
+    images = extras["IMAGE"] + ([extras["image_path"]] if extras["image_path"] is not None else [])
+    if not images:
+        raise UserError("prediction needs an image: name files and folders, or give --image_path PATH")
+    top_k = _read_number("top_k", extras["top_k"] or "5", 1)
+    name = extras["format"] or "table"
+    if name not in engine.FORMATS:
+        raise unknown_name("format", name, engine.FORMATS)
+    left_out = []
+
+    def leave_out(error: UserError) -> None:
+        left_out.append(error)
+        tqdm.write(f"error: {error}", file=sys.stderr)
+
+    shared = {"class_names": extras["class_names"], "on_error": leave_out}
+    if extras["explain"] is not None:
+        place = {"layer": _read_layer(extras["explain_layer"]), "query": _read_query(extras["explain_query"])}
+        predictions = engine.predict_and_explain(recipe, images, extras["explain"], top_k, **place, **shared)
+    elif extras["explain_layer"] is not None or extras["explain_query"] is not None:
+        raise UserError("--explain_layer and --explain_query belong to --explain DIR; give it, or leave them out")
+    else:
+        predictions = engine.predict(recipe, images, top_k, **shared)
+    _write(engine.FORMATS[name](predictions), extras["output"])
+    if left_out:
+        raise UserError(f"{len(left_out)} image(s) left out, as said above")
+
+
+def serve(argv: Sequence[str]) -> None:
+    """Serve a page and a JSON endpoint for a model on this machine: --ckpt_path FILE, until Ctrl-C (extra `serve`)."""
+    flags = {
+        "host": "address to listen on, 127.0.0.1 by default",
+        "port": "8000 by default; 0 is any free one",
+        "class_names": "file of the classes' names: one a line, or JSON",
+        "top_k": "classes to show for each image, 5 by default",
+        "max_bytes": f"of an image, {Limits.max_bytes} by default",
+        "max_pixels": f"of an image, {Limits.max_pixels} by default",
+        "timeout": f"seconds for an image to arrive, and as many for its prediction, {Limits.timeout:g} by default",
+    }
+    recipe, extras = parse_command(argv, serve.__doc__, flags)
+    require_server_library()
+    numbers = {name: _read_number(name, extras[name], 1) for name in ("max_bytes", "max_pixels") if extras[name]}
+    if extras["timeout"]:
+        numbers["timeout"] = _read_seconds("timeout", extras["timeout"])
+    top_k = _read_number("top_k", extras["top_k"] or "5", 1)
+    port = _read_number("port", extras["port"] or "8000", 0)
+    predictor = engine.Predictor.from_recipe(recipe, class_names=extras["class_names"], top_k=top_k)
+    with suppress(KeyboardInterrupt):
+        run_server(predictor, extras["host"] or "127.0.0.1", port, Limits(**numbers))
+
+
+def _read_number(name: str, text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise UserError(f"--{name}: {text!r} is not a whole number of at least {least}")
+    return int(text)
+
+
+def _read_seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError(f"--{name}: {text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _read_layer(text: str | None) -> int | str:
+    if text is None:
+        return -1
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
+
+
+def _read_query(texts: Sequence[str] | None) -> tuple[int, ...] | None:
+    return texts and tuple(_read_number("explain_query", text, 0) for text in texts)
+
+
+def _write(texts: Iterable[str], path: str | None) -> None:
+    """Print the texts as they come, or write them all into a file."""
+    if path is None:
+        for text in texts:
+            tqdm.write(text, end="")  # a progress bar, if there is one, makes room for it
+        return
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
+        raise UserError(f"--output {path}: give the name of a file in a folder that exists")
+    content = "".join(texts)
+    try:
+        write_whole(file, content)
+    except OSError as error:
+        raise UserError(f"--output {path}: {error.strerror}; choose a place that can be written") from error
+
+
+def convert(argv: Sequence[str]) -> None:
+    """Convert a weight file of any source: FILE OUT, with OUT a .ckpt or .safetensors; --to timm for the way back."""
+    operands = {
+        "FILE": "weights: .ckpt, .safetensors, .pth, .pt, .bin or .h5",
+        "OUT": "where to write them: .ckpt or .safetensors",
+    }
+    flags = {
+        "model": "whose weights they are; default: the model that has their structure",
+        "to": "ours (default) or timm",
+        "ema": "True: the averaged weights of a training checkpoint",
+        "dialect": "read them in this dialect; default: that of the weights",
+    }
+    words = parse_words(argv, convert.__doc__, operands, flags)
+    if words["ema"] not in (None, "True", "False"):
+        raise UserError(f"--ema: {words['ema']!r} is not True or False")
+    summary = engine.convert(
+        words["FILE"],
+        words["OUT"],
+        model=words["model"],
+        to=words["to"] or "ours",
+        ema=words["ema"] == "True",
+        dialect=words["dialect"],
+    )
+    print(summary)
+
+
+def export(argv: Sequence[str]) -> None:
+    """Write a checkpoint's network for other runtimes: --ckpt_path FILE --format FORMAT --output FILE."""
+    flags = {
+        "format": f"{', '.join(engine.EXPORT_FORMATS)}; by default that of the output's name",
+        "output": "file to write, in a folder that exists; MODEL.FORMAT by default",
+        "batch_size": "images in a run of the file, 1 by default; the recipe's is for training",
+        "dynamic_batch": "True: any number of images in a run (mindir and onnx)",
+        "class_names": "file of the classes' names: one a line, or JSON",
+    }
+    recipe, extras = parse_command(argv, export.__doc__, flags)
+    if extras["dynamic_batch"] not in (None, "True", "False"):
+        raise UserError(f"--dynamic_batch: {extras['dynamic_batch']!r} is not True or False")
+    is_dynamic = extras["dynamic_batch"] == "True"
+    if is_dynamic and extras["batch_size"]:
+        raise UserError("--batch_size fixes the batch, and --dynamic_batch True leaves it open; give one of them")
+    batch_size = None if is_dynamic else _read_number("batch_size", extras["batch_size"] or "1", 1)
+    shared = {"batch_size": batch_size, "class_names": extras["class_names"]}
+    print(engine.export(recipe, extras["format"], extras["output"], **shared))
 
 
 def list_command(argv: Sequence[str]) -> None:
@@ -115,6 +260,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "validate": validate,
     "infer": infer,
+    "serve": serve,
+    "convert": convert,
+    "export": export,
     "list": list_command,
     "info": info,
 }

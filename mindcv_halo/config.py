@@ -103,10 +103,15 @@ class ModelOptions:
     drop_path_rate: float | None = option(None, "stochastic depth of the last block")
     pretrained: bool = option(False, "start from published weights")
     checkpoint_path: str = option("", "weights to start from, or to validate", key="ckpt_path")
-    reset_head: bool = option(False, "with ckpt_path: a new classifier where the file's has another size")
+    reset_head: bool | None = option(
+        None, "a new classifier where the file's has another size; default: if num_classes is given"
+    )
+    resize_pos: bool = option(False, "fit the weights' position tables to other windows or images")
     dialect: str | None = option(None, "whose reading of the paper; default: that of the weights")
     mask_padding: bool = option(False, "keep pixels outside the map out of the softmax of halo attention")
     conv_stages: tuple[int, ...] = option((), "H models: stages, from 1, with convolutions in place of attention")
+    block_size: int | None = option(None, "side of a block of halo attention, in pixels; default: the model's")
+    halo_size: int | None = option(None, "pixels by which a window reaches beyond its block; default: the model's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +171,9 @@ class PrecisionOptions:
     loss_scale_type: str = option("fixed", "auto: as dynamic", choices=("fixed", "dynamic", "auto"))
     loss_scale: float = option(1.0, "what the loss is multiplied by, at first")
     drop_overflow_update: bool = option(False, "fixed scale: leave out updates whose gradients are not finite")
+    fuse_bn: bool | None = option(
+        None, "fold batch norms into convolutions: only export does by default, and training cannot"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,14 +266,26 @@ def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
 
 
 def parse_command(
-    argv: Sequence[str], description: str, extra: Mapping[str, str]
-) -> tuple[Recipe, dict[str, str | None]]:
-    """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, all values are text."""
+    argv: Sequence[str],
+    description: str,
+    extra: Mapping[str, str | tuple[tuple[str, ...], str]],
+    operands: tuple[str, str] | None = None,
+) -> tuple[Recipe, dict[str, Any]]:
+    """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, all values are text.
+
+    A flag that takes several values has (their names, help) there, and gives a list. One with the name of a recipe's
+    key takes the place of that key's flag. `operands` is a name and help for arguments without a flag, which come back
+    as a list under that name.
+    """
     options = list_options()
     parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
+    if operands:
+        parser.add_argument(operands[0], nargs="*", help=operands[1])
     for name, text in extra.items():
-        parser.add_argument(f"--{name}", help=text)
+        names, text = (None, text) if isinstance(text, str) else text
+        parser.add_argument(f"--{name}", nargs=names and len(names), metavar=names, help=text)
+        options.pop(name, None)
     groups = {group.name: parser.add_argument_group(group.name, group.default.__doc__) for group in fields(Recipe)}
     for option in options.values():
         groups[option.group].add_argument(
@@ -274,7 +294,7 @@ def parse_command(
             metavar=_type_name(option.annotation),
             help=option.help,
         )
-    found, unknown = parser.parse_known_args(argv)
+    found, unknown = parser.parse_known_intermixed_args(argv) if operands else parser.parse_known_args(argv)
     if unknown:
         name = unknown[0].removeprefix("--").partition("=")[0]
         if unknown[0].startswith("--"):
@@ -282,10 +302,24 @@ def parse_command(
         raise UserError(f"argument {unknown[0]!r} belongs to no flag; flags are written --name value")
     values = vars(found)
     config = values.pop("config", None)
-    extras = {name: values.pop(name, None) for name in extra}
+    extras: dict[str, Any] = {name: values.pop(name, None) for name in extra}
+    if operands:
+        extras[operands[0]] = values.pop(operands[0], [])
     from_file = read_recipe(config) if config else {}
     from_flags = {key: _convert(f"--{key}", text, options[key]) for key, text in values.items()}
     return make_recipe({**from_file, **from_flags}), extras
+
+
+def parse_words(
+    argv: Sequence[str], description: str, operands: Mapping[str, str], flags: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The arguments of a command without a recipe: `operands` must be there, `flags` may; both are names and help."""
+    parser = _Parser(description=description, allow_abbrev=False)
+    for name, text in operands.items():
+        parser.add_argument(name, help=text)
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", help=text)
+    return vars(parser.parse_args(argv))
 
 
 def make_recipe(values: Mapping[str, Any]) -> Recipe:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import shutil
 import tarfile
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
+from ..utils.download import RemoteFile, download
 
 _CHUNK = 1 << 20  # bytes
-_TIMEOUT = 60  # seconds without an answer
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    url: str
-    md5: str  # of the file as it is served
-
 
 # https://yann.lecun.com/exdb/mnist no longer serves its files; the mirror's are the same by their MD5.
 MNIST_FILES = {
@@ -118,23 +107,6 @@ def _downloaded(remote: RemoteFile, folder: Path) -> Iterator[Path]:
     Raises UserError if it cannot be had over the given scheme, or is not what its MD5 says.
     """
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-        path = Path(scratch) / "file"
-        digest = hashlib.md5(usedforsecurity=False)
-        try:
-            with urllib.request.urlopen(remote.url, timeout=_TIMEOUT) as answer, open(path, "wb") as target:
-                if remote.url.startswith("https:") and not answer.url.startswith("https:"):
-                    raise UserError(f"{remote.url} leads to {answer.url}, which is not https; get the file by hand")
-                while chunk := answer.read(_CHUNK):
-                    digest.update(chunk)
-                    target.write(chunk)
-        except OSError as error:
-            raise UserError(
-                f"cannot download {remote.url} into {folder}: {error}; check the network and the disk, or put the "
-                "unpacked files there by hand"
-            ) from None
-        if digest.hexdigest() != remote.md5:
-            raise UserError(
-                f"{remote.url} has the MD5 {digest.hexdigest()} instead of {remote.md5}: it arrived damaged or was "
-                "changed; try again, or get it by hand"
-            )
+        path = Path(scratch) / (remote.url.rpartition("/")[2] or "file")
+        download(remote, path, advice=f"check the network, or put the unpacked files into {folder} by hand")
         yield path

@@ -116,7 +116,7 @@ def _reencode(data: bytes, path: str) -> bytes:
         raise _bad_image(path, "it is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            rgb = _to_rgb(image)
+            rgb = to_rgb(image)
     except Exception as error:  # Pillow's plug-ins raise many types
         reason = str(error) if "BytesIO" not in str(error) else "it holds no known image format"
         raise _bad_image(path, reason.replace("\n", " ")) from None
@@ -125,7 +125,7 @@ def _reencode(data: bytes, path: str) -> bytes:
     return out.getvalue()
 
 
-def _to_rgb(image):
+def to_rgb(image: Image.Image) -> Image.Image:
     """Three channels of 8 bits; 16-bit greys keep their upper byte (Pillow's own conversion would clip them)."""
     if image.mode.startswith("I"):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8

@@ -1,7 +1,26 @@
 """The one place where the packages meet: train, validate, predict."""
 
+from .converting import convert
 from .evaluation import evaluate, validate
-from .inference import Prediction, predict
+from .explaining import predict_and_explain
+from .exporting import EXPORT_FORMATS, Exported, export
+from .inference import Explanation, Prediction, Predictor, predict
+from .prediction_text import FORMATS
 from .training import TrainingResult, train
 
-__all__ = ["Prediction", "TrainingResult", "evaluate", "predict", "train", "validate"]
+__all__ = [
+    "EXPORT_FORMATS",
+    "FORMATS",
+    "Explanation",
+    "Exported",
+    "Prediction",
+    "Predictor",
+    "TrainingResult",
+    "convert",
+    "evaluate",
+    "export",
+    "predict",
+    "predict_and_explain",
+    "train",
+    "validate",
+]

@@ -1,81 +1,348 @@
-"""Prediction: the likeliest classes of image files."""
+"""Prediction: the likeliest classes of images, with the preprocessing that the model was validated with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
+import mindspore
 import numpy as np
+from mindspore import Tensor, nn
+from mindspore.dataset import vision
+from PIL import Image
+from tqdm import tqdm
 
-from ..config import Recipe
+from ..config import Recipe, flatten, make_recipe
 from ..data import IMAGE_EXTENSIONS, read_decodable
+from ..data.batch_finish import split_normalisation
+from ..data.class_names import imagenet_class_names, name_labels, read_class_file
+from ..data.decoding import to_rgb
 from ..errors import UserError
+from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
+from ..utils.runtime import use_device
 from .evaluation import predict_logits
-from .preparation import build_network, find_place, make_transforms, read_class_names, start_device
+from .preparation import build_network, find_place, make_transforms, read_class_names
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
+ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
 class Prediction:
     """The likeliest classes of one image, best first, with their probabilities."""
 
-    path: Path
+    path: Path | None  # None for an image that was given as pixels
+    labels: tuple[int, ...]
     class_names: tuple[str, ...]
     probabilities: tuple[float, ...]
 
 
-def predict(recipe: Recipe, image_path: str, top_k: int = 5) -> Iterator[Prediction]:
-    """Predict an image file, or all that lie in a folder and below it, in the order of their paths.
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A prediction, and where one query of one layer looked for it."""
 
-    Classes have the names of the training run where they lie beside the checkpoint, else their numbers.
-    Raises UserError for a missing checkpoint, a path without images, and an image that cannot be decoded.
+    prediction: Prediction
+    view: np.ndarray  # what the network saw of the image: uint8, (height, width, 3 or 1)
+    attention: AttentionMap
+
+
+class Predictor:
+    """`Predictor("halonet_50t", checkpoint_path=...)(image)`: the likeliest classes, as validation would see the image.
+
+    An image is a path, a Pillow image, or a uint8 array (height, width, 3) or (height, width). One image gives one
+    Prediction, a list or tuple a list of them. Size, interpolation, crop and normalisation are the model's own unless
+    options say otherwise. Threads may share a predictor; they take turns.
+
+    Args:
+        model_name: a model of list_models(), or a peer's name for it.
+        checkpoint_path: its weights. Without them, and without `pretrained`, UserError.
+        class_names: names in the order of the labels, a mapping, or a file of them (data.read_class_file). By default
+            those of the training run, if they lie beside the checkpoint; ImageNet's for 1000 classes; else numbers.
+        batch_size: images in one pass of the network, when there are several.
+        top_k: classes in a prediction.
+        options: any other key of a recipe, such as image_resize, crop_pct, dialect or device_target. With `mode` 0, the
+            default, the network is compiled for each shape at its first use, which takes seconds.
+
+    Raises UserError for settings that cannot be, weights that do not fit, and images that cannot be read.
     """
-    checkpoint = recipe.model.checkpoint_path
-    if not checkpoint and not recipe.model.pretrained:
-        raise UserError("prediction needs weights: give --ckpt_path FILE")
-    if recipe.loader.batch_size < 1:
-        raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
+
+    def __init__(
+        self,
+        model_name: str = "halonet_50t",
+        *,
+        checkpoint_path: str | os.PathLike = "",
+        pretrained: bool = False,
+        class_names: ClassNames | None = None,
+        batch_size: int = 8,
+        top_k: int = 5,
+        **options: Any,
+    ):
+        own = {"model": model_name, "ckpt_path": str(checkpoint_path), "pretrained": pretrained}
+        recipe = make_recipe({**own, "batch_size": batch_size, **options})
+        _check_recipe(recipe)
+        if top_k < 1:
+            raise UserError(f"top_k {top_k} must be at least 1")
+        self.class_names = find_class_names(recipe, class_names)
+        self.model_name = recipe.model.model_name
+        self.batch_size = batch_size
+        self.top_k = top_k
+
+        use_device(recipe.system.device_target)
+        self._is_grey = recipe.model.in_channels == 1
+        transforms = [op for op in make_transforms(recipe, is_training=False) if not isinstance(op, vision.Decode)]
+        self._resize, self._normalise = split_normalisation(transforms)
+        self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
+        self._compiles = recipe.system.mode == mindspore.GRAPH_MODE
+        self._run = self._compile(self._network)
+        self._probe: AttentionProbe | None = None
+        self._run_probe: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+        self._lock = Lock()
+        self.image_size = self._view(np.zeros((8, 8, 3), np.uint8)).shape[:2]  # height and width that the network sees
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Recipe,
+        *,
+        class_names: ClassNames | None = None,
+        batch_size: int | None = None,
+        top_k: int = 5,
+    ) -> Predictor:
+        """The predictor for a recipe's model, weights and preprocessing; `batch_size` replaces the recipe's.
+
+        The recipe may be that of a training run whose head was new: the weights must fit as they are.
+        """
+        values = {**flatten(recipe), "reset_head": False}
+        own = values.pop("batch_size")
+        return cls(
+            values.pop("model"),
+            checkpoint_path=values.pop("ckpt_path"),
+            batch_size=own if batch_size is None else batch_size,
+            class_names=class_names,
+            top_k=top_k,
+            **values,
+        )
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Prediction | list[Prediction]:
+        if not isinstance(images, list | tuple):
+            return self._rank(images, self.logits([images])[0])
+        return list(self.stream(images))
+
+    def logits(self, images: Sequence[ImageLike]) -> np.ndarray:
+        """What the network gives for each image: float32, (images, classes)."""
+        batch_size = 1 if len(images) == 1 else self.batch_size
+        parts = [
+            self._predict([self._read(image) for image in images[start : start + batch_size]], batch_size)
+            for start in range(0, len(images), batch_size)
+        ]
+        return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *parts])
+
+    def stream(
+        self, images: Iterable[ImageLike], on_error: Callable[[UserError], None] | None = None
+    ) -> Iterator[Prediction]:
+        """Predictions of many images, read as they are needed, always in batches of the same size.
+
+        An image that cannot be read is left out, and its error handed to `on_error`; without that it is raised.
+        """
+        batch: list[tuple[ImageLike, np.ndarray]] = []
+        for image in images:
+            try:
+                batch.append((image, self._read(image)))
+            except UserError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+            if len(batch) == self.batch_size:
+                yield from self._rank_batch(batch)
+                batch = []
+        if batch:
+            yield from self._rank_batch(batch)
+
+    def explain(self, image: ImageLike, layer: int | str = -1, query: Sequence[int] | None = None) -> Explanation:
+        """The prediction of an image, and where the query at a pixel looked, in one pass of the network.
+
+        layer: one of `attention_layers`, or its place there. query: (y, x) in the image as the network sees it, which
+        has the size `image_size`; by default its middle. Raises UserError for those that do not exist, and for a model
+        without halo attention.
+        """
+        self.check(layer, query)
+        view = self._read(image)
+        with self._lock:
+            logits, *maps = self._run_probe(Tensor(self._normalise(view[None])))
+            attention = self._probe.read(maps[self._probe.find(layer)], self.image_size, layer, query)
+        return Explanation(self._rank(image, logits.asnumpy()[0]), view, attention)
+
+    def check(self, layer: int | str, query: Sequence[int] | None) -> None:
+        """Raises UserError where `explain` would for any image."""
+        self._find_probe().find(layer)
+        check_query(query, self.image_size)
+
+    @property
+    def attention_layers(self) -> tuple[str, ...]:
+        """Names of the layers that `explain` can look at."""
+        return self._find_probe().layers
+
+    def _find_probe(self) -> AttentionProbe:
+        with self._lock:
+            if self._probe is None:
+                self._probe = AttentionProbe(self._network)
+                self._run_probe = self._compile(self._probe)
+            return self._probe
+
+    def _compile(self, cell: nn.Cell) -> Callable[[Tensor], Any]:
+        """`cell`, compiled whatever mode MindSpore is in; that mode is the caller's, and stays as it is."""
+        if not self._compiles or mindspore.get_context("mode") == mindspore.GRAPH_MODE:
+            return cell
+
+        @mindspore.jit
+        def run(images: Tensor):
+            return cell(images)
+
+        return run
+
+    def _read(self, image: ImageLike) -> np.ndarray:
+        return self._view(_read_pixels(image))
+
+    def _view(self, pixels: np.ndarray) -> np.ndarray:
+        """What the network sees of an image: uint8, (height, width, channels)."""
+        if self._is_grey:
+            pixels = np.array(Image.fromarray(pixels).convert("L"))[..., None]
+        for transform in self._resize:
+            pixels = transform(pixels)
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    def _predict(self, views: list[np.ndarray], batch_size: int) -> np.ndarray:
+        images = self._normalise(np.stack(views))
+        with self._lock:
+            return predict_logits(self._run, images, batch_size).astype(np.float32)
+
+    def _rank_batch(self, batch: list[tuple[ImageLike, np.ndarray]]) -> Iterator[Prediction]:
+        images, views = zip(*batch, strict=True)
+        for image, logits in zip(images, self._predict(list(views), self.batch_size), strict=True):
+            yield self._rank(image, logits)
+
+    def _rank(self, image: ImageLike, logits: np.ndarray) -> Prediction:
+        shares = np.exp(logits.astype(np.float64) - logits.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[: self.top_k].tolist()
+        return Prediction(
+            path=Path(image) if isinstance(image, str | os.PathLike) else None,
+            labels=tuple(best),
+            class_names=tuple(self.class_names[label] for label in best),
+            probabilities=tuple(float(shares[label]) for label in best),
+        )
+
+
+def predict(
+    recipe: Recipe,
+    image_path: str | Sequence[str],
+    top_k: int = 5,
+    *,
+    class_names: ClassNames | None = None,
+    on_error: Callable[[UserError], None] | None = None,
+) -> Iterator[Prediction]:
+    """Predict image files, and all that lie in folders and below them, in the order of their paths.
+
+    Names of the classes are as for Predictor. Of several images, one that cannot be read is left out, and its error
+    handed to `on_error`, if that is given. On a terminal a bar shows how far it is.
+    Raises UserError for a missing checkpoint, and a path without images.
+    """
+    paths = [path for path, _ in list_images(recipe, image_path)]
+    batch_size = min(recipe.loader.batch_size, len(paths))
+    predictor = Predictor.from_recipe(recipe, class_names=class_names, batch_size=batch_size, top_k=top_k)
+    yield from predictor.stream(show_progress(paths), on_error if len(paths) > 1 else None)
+
+
+def list_images(recipe: Recipe, image_path: str | Sequence[str]) -> list[tuple[Path, Path]]:
+    """The files to predict, each with its place relative to the folder that was named; a file's is its name.
+
+    Raises UserError for a path that does not exist, a folder without images, a recipe that cannot predict, and where
+    this is one of several processes.
+    """
+    _check_recipe(recipe)
     topology = find_place(recipe.system)
     if topology.size > 1:
         raise UserError(f"prediction runs in one process; start infer.py without {topology.launcher}")
-    paths = _list_images(Path(image_path))
-    names = read_class_names(checkpoint)
-    num_classes = len(names) if names else recipe.model.num_classes or 1000
-    names = names or [str(label) for label in range(num_classes)]
-
-    start_device(recipe.system, topology)
-    network = build_network(recipe, num_classes, is_training=False)
-    network.set_train(False)
-    transforms = make_transforms(recipe, is_training=False)
-    batch_size = min(recipe.loader.batch_size, len(paths))
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        images = np.stack([_read_image(path, transforms) for path in batch])
-        for path, logits in zip(batch, predict_logits(network, images, batch_size), strict=True):
-            yield _rank(path, logits, names, top_k)
-
-
-def _list_images(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS)
-    if not found:
-        raise UserError(f"image_path {path}: no image there; give a file or a folder of {' '.join(IMAGE_EXTENSIONS)}")
+    found = []
+    for path in map(Path, [image_path] if isinstance(image_path, str) else image_path):
+        if path.is_dir():
+            found += _list_folder(path)
+        elif path.exists():
+            found.append((path, Path(path.name)))
+        else:
+            raise UserError(f"image_path {path}: there is no such file or folder; check the path")
     return found
 
 
-def _read_image(path: Path, transforms: list) -> np.ndarray:
-    image = np.frombuffer(read_decodable(str(path)), np.uint8)
-    try:
-        for transform in transforms:
-            image = transform(image)
-    except RuntimeError as error:  # bytes that only the decoder itself can refuse
-        raise UserError(f"bad image file {path}: it cannot be decoded; repair it, or move it away") from error
-    return image
+def show_progress(paths: Sequence[Path]) -> Iterable[Path]:
+    """The same paths; on a terminal a bar on stderr counts them."""
+    hidden = len(paths) < 2 or not sys.stderr.isatty()
+    return tqdm(paths, desc="predicting", unit="img", disable=hidden, dynamic_ncols=True)
 
 
-def _rank(path: Path, logits: np.ndarray, names: list[str], top_k: int) -> Prediction:
-    shares = np.exp(logits.astype(np.float64) - logits.max())
-    shares /= shares.sum()
-    best = np.argsort(-shares, kind="stable")[:top_k]
-    return Prediction(path, tuple(names[label] for label in best), tuple(float(shares[label]) for label in best))
+def _check_recipe(recipe: Recipe) -> None:
+    if not recipe.model.checkpoint_path and not recipe.model.pretrained:
+        raise UserError("prediction needs weights: give --ckpt_path FILE, in Python checkpoint_path=FILE")
+    if recipe.loader.batch_size < 1:
+        raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
+
+
+def _list_folder(folder: Path) -> list[tuple[Path, Path]]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS and file.is_file())
+    names = [file.relative_to(folder) for file in files]
+    found = [(file, name) for file, name in zip(files, names, strict=True) if not _is_hidden(name)]
+    if not found:
+        raise UserError(f"image_path {folder}: no image there; give a file or a folder of {' '.join(IMAGE_EXTENSIONS)}")
+    return found
+
+
+def _is_hidden(name: Path) -> bool:
+    return any(part.startswith(".") for part in name.parts)
+
+
+def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
+    """A name for each class of the head; its size is theirs unless the recipe says it."""
+    checkpoint, num_classes = recipe.model.checkpoint_path, recipe.model.num_classes
+    origin = "class_names"
+    if given is None:
+        names, origin = read_class_names(checkpoint), f"the class names beside {checkpoint}"
+    elif isinstance(given, str | os.PathLike):
+        names, origin = read_class_file(given), f"class_names {given}"
+    else:
+        names = name_labels(given)
+    if names is None:
+        num_classes = 1000 if num_classes is None else num_classes
+        if num_classes < 1:
+            raise UserError(f"num_classes {num_classes}: prediction needs a classifier, of at least 1 class")
+        return list(imagenet_class_names()) if num_classes == 1000 else [str(label) for label in range(num_classes)]
+    if num_classes not in (None, len(names)):
+        raise UserError(f"{origin}: {len(names)} names, but num_classes is {num_classes}; correct one of them")
+    return list(names)
+
+
+def _read_pixels(image: ImageLike) -> np.ndarray:
+    """uint8, (height, width, 3)."""
+    if isinstance(image, str | os.PathLike):
+        try:
+            return vision.Decode()(np.frombuffer(read_decodable(str(image)), np.uint8))
+        except RuntimeError as error:  # bytes that only the decoder itself can refuse
+            raise UserError(f"bad image file {image}: it cannot be decoded; repair it, or move it away") from error
+    if isinstance(image, Image.Image):
+        try:
+            return np.array(to_rgb(image))
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow decodes at first use
+            raise UserError(f"bad image: {error}; it is damaged") from error
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"an image is a path, a Pillow image or an array, not a {type(image).__name__}")
+    pixels = image if image.ndim == 3 else image[..., None]
+    if image.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise UserError(
+            f"an array of type {image.dtype} and shape {image.shape} is no image; it must be uint8, "
+            "(height, width, 3) or (height, width)"
+        )
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

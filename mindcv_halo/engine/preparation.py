@@ -15,7 +15,7 @@ from mindspore.dataset import Dataset
 from ..config import Recipe, SystemOptions
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
 from ..errors import UserError
-from ..models import create_model, get_pretrained_cfg
+from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup
@@ -66,7 +66,10 @@ def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
 
 
 def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True) -> nn.Cell:
-    """The recipe's network in its precision, with its weights if it names any."""
+    """The recipe's network in its precision, with its weights if it names any.
+
+    Raises UserError for what cannot be, such as batch norms folded into convolutions in a network for training.
+    """
     options = asdict(recipe.model)
     channels = 1 if recipe.dataset.name == "mnist" else 3
     if options["in_channels"] != channels:
@@ -76,17 +79,30 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
         )
     if options["reset_head"] and not is_training:
         raise UserError("reset_head is for training: a new classifier knows nothing; leave it out")
+    if recipe.precision.fuse_bn and is_training:
+        raise UserError("fuse_bn is for inference: a folded batch norm cannot learn; leave it out")
+    if options["reset_head"] is None:
+        options["reset_head"] = is_training and options["num_classes"] is not None
     options["num_classes"] = num_classes
     if get_pretrained_cfg(recipe.model.model_name)["fixed_input_size"]:
         options["image_size"] = recipe.transform.image_resize
     network = create_model(**options)
     precision = recipe.precision
+    if precision.fuse_bn:
+        network = fuse_batchnorm(network)
     level = precision.amp_level if is_training else precision.val_amp_level
     return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
 
 
 def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
     """From image files to arrays; the model's default_cfg says what the recipe leaves open."""
+    separate = is_training and recipe.run.aug_splits > 0
+    options = resolve_transform(recipe)
+    return create_transforms(recipe.dataset.name, is_training=is_training, separate=separate, **options)
+
+
+def resolve_transform(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's transform options, with the model's own where it leaves them open."""
     cfg = get_pretrained_cfg(recipe.model.model_name)
     own = {
         "image_resize": cfg["input_size"][1],
@@ -95,11 +111,7 @@ def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
         "mean": cfg["mean"],
         "std": cfg["std"],
     }
-    options: dict[str, Any] = {
-        name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()
-    }
-    separate = is_training and recipe.run.aug_splits > 0
-    return create_transforms(recipe.dataset.name, is_training=is_training, separate=separate, **options)
+    return {name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()}
 
 
 def make_train_loader(

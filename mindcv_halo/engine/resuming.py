@@ -20,10 +20,10 @@ from ..utils.train_step import TrainStep
 
 # Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is.
 FREE_KEYS = {
-    "resume", "resume_opt", "ckpt_path", "pretrained", "reset_head", "dialect", "data_dir", "ckpt_save_dir",
-    "device_target", "distribute", "val_while_train", "val_interval", "eval_shuffle", "val_amp_level", "log_interval",
-    "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download", "data_timeout",
-    "jit_level",
+    "resume", "resume_opt", "ckpt_path", "pretrained", "reset_head", "resize_pos", "dialect", "data_dir",
+    "ckpt_save_dir", "device_target", "distribute", "val_while_train", "val_interval", "eval_shuffle", "val_amp_level",
+    "log_interval", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download",
+    "data_timeout", "jit_level", "fuse_bn",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from mindspore.dataset import Dataset
 from ..config import Recipe, RunOptions, flatten, save_recipe
 from ..data import get_class_names, seed_epoch
 from ..errors import TrainingStoppedError, UserError
+from ..models.weights import describe_network
 from ..optim import optimizer_state
 from ..utils.checkpoint_manager import CheckpointManager, save_atomically
 from ..utils.curves import plot_curves
@@ -151,7 +152,12 @@ class TrainingRun:
         self.position = position
         self.steps_per_epoch = len(rates) // recipe.run.epoch_size
         self.checkpoints = CheckpointManager(
-            folder, self.model_name, self.options.keep_checkpoint_max, self.options.ckpt_save_policy, kept
+            folder,
+            self.model_name,
+            self.options.keep_checkpoint_max,
+            self.options.ckpt_save_policy,
+            kept,
+            describe_network(step.network),
         )
         writes = group.is_main
         self.table = MetricsTable(folder / "metrics.csv", resume_after=position.epoch) if writes else None

@@ -1,7 +1,9 @@
 """The models: registry, specifications, layers, weights."""
 
 from . import layers
+from .attention_maps import AttentionMap, attention_maps, list_attention_layers
 from .features import FeatureExtractor
+from .fusion import fuse_batchnorm
 from .halonet import (
     HaloNet,
     halobotnet_50t,
@@ -36,9 +38,12 @@ from .registry import (
 )
 
 __all__ = [
+    "AttentionMap",
     "FeatureExtractor",
     "HaloNet",
+    "attention_maps",
     "create_model",
+    "fuse_batchnorm",
     "get_pretrained_cfg",
     "get_pretrained_cfg_value",
     "has_pretrained_cfg_key",
@@ -46,6 +51,7 @@ __all__ = [
     "is_model_in_modules",
     "is_model_pretrained",
     "layers",
+    "list_attention_layers",
     "list_models",
     "list_modules",
     "model_entrypoint",

@@ -2,6 +2,9 @@
 
 Keys as in MindCV; mean and std are for pixels of 0 to 255. Accuracy is ImageNet-1k validation, in percent, at
 `input_size`: published by `source` and not measured by us.
+
+`file` is the name of the weights in the cache. `size` (bytes) and `sha256` (as many of its first digits as its
+publisher tells, at least eight) are None where we do not know them. NAME.TAG are other weights for the model NAME.
 """
 
 from __future__ import annotations
@@ -12,13 +15,18 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 HALF = (127.5, 127.5, 127.5)
 
+_HUB = "https://huggingface.co/{hub_id}/resolve/main/model.safetensors"
 _TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-attn-weights/"
 _TIMM_SOURCE = "timm results-imagenet.csv"
+_MINDCV_SOURCE = "MindCV configs/halonet/README.md"
 
 
 def _cfg(size: int = 256, crop_pct: float = 0.95, **published: Any) -> dict[str, Any]:
     return {
         "url": "",
+        "file": "",
+        "size": None,
+        "sha256": None,
         "num_classes": 1000,
         "input_size": (3, size, size),
         "fixed_input_size": False,
@@ -35,14 +43,34 @@ def _cfg(size: int = 256, crop_pct: float = 0.95, **published: Any) -> dict[str,
     }
 
 
-def _timm(file: str, hub_id: str, top1: float, top5: float, **others: Any) -> dict[str, Any]:
-    return _cfg(url=_TIMM_RELEASE + file, hub_id=hub_id, top1=top1, top5=top5, source=_TIMM_SOURCE, **others)
+def _timm(release_file: str, hub_id: str, top1: float, top5: float, **others: Any) -> dict[str, Any]:
+    """The hub's file needs nothing to be read. The release's needs torch, and its name has its checksum's beginning."""
+    return _cfg(
+        url=_HUB.format(hub_id=hub_id),
+        file=f"{hub_id.removeprefix('timm/')}.safetensors",
+        hub_id=hub_id,
+        release_url=_TIMM_RELEASE + release_file,
+        release_sha256=release_file.removesuffix(".pth").rpartition("-")[2],
+        top1=top1,
+        top5=top5,
+        source=_TIMM_SOURCE,
+        **others,
+    )
 
 
 default_cfgs: dict[str, dict[str, Any]] = {
     "halonet_26t": _timm("halonet26t_a1h_256-3083328c.pth", "timm/halonet26t.a1h_in1k", 79.134, 94.340),
     "halonet_50t": _timm(
         "halonet50ts_a1h2_256-f3a3daee.pth", "timm/halonet50ts.a1h_in1k", 81.640, 95.612, crop_pct=0.94
+    ),
+    "halonet_50t.mindcv": _cfg(
+        url="https://download.mindspore.cn/toolkits/mindcv/halonet/halonet_50t-533da6be.ckpt",
+        file="halonet_50t-533da6be.ckpt",
+        sha256="533da6be",
+        interpolation="bilinear",
+        top1=79.53,
+        top5=94.79,
+        source=_MINDCV_SOURCE,
     ),
     "halonet_se33t": _timm(
         "sehalonet33ts_256-87e053f9.pth", "timm/sehalonet33ts.ra2_in1k", 80.976, 95.272, crop_pct=0.94

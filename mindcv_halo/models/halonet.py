@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 
 from mindspore import Tensor, nn
 
 from ..errors import UserError
 from . import specs
-from .default_cfgs import default_cfgs  # noqa: F401  (the registry looks for it beside the model functions)
+from .default_cfgs import default_cfgs  # the registry looks for it beside the model functions
 from .layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from .layers.bottleneck_attention import BottleneckAttention
 from .layers.channel_attention import EfficientChannelAttention, SqueezeExcite
@@ -22,7 +22,7 @@ from .layers.random_drop import Dropout
 from .layers.rounding import make_divisible
 from .layers.stem_pool import StemPool
 from .registry import register_aliases, register_model
-from .specs import Dialect, Spec, Stage, with_conv_stages
+from .specs import Dialect, Spec, Stage, with_conv_stages, with_window
 
 
 class HaloNet(nn.Cell):
@@ -84,6 +84,39 @@ class HaloNet(nn.Cell):
             x = stage(x)
         return self.final_conv(x)
 
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        stop_early: bool = False,
+        intermediates_only: bool = False,
+    ) -> tuple[Tensor, list[Tensor]] | list[Tensor]:
+        """Images -> (what forward_features gives, the maps on the way): 0 is the stem's, 1 to 4 are the stages'.
+
+        Args:
+            indices: which maps: a sequence, where negative numbers count from the end, a number for the last so many,
+                None for all. They come in the order of the network.
+            stop_early: go no further than the last of them; short of the end the first result is that map.
+            intermediates_only: return the list alone.
+
+        To be called from Python; for use inside another cell, which is compiled, there is FeatureExtractor.
+        Raises UserError for indices that do not exist.
+        """
+        indices = _find_maps(self.spec, indices)
+        last = indices[-1] if stop_early else len(self.stages)
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        x = self.stem(x)
+        maps = [x] if 0 in indices else []
+        for index, stage in enumerate(self.stages, 1):
+            if index <= last:
+                x = stage(x)
+                if index in indices:
+                    maps.append(x)
+        if intermediates_only:
+            return maps
+        return (self.final_conv(x) if last == len(self.stages) else x), maps
+
     def forward_head(self, x: Tensor) -> Tensor:
         """The last map -> logits, (B, num_classes)."""
         return self.classifier(self.dropout(x.mean((2, 3))))
@@ -106,6 +139,24 @@ class HaloNet(nn.Cell):
         for parameter in self.classifier.get_parameters():
             parameter.name = f"{prefix}classifier.{parameter.name.rpartition('.')[2]}"
         self.compile_cache.clear()  # graph mode would go on with the old classifier
+
+
+def _find_maps(spec: Spec, indices: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The maps that forward_intermediates is asked for, rising. Raises UserError where one does not exist."""
+    count = len(spec.stages) + 1
+    if indices is None:
+        return tuple(range(count))
+    if isinstance(indices, int):
+        if not 1 <= indices <= count:
+            raise UserError(f"{spec.name}: indices {indices} must be from 1 to {count}: it is the number of last maps")
+        return tuple(range(count - indices, count))
+    found = tuple(sorted({index % count for index in indices if -count <= index < count}))
+    if len(found) != len(indices) or not found:
+        raise UserError(
+            f"{spec.name}: indices {tuple(indices)} must name maps out of {tuple(range(count))}, each once, or as "
+            f"{-count} to -1 from the end"
+        )
+    return found
 
 
 def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int, int]) -> None:
@@ -230,10 +281,18 @@ def _make_classifier(num_features: int, num_classes: int) -> nn.Cell:
     return nn.Dense(num_features, num_classes, weight_init=classifier_init(), bias_init="zeros")
 
 
-def _build(spec: Spec, pretrained: bool, num_classes: int, in_channels: int, **options) -> HaloNet:
+def _build(
+    spec: Spec,
+    pretrained: bool,
+    num_classes: int,
+    in_channels: int,
+    block_size: int | None = None,
+    halo_size: int | None = None,
+    **options,
+) -> HaloNet:
     if pretrained:
         raise UserError(f"{spec.name}: pretrained=True is for create_model; pass it there")
-    return HaloNet(spec, num_classes, in_channels, **options)
+    return HaloNet(with_window(spec, block_size, halo_size), num_classes, in_channels, **options)
 
 
 @register_model
@@ -364,5 +423,7 @@ register_aliases(
         "HaloRegNetZB": "haloregnetz_b",
         "HaloBotNet50T": "halobotnet_50t",
         **{f"HaloNetH{number}": f"halonet_h{number}" for number in range(8)},
+        # The names of timm's published weights, such as halonet50ts.a1h_in1k.
+        **{cfg["hub_id"].removeprefix("timm/"): name for name, cfg in default_cfgs.items() if "hub_id" in cfg},
     }
 )

@@ -11,12 +11,12 @@ from ..errors import UserError, unknown_name
 from .features import FeatureExtractor
 from .registry import canonical_name, get_pretrained_cfg, model_entrypoint
 from .specs import DIALECTS
-from .weights import load_weights, read_weights, recognise
+from .weights import fetch_pretrained, load_weights, open_weights
 
 
 def create_model(
     model_name: str,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     pretrained: bool = False,
     in_channels: int = 3,
     checkpoint_path: str = "",
@@ -31,16 +31,20 @@ def create_model(
     mask_padding: bool = False,
     image_size: int | tuple[int, int] | None = None,
     conv_stages: Iterable[int] = (),
-    reset_head: bool = False,
+    block_size: int | None = None,
+    halo_size: int | None = None,
+    reset_head: bool | None = None,
+    resize_pos: bool = False,
     **unknown,
 ) -> nn.Cell:
     """The model that is registered as `model_name`, or under that name in timm or Keras.
 
     Args:
-        num_classes: classes of the head; 0 for pooled features.
-        pretrained: published weights; they must be at hand as `checkpoint_path` until downloads are supported.
-        in_channels: channels of the images.
-        checkpoint_path: a .ckpt or .safetensors file whose names are ours, timm's, MindCV's or Keras's (torch backend).
+        num_classes: classes of the head; 0 for pooled features. None is 1000.
+        pretrained: published weights, from the cache or the network. `halonet_50t.mindcv` are MindCV's.
+        in_channels: channels of the images. Weights for 3 are adapted to other numbers.
+        checkpoint_path: a file of weights whose names are ours, timm's, MindCV's or Keras's: .ckpt, .safetensors, and
+            with the extra `convert` .pth, .pt, .bin and .h5. Replaces `pretrained`.
         ema: take the averaged weights (`ema.*`) of a training checkpoint.
         auto_mapping: ignore a prefix that all names of the file share, as wrappers such as data parallelism add.
         features_only: return a FeatureExtractor for `out_indices`.
@@ -50,7 +54,10 @@ def create_model(
         image_size: side, or (height, width), of the images, for models with bottleneck attention; None is the model's
             own.
         conv_stages: H models: stages, from 1, with convolutions in place of attention.
-        reset_head: leave out the file's classifier where its size is not ours, for fine-tuning on other classes.
+        block_size, halo_size: windows of halo attention; None is the model's own.
+        reset_head: leave out the file's classifier where its size is not ours, for fine-tuning on other classes; the
+            log says so. None does that where `num_classes` is given.
+        resize_pos: interpolate position tables of another window or image size, for fine-tuning with these.
 
     Raises UserError for unknown names (with the nearest), impossible settings, and weights that do not fit.
     """
@@ -58,10 +65,8 @@ def create_model(
         parameters = inspect.signature(create_model).parameters
         raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})
     name = canonical_name(model_name)
-    if pretrained and not checkpoint_path:
-        raise UserError(_no_download(name))
-
     options = {"drop_rate": drop_rate or 0.0, "drop_path_rate": drop_path_rate or 0.0, "mask_padding": mask_padding}
+    options |= {"block_size": block_size, "halo_size": halo_size}
     options["image_size"] = _image_size(name, image_size)
     entrypoint = model_entrypoint(name)
     if conv_stages:
@@ -73,16 +78,25 @@ def create_model(
     if dialect is not None and (not isinstance(dialect, str) or dialect not in DIALECTS):
         raise unknown_name("dialect", dialect, DIALECTS)
 
-    weights = read_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping) if checkpoint_path else None
-    source_dialect = "timm" if weights is None else recognise(weights, checkpoint_path).dialect
+    if pretrained and not checkpoint_path:
+        checkpoint_path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
+    file = open_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping) if checkpoint_path else None
+    classes = 1000 if num_classes is None else num_classes
     network = entrypoint(
-        num_classes=0 if features_only else num_classes,
+        num_classes=0 if features_only else classes,
         in_channels=in_channels,
-        dialect=DIALECTS[dialect or source_dialect],
+        dialect=DIALECTS[dialect or (file.dialect if file else "timm")],
         **options,
     )
-    if weights is not None:
-        load_weights(network, weights, origin=checkpoint_path, reset_head=reset_head)
+    if file is not None:
+        load_weights(
+            network,
+            file.arrays,
+            origin=file.origin,
+            reset_head=num_classes is not None if reset_head is None else reset_head,
+            resize_pos=resize_pos,
+            halo=file.halo,
+        )
     return FeatureExtractor(network, out_indices) if features_only else network
 
 
@@ -93,13 +107,3 @@ def _image_size(name: str, image_size: int | tuple[int, int] | None) -> tuple[in
     if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
         raise UserError(f"{name}: image_size {image_size!r} must be a side or (height, width) in pixels, at least 1")
     return size
-
-
-def _no_download(name: str) -> str:
-    cfg = get_pretrained_cfg(name)
-    if not cfg["url"]:
-        return f"{name}: pretrained=True, but no weights of this model have been published; leave it out"
-    return (
-        f"{name}: pretrained=True, but this version does not download; get model.safetensors of {cfg['hub_id']} "
-        "from the Hugging Face hub and pass its path as checkpoint_path"
-    )

@@ -1,6 +1,7 @@
 """Which models there are: MindCV's registry functions, with the peers' names as aliases.
 
-A model function is registered under its own name, and its module's `default_cfgs` describes it.
+A model function is registered under its own name, and its module's `default_cfgs` describes it. `NAME.TAG` there
+describes other published weights of the same model; everything here that takes a name takes that too.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def register_aliases(aliases: dict[str, str]) -> None:
 
 
 def canonical_name(model_name: str) -> str:
-    """Our name for a model that may be called by a peer's name. Raises UnknownNameError with the nearest names."""
-    name = _aliases.get(model_name, model_name) if isinstance(model_name, str) else str(model_name)
-    if name not in _entrypoints:
-        raise unknown_name("model", model_name, [*_entrypoints, *_aliases])
-    return name
+    """Our name, without a tag, for a model that may be called by a peer's name.
+
+    Raises UnknownNameError with the nearest names.
+    """
+    return _resolve(model_name).partition(".")[0]
 
 
 def is_model(model_name: str) -> bool:
-    """Whether `create_model` knows the name, aliases included."""
-    return model_name in _entrypoints or model_name in _aliases
+    """Whether `create_model` knows the name, aliases and tags included."""
+    return model_name in _entrypoints or model_name in _aliases or model_name in _tagged_names()
 
 
 def model_entrypoint(model_name: str) -> Callable:
@@ -51,12 +52,12 @@ def list_models(
     """Sorted names of the models, without aliases.
 
     `filter` and `exclude_filters` are wildcards such as "halonet_h*"; `module` is the file's name, such as "halonet";
-    `pretrained=True` leaves only models with published weights.
+    `pretrained=True` leaves only models with published weights, and adds the tagged names of further ones.
     """
     excluded = [exclude_filters] if isinstance(exclude_filters, str) else list(exclude_filters)
     return sorted(
         name
-        for name in _entrypoints
+        for name in [*_entrypoints, *(_tagged_names() if pretrained else ())]
         if (not filter or fnmatchcase(name, filter))
         and (not module or _module_of(name) == module)
         and (not pretrained or is_model_pretrained(name))
@@ -82,8 +83,8 @@ def is_model_pretrained(model_name: str) -> bool:
 
 def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
     """A copy of the model's default_cfg: input size, normalisation, published weights and accuracy."""
-    name = canonical_name(model_name)
-    return dict(sys.modules[_entrypoints[name].__module__].default_cfgs[name])
+    name = _resolve(model_name)
+    return dict(_cfgs_beside(name)[name])
 
 
 def has_pretrained_cfg_key(model_name: str, cfg_key: str) -> bool:
@@ -96,5 +97,22 @@ def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
     return get_pretrained_cfg(model_name).get(cfg_key)
 
 
+def _resolve(model_name: str) -> str:
+    """Our name for a model, with its tag if it has one."""
+    name = _aliases.get(model_name, model_name) if isinstance(model_name, str) else str(model_name)
+    tagged = _tagged_names()
+    if name not in _entrypoints and name not in tagged:
+        raise unknown_name("model", model_name, [*_entrypoints, *_aliases, *tagged])
+    return name
+
+
+def _tagged_names() -> list[str]:
+    return sorted({tagged for name in _entrypoints for tagged in _cfgs_beside(name) if "." in tagged})
+
+
+def _cfgs_beside(name: str) -> dict[str, dict[str, Any]]:
+    return sys.modules[_entrypoints[name.partition(".")[0]].__module__].default_cfgs
+
+
 def _module_of(name: str) -> str:
-    return _entrypoints[name].__module__.rpartition(".")[2]
+    return _entrypoints[name.partition(".")[0]].__module__.rpartition(".")[2]

@@ -261,3 +261,22 @@ def with_conv_stages(spec: Spec, conv_stages: Iterable[int]) -> Spec:
         for number, stage in enumerate(spec.stages, 1)
     )
     return replace(spec, stages=stages)
+
+
+def with_window(spec: Spec, block_size: int | None, halo_size: int | None) -> Spec:
+    """`spec` with other blocks, or other halos around them, in its halo attention; None leaves its own.
+
+    Raises UserError for a block below 1 and a halo below 0.
+    """
+    for name, value, least in (("block_size", block_size, 1), ("halo_size", halo_size, 0)):
+        if value is not None and (type(value) is not int or value < least):
+            raise UserError(f"{spec.name}: {name} {value!r} must be a whole number of at least {least}")
+    own = spec.halo
+    return replace(
+        spec,
+        halo=replace(
+            own,
+            block_size=own.block_size if block_size is None else block_size,
+            halo_size=own.halo_size if halo_size is None else halo_size,
+        ),
+    )

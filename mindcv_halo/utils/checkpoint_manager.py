@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import mindspore
@@ -12,15 +12,16 @@ from mindspore import Parameter
 POLICIES = ("latest_k", "top_k", None)
 
 
-def save_atomically(parameters: Iterable[Parameter], path: Path) -> None:
+def save_atomically(parameters: Iterable[Parameter], path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write the parameters so that `path` is at any moment either the old file or the whole new one.
 
-    MindSpore's own save_checkpoint removes the old file before it writes the new.
+    `notes` are texts that go into the file beside them. MindSpore's own save_checkpoint removes the old file before it
+    writes the new.
     """
     unfinished = path.with_name(f".{path.stem}.unfinished.ckpt")
     unfinished.unlink(missing_ok=True)
     entries = [{"name": parameter.name, "data": parameter} for parameter in parameters]
-    mindspore.save_checkpoint(entries, str(unfinished), crc_check=True)
+    mindspore.save_checkpoint(entries, str(unfinished), append_dict=dict(notes or {}), crc_check=True)
     unfinished.chmod(0o644)  # MindSpore makes it read-only, so that nobody could overwrite it
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
@@ -31,7 +32,7 @@ class CheckpointManager:
     """Saves `{model}-{epoch}_{step}.ckpt` and keeps some of them: the latest `keep`, or those of the highest score.
 
     `{model}_last.ckpt` and `{model}_best.ckpt` stay beside them. `kept` is what a resumed run has to know: pairs of a
-    file's name and its score.
+    file's name and its score. `notes` are texts that go into each file.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CheckpointManager:
         keep: int,
         policy: str | None = "latest_k",
         kept: Iterable[tuple[str, float | None]] = (),
+        notes: Mapping[str, str] | None = None,
     ):
         assert policy in POLICIES
         self.folder = folder
@@ -48,11 +50,12 @@ class CheckpointManager:
         self.keep = keep
         self.policy = policy
         self.kept = [(name, score) for name, score in kept]
+        self.notes = notes
 
     def save(self, parameters: Iterable[Parameter], epoch: int, step: int, score: float | None = None) -> Path:
         """Save the weights after `epoch` (from 1) and `step` steps of it; returns {model}_last.ckpt."""
         path = self.folder / f"{self.model_name}-{epoch}_{step}.ckpt"
-        save_atomically(parameters, path)
+        save_atomically(parameters, path, self.notes)
         last = self._link(path, "last")
         self.kept = [entry for entry in self.kept if entry[0] != path.name] + [(path.name, score)]
         while self.policy is not None and len(self.kept) > self.keep:
@@ -62,7 +65,7 @@ class CheckpointManager:
 
     def save_best(self, parameters: Iterable[Parameter]) -> Path:
         path = self.folder / f"{self.model_name}_best.ckpt"
-        save_atomically(parameters, path)
+        save_atomically(parameters, path, self.notes)
         return path
 
     def _worst(self) -> int:

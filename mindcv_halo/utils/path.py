@@ -1,7 +1,8 @@
-"""Folders that are written to."""
+"""Folders that are written to, and what the environment says of them."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -20,3 +21,13 @@ def make_folder(option: str, path: str) -> Path:
     except OSError as error:
         raise UserError(f"{option} {path}: {error.strerror}; choose a folder that can be written") from error
     return folder
+
+
+def find_cache_folder() -> Path:
+    """Where downloaded weights are kept: MINDCV_HALO_HOME, or ~/.cache/mindcv_halo."""
+    return Path(os.environ.get("MINDCV_HALO_HOME") or Path.home() / ".cache" / "mindcv_halo").expanduser()
+
+
+def find_mirror() -> str:
+    """The server, such as https://mirror.example.org, to download weights from in place of their own; "" for none."""
+    return os.environ.get("MINDCV_HALO_MIRROR", "")

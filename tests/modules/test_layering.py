@@ -13,13 +13,15 @@ LEAVES = {"errors", "version"}
 # What each part of the package may import from the rest of it.
 ALLOWED = {
     **{sibling: {"utils"} | LEAVES for sibling in SIBLINGS},
+    "deploy": {"models"} | LEAVES,
     "utils": LEAVES,
     "errors": set(),
     "version": set(),
     "config": LEAVES,
-    "engine": SIBLINGS | {"utils", "config"} | LEAVES,
-    "cli": {"engine", "config", "models", "utils"} | LEAVES,
-    "__init__": SIBLINGS | {"utils"} | LEAVES,
+    "engine": SIBLINGS | {"deploy", "utils", "config"} | LEAVES,
+    "serving": {"engine"} | LEAVES,
+    "cli": {"engine", "serving", "config", "models", "utils"} | LEAVES,
+    "__init__": SIBLINGS | {"engine", "utils"} | LEAVES,
 }
 STANDARD_LIBRARY_ONLY = [
     *("errors.py", "version.py", "models/specs.py", "models/default_cfgs.py", "models/registry.py"),

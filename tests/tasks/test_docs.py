@@ -7,6 +7,7 @@ import runpy
 
 import pytest
 
+from mindcv_halo.cli import main
 from mindcv_halo.config import list_options
 from mindcv_halo.scheduler.scheduler_factory import create_scheduler
 
@@ -20,6 +21,37 @@ def test_its_python_runs(pytestconfig, tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(compile(block, "training.md", "exec"), {})
     assert "halonet_test_last.ckpt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, num_blocks, said",
+    [
+        ("inference.md", 2, ["6\n(1, 3)", "(4, 4, 4)"]),
+        ("features.md", 3, ["(2, 48, 16, 24) 48 4", "(2, 96, 4, 6) 5 2 (2, 48, 16, 24)", "(2, 10)", "True"]),
+    ],
+)
+def test_python_of_the_others_runs(pytestconfig, tmp_path, monkeypatch, capsys, name, num_blocks, said):
+    """The blocks of a page go on from each other; what they print is what their comments say."""
+    text = (pytestconfig.rootpath / "docs" / name).read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == num_blocks
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, name, "exec"), names)
+    out = capsys.readouterr().out
+    assert [part for part in said if part not in out] == []
+
+
+@pytest.mark.parametrize("name", ["inference.md", "features.md"])
+def test_the_flags_they_name_exist(pytestconfig, capsys, name):
+    text = (pytestconfig.rootpath / "docs" / name).read_text(encoding="utf-8")
+    for command in ("infer", "serve"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+    known = set(re.findall(r"--(\w+)", capsys.readouterr().out))
+    named = set(re.findall(r"--(\w+)", re.sub(r"curl .*|pip .*", "", text)))
+    assert len(named) > 5 and named <= known
 
 
 def test_the_keys_it_names_exist(pytestconfig):

@@ -36,7 +36,8 @@ class BottleneckAttention(nn.Cell):
                 f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_size set to the images' size"
             )
         qkv = self.qkv(x).reshape(batch, 3, self.num_heads, self.dim_head, height * width).transpose(1, 0, 2, 4, 3)
-        q, k, v = (part.reshape(batch * self.num_heads, height * width, self.dim_head) for part in qkv)
+        qkv = qkv.reshape(3, -1, height * width, self.dim_head)
+        q, k, v = qkv[0], qkv[1], qkv[2]
         position = self.pos_embed(q.reshape(-1, height, width, self.dim_head))
         weights = ops.softmax(self.matmul_transposed(q * self.scale, k) + position, -1)
         out = self.matmul(weights, v).transpose(0, 2, 1)

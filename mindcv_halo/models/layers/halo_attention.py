@@ -123,17 +123,24 @@ class HaloAttention(nn.Cell):
         if x.ndim != 4 or x.shape[1] != self.dim:
             raise ValueError(f"HaloAttention: the input's shape {x.shape} must be (batch, {self.dim}, height, width)")
         height, width = x.shape[2:]
-        grid = (num_blocks(height, self.block_size), num_blocks(width, self.block_size))
+        weights_NTQK, v_NTKD = self.attend(x)
+        out = self.pool(self.unblock(self.matmul(weights_NTQK, v_NTKD), self.grid(height, width)))
+        return out[:, :, : num_blocks(height, self.stride), : num_blocks(width, self.stride)]
 
-        q_NRCYXD = self.blocks(self.q(x), grid)
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of blocks that cover a map."""
+        return num_blocks(height, self.block_size), num_blocks(width, self.block_size)
+
+    def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How much each query weighs the keys of its window, (B*N, T, Q, K), and their values, (B*N, T, K, Dv)."""
+        height, width = x.shape[2:]
+        q_NRCYXD = self.blocks(self.q(x), self.grid(height, width))
         k_NTKD, v_NTKD = self.windows(self.kv(x))
         logits_NTQK = self.logits(q_NRCYXD, k_NTKD)
         if self.mask_padding:
             outside = _outside_logits(height, width, self.block_size, self.halo_size)
             logits_NTQK = logits_NTQK + outside.astype(x.dtype)
-        out_NTQD = self.matmul(ops.softmax(logits_NTQK, -1), v_NTKD)
-        out = self.pool(self.unblock(out_NTQD, grid))
-        return out[:, :, : num_blocks(height, self.stride), : num_blocks(width, self.stride)]
+        return ops.softmax(logits_NTQK, -1), v_NTKD
 
     def blocks(self, q: Tensor, grid: tuple[int, int]) -> Tensor:
         """Queries (B, N*D, H, W) -> (B*N, block rows, block columns, query_size, query_size, D)."""
@@ -154,7 +161,8 @@ class HaloAttention(nn.Cell):
         kv = ops.gather(kv, _window_pixels(height, width, self.block_size, self.halo_size), 1)
         if self.scrambled_windows:
             kv = self.scramble(kv.reshape(batch, self.num_heads, -1, keys, depth))
-        kv_NTKD = kv.reshape(batch * self.num_heads, -1, keys, depth)
+        rows, columns = self.grid(height, width)
+        kv_NTKD = kv.reshape(-1, rows * columns, keys, depth)
         return kv_NTKD[..., : self.dim_key], kv_NTKD[..., self.dim_key :]
 
     def scramble(self, kv_BNTKD: Tensor) -> Tensor:
@@ -166,10 +174,10 @@ class HaloAttention(nn.Cell):
     def logits(self, q_NRCYXD: Tensor, k_NTKD: Tensor) -> Tensor:
         """Scaled products plus position logits, (B*N, T, Q, K)."""
         size = self.query_size
-        num_heads, num_windows, keys, _ = k_NTKD.shape
+        _, num_windows, keys, _ = k_NTKD.shape
         position = self.pos_embed(q_NRCYXD.reshape(-1, size, size, self.dim_key))
-        position_NTQK = position.reshape(num_heads, num_windows, size * size, keys)
-        q_NTQD = q_NRCYXD.reshape(num_heads, num_windows, size * size, self.dim_key)
+        position_NTQK = position.reshape(-1, num_windows, size * size, keys)
+        q_NTQD = q_NRCYXD.reshape(-1, num_windows, size * size, self.dim_key)
         if self.scale_pos_embed:
             return (self.matmul_transposed(q_NTQD, k_NTKD) + position_NTQK) * self.scale
         return self.matmul_transposed(q_NTQD * self.scale, k_NTKD) + position_NTQK

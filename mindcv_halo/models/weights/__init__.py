@@ -1,5 +1,35 @@
 """Weights from files: ours, timm's, MindCV's and Keras's, each a table of names."""
 
-from .load import load_weights, read_weights, recognise
+from .from_timm import to_timm
+from .identify import find_model, find_options
+from .load import (
+    OURS,
+    READERS,
+    WeightFile,
+    describe_network,
+    fit_weights,
+    load_weights,
+    open_weights,
+    read_weights,
+    recognise,
+)
+from .pretrained import fetch_pretrained
+from .save import save_network, write_weights
 
-__all__ = ["load_weights", "read_weights", "recognise"]
+__all__ = [
+    "OURS",
+    "READERS",
+    "WeightFile",
+    "describe_network",
+    "fetch_pretrained",
+    "find_model",
+    "find_options",
+    "fit_weights",
+    "load_weights",
+    "open_weights",
+    "read_weights",
+    "recognise",
+    "save_network",
+    "to_timm",
+    "write_weights",
+]

@@ -1,10 +1,11 @@
-"""Names of keras_cv_attention_models on its torch backend, with torch's layouts. Everything there counts from one."""
+"""Names of keras_cv_attention_models on its torch backend, with torch's layouts. Everything there counts from one.
+
+read_keras.py gives the entries of a Keras .h5 these names and layouts.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
-from .rules import NORM, Rule, Source, as_conv2d_row
+from .rules import CONV1D, NORM, TRANSPOSED, Rule, Source
 
 _BLOCK = r"stack(?P<stage_from_1>\d)_block(?P<block_from_1>\d+)_"
 _OURS = "stages.{stage}.{block}."
@@ -25,11 +26,11 @@ KERAS = Source(
         Rule(_BLOCK + r"deep_2_bn", (_OURS + "mix.conv.norm", _OURS + "mix.norm"), NORM),
         Rule(_BLOCK + r"deep_2_se_1_conv", _OURS + "mix.gate.reduce"),
         Rule(_BLOCK + r"deep_2_se_2_conv", _OURS + "mix.gate.expand"),
-        Rule(_BLOCK + r"deep_2_eca_conv1d", _OURS + "mix.gate.conv", fit=as_conv2d_row),
+        Rule(_BLOCK + r"deep_2_eca_conv1d", _OURS + "mix.gate.conv", layout=CONV1D),
         Rule(_BLOCK + r"deep_2_haloquery_conv", _OURS + "mix.attention.q"),
         Rule(_BLOCK + r"deep_2_halokey_value_conv", _OURS + "mix.attention.kv"),
         Rule(_BLOCK + r"deep_2_mhsa_qkv_conv", _OURS + "mix.attention.qkv"),
-        Rule(_BLOCK + r"deep_2_(halo|mhsa_)pos_emb", _OURS + "mix.attention.pos_embed", _POSITION, fit=np.transpose),
+        Rule(_BLOCK + r"deep_2_(halo|mhsa_)pos_emb", _OURS + "mix.attention.pos_embed", _POSITION, layout=TRANSPOSED),
         Rule(_BLOCK + r"deep_3_conv", _OURS + "expand.conv"),
         Rule(_BLOCK + r"3_bn", _OURS + "expand.norm", NORM),
         Rule(_BLOCK + r"shortcut_conv", _OURS + "shortcut.conv"),

@@ -1,51 +1,101 @@
-"""From a weight file to a network: read, recognise, translate, compare both ways, load."""
+"""From a weight file to a network: read, recognise, translate, adapt, compare both ways, load."""
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mindspore import Parameter, Tensor, load_checkpoint, load_param_into_net, nn
+from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
 from ..layers.random_drop import DRAWS
+from ..specs import DIALECTS, Halo
 from .from_keras import KERAS
 from .from_mindcv import MINDCV
 from .from_timm import TIMM
+from .identify import SPECS
+from .position_tables import TABLES, list_tables, resize_table
+from .read_ckpt import read_ckpt
+from .read_foreign import read_keras, read_torch
+from .read_safetensors import read_safetensors
+from .reading import LARGEST_FILE, readable
 from .rules import Source, translate
 
 OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
 SOURCES = (OURS, TIMM, MINDCV, KERAS)
+READERS = {
+    ".ckpt": read_ckpt,
+    ".safetensors": read_safetensors,
+    ".pth": read_torch,
+    ".pt": read_torch,
+    ".bin": read_torch,
+    ".h5": read_keras,
+}
 
 _EMA = "ema."
+_HEAD = ("classifier.weight", "classifier.bias")
+_FIRST_CONV = "stem.conv1.conv.weight"
+_IMAGE_CHANNELS = 3
 _SHOWN = 3  # names of each kind of difference that an error lists
+_logger = logging.getLogger("mindcv_halo")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds: arrays under the file's own names, whose names these are, and what it says of itself.
+
+    `dialect` is that of the source, unless it is a file of ours, which says which dialect its weights were trained in.
+    `halo` are the windows that they were trained with, None if the file does not say.
+    """
+
+    origin: str
+    arrays: dict[str, np.ndarray]
+    source: Source
+    dialect: str
+    halo: Halo | None
+
+
+def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
+    """A weight file of any kind.
+
+    `ema` takes the entries called `ema.*` in place of the live weights, `strip_prefix` cuts off a prefix that all names
+    share, such as `module.`. Raises UserError for a missing, damaged or unknown kind of file, and for weights of
+    something else than a HaloNet.
+    """
+    arrays, notes = _read(path, ema, strip_prefix)
+    origin = f"checkpoint {path}"
+    source = recognise(arrays, origin)
+    dialect, halo = source.dialect, None
+    if source is OURS:
+        dialect = notes.get("dialect", dialect)
+        if dialect not in DIALECTS:
+            raise UserError(
+                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; it is damaged"
+            )
+        block_size, halo_size = notes.get("block_size", ""), notes.get("halo_size", "")
+        if re.fullmatch(r"[1-9]\d{0,3}", block_size) and re.fullmatch(r"\d{1,4}", halo_size):
+            halo = Halo(int(block_size), int(halo_size))
+    return WeightFile(origin, arrays, source, dialect, halo)
 
 
 def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
-    """The arrays in a .ckpt or .safetensors file, by name.
+    """The arrays of open_weights, whosever they are."""
+    return _read(path, ema, strip_prefix)[0]
 
-    `ema` takes the entries called `ema.*` in place of the live weights, `strip_prefix` cuts off a prefix that all names
-    share, such as `module.`. Raises UserError for a missing, damaged or unknown kind of file.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"checkpoint {path}: there is no such file; check the path")
-    if file.suffix == ".safetensors":
-        weights = _read_safetensors(file)
-    elif file.suffix == ".ckpt":
-        weights = _read_ckpt(file)
-    else:
-        raise UserError(f"checkpoint {path}: the name must end in .ckpt or .safetensors")
-    averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
-    if ema and not averaged:
-        raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
-    # What is in both is the network's; the optimizer's state has no average.
-    weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
-    if not weights:
-        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
-    return _without_common_prefix(weights) if strip_prefix else weights
+
+def describe_network(network: nn.Cell) -> dict[str, str]:
+    """What a file of the network's weights has to say of them, because their shapes do not."""
+    halo = network.spec.halo
+    return {
+        "dialect": network.dialect.name,
+        "block_size": str(halo.block_size),
+        "halo_size": str(halo.halo_size),
+    }
 
 
 def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Source:
@@ -53,7 +103,7 @@ def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Sou
     for source in SOURCES:
         if any(re.fullmatch(source.signature, name) for name in weights):
             return source
-    examples = ", ".join(list(weights)[:3])
+    examples = ", ".join(readable(name) for name in list(weights)[:_SHOWN])
     raise UserError(
         f"{origin}: no HaloNet of {', '.join(source.name for source in SOURCES)}: the names in it are like {examples}; "
         "if a wrapper put a prefix before them, pass auto_mapping=True"
@@ -61,12 +111,39 @@ def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Sou
 
 
 def load_weights(
-    network: nn.Cell, weights: Mapping[str, np.ndarray], *, origin: str = "weights", reset_head: bool = False
+    network: nn.Cell,
+    weights: Mapping[str, np.ndarray],
+    *,
+    origin: str = "weights",
+    reset_head: bool = False,
+    resize_pos: bool = False,
+    halo: Halo | None = None,
 ) -> None:
-    """Give `network` the weights, which may have the names of any of the sources.
+    """Give `network` the weights, which may have the names of any of the sources: see fit_weights."""
+    ours = fit_weights(network, weights, origin=origin, reset_head=reset_head, resize_pos=resize_pos, halo=halo)
+    load_param_into_net(
+        network, {name: Parameter(Tensor(value.astype(np.float32)), name=name) for name, value in ours.items()}
+    )
 
-    Strict both ways: raises UserError with the difference when a name is missing, unknown, or has another shape. With
-    `reset_head` a classifier of another size is left out, and the network keeps its own.
+
+def fit_weights(
+    network: nn.Cell,
+    weights: Mapping[str, np.ndarray],
+    *,
+    origin: str = "weights",
+    reset_head: bool = False,
+    resize_pos: bool = False,
+    halo: Halo | None = None,
+) -> dict[str, np.ndarray]:
+    """The weights, which may have the names of any of the sources, as the network's parameters.
+
+    Strict both ways: raises UserError with the difference when a name is missing, unknown, or has another shape, for
+    values that are no finite floating-point numbers, and for weights that were trained with other windows.
+
+    - The first convolution's weights for colour images are adapted to a network for images of other channels.
+    - With `reset_head` a classifier of another size is left out, and the network keeps its own; the log says so.
+    - With `resize_pos` position tables of other windows, or of another image size, are interpolated. `halo` are the
+      windows that the weights were trained with; by default, those of the model that the network is named after.
     """
     parameters = {
         name: parameter
@@ -76,25 +153,117 @@ def load_weights(
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
-    if "classifier.weight" not in parameters:  # a network without a head, for features
-        ours = {name: value for name, value in ours.items() if not name.startswith("classifier.")}
+    _check_values(origin, ours, names)
+    if _HEAD[0] not in parameters:  # a network without a head, for features
+        ours = {name: value for name, value in ours.items() if name not in _HEAD}
     if reset_head:
-        for name in ("classifier.weight", "classifier.bias"):
-            if name in ours and name in parameters and ours[name].shape != parameters[name].shape:
-                del ours[name]
-                del parameters[name]
+        _drop_head(origin, network, ours, parameters)
+    if _FIRST_CONV in ours and _FIRST_CONV in parameters:
+        ours[_FIRST_CONV] = _adapt_channels(origin, ours[_FIRST_CONV], parameters[_FIRST_CONV].shape)
+    if resize_pos:
+        _resize_tables(origin, network, ours, halo)
+    else:
+        _check_windows(origin, network, halo)
+    _compare(network.spec.name, origin, source, parameters, ours, names)
+    return ours
 
-    model = network.spec.name
-    _compare(model, origin, source, parameters, ours, names)
-    odd = next((name for name, value in ours.items() if not np.issubdtype(value.dtype, np.floating)), None)
-    if odd is not None:
-        raise UserError(f"{origin}: {names[odd]} holds {ours[odd].dtype}, weights are floating-point numbers")
-    bad = next((name for name, value in ours.items() if not np.isfinite(value).all()), None)
-    if bad is not None:
-        raise UserError(f"{origin}: {names[bad]} holds values that are not finite; the file is of no use")
-    load_param_into_net(
-        network, {name: Parameter(Tensor(value.astype(np.float32)), name=name) for name, value in ours.items()}
-    )
+
+def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"checkpoint {path}: there is no such file; check the path")
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise UserError(f"checkpoint {path}: the name must end in {', '.join(list(READERS)[:-1])} or .h5")
+    try:
+        size = file.stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(f"checkpoint {path}: it has {size / 1e9:.1f} GB, which is more than any HaloNet; check it")
+        contents = reader(file)
+    except (OSError, MemoryError) as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error or 'not enough memory'}; check the file") from error
+    weights = contents.arrays
+    averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
+    if ema and not averaged:
+        raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
+    # What is in both is the network's; the optimizer's state has no average.
+    weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
+    if not weights:
+        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
+    return _without_common_prefix(weights) if strip_prefix else weights, contents.notes
+
+
+def _check_values(origin: str, ours: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
+    for name, value in ours.items():
+        if not np.issubdtype(value.dtype, np.floating):
+            raise UserError(
+                f"{origin}: {readable(names[name])} holds {value.dtype}, weights are floating-point numbers"
+            )
+        with np.errstate(over="ignore"):
+            as_loaded = value.astype(np.float32, copy=False)
+        if not np.isfinite(as_loaded).all():
+            raise UserError(
+                f"{origin}: {readable(names[name])} holds values that are not finite; the file is of no use"
+            )
+
+
+def _drop_head(origin: str, network: nn.Cell, ours: dict[str, np.ndarray], parameters: dict[str, Parameter]) -> None:
+    heads = [name for name in _HEAD if name in parameters]
+    if all(name in ours and ours[name].shape == parameters[name].shape for name in heads):
+        return
+    theirs = f"of {len(ours[_HEAD[1]])} classes is left out" if _HEAD[1] in ours else "is missing"
+    _logger.warning(f"{origin}: its classifier {theirs}; the one for {network.num_classes} classes starts anew")
+    for name in heads:
+        ours.pop(name, None)
+        del parameters[name]
+
+
+def _adapt_channels(origin: str, weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A convolution (out, 3, k, k) of colour images as one of images with other channels, as in timm.
+
+    For one channel it is summed, so that a grey image gives what it gave in colour; otherwise it is repeated, and
+    scaled to the same sum.
+    """
+    channels = shape[1]
+    if weight.ndim != 4 or weight.shape[1] != _IMAGE_CHANNELS or channels == _IMAGE_CHANNELS:
+        return weight
+    _logger.warning(f"{origin}: its first convolution, for {_IMAGE_CHANNELS} channels, is adapted to {channels}")
+    if channels == 1:
+        return weight.sum(axis=1, keepdims=True)
+    repeated = np.tile(weight, (1, math.ceil(channels / _IMAGE_CHANNELS), 1, 1))[:, :channels]
+    return repeated * np.asarray(_IMAGE_CHANNELS / channels, weight.dtype)
+
+
+def _resize_tables(origin: str, network: nn.Cell, ours: dict[str, np.ndarray], halo: Halo | None) -> None:
+    own = network.spec
+    halo = halo or SPECS.get(own.name, own).halo
+    resized = 0
+    for table in list_tables(network):
+        value = ours.get(table.name)
+        if value is None or value.ndim != 2:
+            continue
+        old = table.reach_with(len(value), halo)
+        if old.rows != len(value):
+            raise UserError(
+                f"{origin}: {table.name} has {len(value)} rows, which are not those of block_size {halo.block_size} "
+                f"and halo_size {halo.halo_size}, and the file does not say of which; it cannot be resized"
+            )
+        if old != table.reach:
+            ours[table.name] = resize_table(value, old, table.reach)
+            resized += 1
+    if resized:
+        _logger.warning(f"{origin}: {resized} position tables are resized to those of {own.name} as it was built")
+
+
+def _check_windows(origin: str, network: nn.Cell, halo: Halo | None) -> None:
+    """Raises UserError for weights of other windows, which may have the same shapes."""
+    own = network.spec.halo
+    if halo is not None and (halo.block_size, halo.halo_size) != (own.block_size, own.halo_size):
+        raise UserError(
+            f"{origin}: its windows have block_size {halo.block_size} and halo_size {halo.halo_size}, "
+            f"{network.spec.name} was built with {own.block_size} and {own.halo_size}; set them to the file's, or "
+            "resize_pos to True"
+        )
 
 
 def _compare(
@@ -108,28 +277,18 @@ def _compare(
     missing = sorted(parameters.keys() - ours.keys())
     unknown = sorted(ours.keys() - parameters.keys())
     reshaped = sorted(name for name in ours.keys() & parameters.keys() if ours[name].shape != parameters[name].shape)
-    heads = [name for name in reshaped if name.startswith("classifier.")]
-    if reshaped and reshaped == heads and not missing and not unknown:
-        theirs, own = ours[heads[-1]].shape[0], parameters[heads[-1]].shape[0]
-        raise UserError(
-            f"{origin}: its classifier has {theirs} classes, {model} was built for {own}; set num_classes to {theirs}, "
-            "or reset_head to True to fine-tune with a new classifier"
-        )
-    if reshaped == ["stem.conv1.conv.weight"] and not missing and not unknown:
-        theirs, own = ours[reshaped[0]].shape[1], parameters[reshaped[0]].shape[1]
-        raise UserError(
-            f"{origin}: its images have {theirs} channels, {model} was built for {own}; set in_channels to {theirs}"
-        )
     if not (missing or unknown or reshaped):
         return
+    if not missing and not unknown:
+        _explain_shapes(model, origin, reshaped, parameters, ours)
     parts = [
         f"{len(shown)} {kind} ({', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''})"
         for kind, shown in (
             ("missing in the file", missing),
-            ("unknown to the model", [names[name] for name in unknown]),
+            ("unknown to the model", [readable(names[name]) for name in unknown]),
             (
                 "of another shape",
-                [f"{names[name]}: {ours[name].shape}, not {parameters[name].shape}" for name in reshaped],
+                [f"{readable(names[name])}: {ours[name].shape}, not {parameters[name].shape}" for name in reshaped],
             ),
         )
         if shown
@@ -140,27 +299,33 @@ def _compare(
     )
 
 
-def _read_ckpt(file: Path) -> dict[str, np.ndarray]:
-    try:
-        parameters = load_checkpoint(str(file), crc_check=True)  # a file without a checksum passes
-    except (ValueError, RuntimeError, TypeError) as error:  # what MindSpore raises for a damaged file
-        raise UserError(f"checkpoint {file}: MindSpore cannot read it, it may be truncated; get it anew") from error
-    return {name: value.asnumpy() for name, value in parameters.items() if isinstance(value, Tensor)}
-
-
-def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
-    # A requirement of MindSpore's own.
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"checkpoint {file}: cannot be read as safetensors ({error}); get it anew") from error
+def _explain_shapes(
+    model: str, origin: str, reshaped: list[str], parameters: Mapping[str, Parameter], ours: Mapping[str, np.ndarray]
+) -> None:
+    """Raises UserError with the way out, where the shapes that differ are those of an option of create_model."""
+    first = reshaped[0]
+    theirs, own = ours[first].shape, parameters[first].shape
+    if len(theirs) != len(own):
+        return
+    if set(reshaped) <= set(_HEAD):
+        raise UserError(
+            f"{origin}: its classifier has {theirs[0]} classes, {model} was built for {own[0]}; set num_classes to "
+            f"{theirs[0]}, or reset_head to True to fine-tune with a new classifier"
+        )
+    if reshaped == [_FIRST_CONV]:
+        raise UserError(
+            f"{origin}: its images have {theirs[1]} channels, {model} was built for {own[1]}; set in_channels to "
+            f"{theirs[1]}"
+        )
+    if all(name.endswith(TABLES) for name in reshaped):
+        raise UserError(
+            f"{origin}: its position tables have {theirs[0]} rows, those of {model} as it was built {own[0]}; set "
+            "block_size, halo_size or the image size to the file's, or resize_pos to True to fine-tune with others"
+        )
 
 
 def _without_common_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     prefixes = {name.partition(".")[0] for name in weights}
-    if len(prefixes) != 1:
+    if len(prefixes) != 1 or any("." not in name for name in weights):
         return weights
     return _without_common_prefix({name.partition(".")[2]: value for name, value in weights.items()})

@@ -186,10 +186,6 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"features_only": True, "out_indices": (5,)}, r"out_indices \(5,\)"),
         ({"model_name": "halobotnet_50t", "image_size": 0}, r"image_size 0 must be"),
         ({"model_name": "halonet_h1", "pretrained": True}, r"no weights of this model have been published"),
-        (
-            {"model_name": "halonet_50t", "pretrained": True},
-            r"get model.safetensors of timm/halonet50ts",
-        ),
     ],
 )
 def test_impossible_settings(options, message):

@@ -1,0 +1,117 @@
+"""Which of our models a set of weights is of, and with which options, told by the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count, takewhile
+from typing import Any
+
+import numpy as np
+
+from ...errors import UserError
+from .. import specs
+from ..specs import BOTTLENECK_ATTENTION, CONVOLUTION, HALO_ATTENTION, LAMBDA_LAYER, Spec
+from .position_tables import TABLES
+from .rules import Source, translate
+
+SPECS = {spec.name: spec for spec in vars(specs).values() if isinstance(spec, Spec)}
+
+# What each kind of block has and none of those after it.
+_MARKS = {
+    CONVOLUTION: "mix.conv.conv.weight",
+    HALO_ATTENTION: "mix.attention.kv.weight",
+    LAMBDA_LAYER: "mix.attention.position.weight",
+    BOTTLENECK_ATTENTION: "mix.attention.qkv.weight",
+}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What tells the models of the family apart."""
+
+    stem: tuple[int, ...]
+    patterns: tuple[str, ...]
+    widths: tuple[int, ...]
+    gate: str | None
+    head_width: int | None
+
+
+def find_model(source: Source, weights: Mapping[str, np.ndarray], origin: str) -> tuple[str, dict[str, Any]]:
+    """The model with the structure of the weights, and the options of create_model that give it their shapes.
+
+    Raises UserError when there is no such model.
+    """
+    ours, _ = translate(source, weights, ())
+    structure = _read_structure(ours)
+    for spec in SPECS.values():
+        if structure == _structure_of(spec, _conv_stages(spec, structure)):
+            return spec.name, find_options(spec.name, source, weights)
+    raise UserError(
+        f"{origin}: no model has its stages {', '.join(structure.patterns)} with widths {structure.widths}; it may be "
+        "damaged, or of a model of your own"
+    )
+
+
+def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The options of create_model with which `model` has the shapes of the weights, if it is their model."""
+    ours, _ = translate(source, weights, ())
+    spec = SPECS[model]
+    options = {
+        "num_classes": _size(ours, "classifier.weight", 0) or 0,
+        "in_channels": _size(ours, "stem.conv1.conv.weight", 1) or 3,
+    }
+    conv_stages = _conv_stages(spec, _read_structure(ours))
+    if conv_stages:
+        options["conv_stages"] = conv_stages
+    if spec.fixed_size:
+        stage = next(number for number, item in enumerate(spec.stages) if BOTTLENECK_ATTENTION in item.pattern)
+        block = spec.stages[stage].pattern.index(BOTTLENECK_ATTENTION)
+        tables = [_size(ours, f"stages.{stage}.{block}.mix.attention.pos_embed{table}", 0) for table in TABLES]
+        options["image_size"] = tuple(((rows or 1) + 1) // 2 * spec.strides[stage + 1] for rows in tables)
+    return options
+
+
+def _read_structure(ours: Mapping[str, np.ndarray]) -> Structure:
+    stem = (_size(ours, f"stem.conv{number}.conv.weight", 0) for number in count(1))
+    patterns = []
+    for stage in range(len(specs.HALONET_50T.stages)):
+        letters = (_letter(ours, f"stages.{stage}.{block}.") for block in count())
+        patterns.append("".join(takewhile(bool, letters)))
+    gates = {name.partition(".mix.gate.")[2] for name in ours if ".mix.gate." in name}
+    return Structure(
+        tuple(takewhile(bool, stem)),
+        tuple(patterns),
+        tuple(_size(ours, f"stages.{stage}.0.expand.conv.weight", 0) for stage in range(len(patterns))),
+        "eca" if "conv.weight" in gates else "se" if "reduce.weight" in gates else None,
+        _size(ours, "final_conv.conv.weight", 0),
+    )
+
+
+def _structure_of(spec: Spec, conv_stages: tuple[int, ...]) -> Structure:
+    return Structure(
+        spec.stem.widths,
+        tuple(
+            CONVOLUTION * len(stage.pattern) if number in conv_stages else stage.pattern
+            for number, stage in enumerate(spec.stages, 1)
+        ),
+        tuple(stage.width for stage in spec.stages),
+        spec.gate.kind if spec.gate else None,
+        spec.head_width,
+    )
+
+
+def _conv_stages(spec: Spec, structure: Structure) -> tuple[int, ...]:
+    """Of a model of attention alone, the stages, from 1, that have convolutions in the weights."""
+    if any(set(stage.pattern) != {HALO_ATTENTION} for stage in spec.stages):
+        return ()
+    return tuple(number for number, pattern in enumerate(structure.patterns, 1) if CONVOLUTION in pattern)
+
+
+def _letter(ours: Mapping[str, np.ndarray], block: str) -> str:
+    return next((letter for letter, mark in _MARKS.items() if block + mark in ours), "")
+
+
+def _size(ours: Mapping[str, np.ndarray], name: str, axis: int) -> int | None:
+    """The length of an array along an axis; None where there is no such array."""
+    return ours[name].shape[axis] if name in ours and ours[name].ndim > axis else None

@@ -1,0 +1,60 @@
+"""Published weights: from the cache, or from the network into the cache."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import UserError
+from ...utils.download import RemoteFile, download
+from ...utils.path import find_cache_folder, find_mirror
+from .load import READERS, recognise
+
+_logger = logging.getLogger("mindcv_halo")
+
+
+def fetch_pretrained(name: str, cfg: Mapping[str, Any]) -> Path:
+    """The file of a model's published weights, downloaded if it is not in the cache.
+
+    Raises UserError where there are none, and, with what to do by hand, where they cannot be had.
+    """
+    if not cfg["url"]:
+        raise UserError(f"{name}: pretrained=True, but no weights of this model have been published; leave it out")
+    path = find_cache_folder() / "weights" / cfg["file"]
+    if path.exists():
+        return path
+    remote = RemoteFile(_mirrored(cfg["url"]), sha256=cfg["sha256"] or "", size=cfg["size"])
+    if not remote.sha256:
+        _logger.info(f"the checksum of {cfg['file']} is not known to us; only its content is looked at")
+    download(remote, path, check=lambda part: _check_weights(part, path.suffix), advice=_advise(cfg, path))
+    return path
+
+
+def _mirrored(url: str) -> str:
+    """The same path on the mirror, if one is set."""
+    mirror = find_mirror().rstrip("/")
+    if not mirror:
+        return url
+    if urlsplit(mirror).scheme not in ("http", "https"):
+        raise UserError(f"MINDCV_HALO_MIRROR {mirror!r} must start with https:// or http://")
+    return mirror + urlsplit(url).path
+
+
+def _check_weights(file: Path, suffix: str) -> None:
+    """Raises UserError for what is no weight file of a HaloNet, such as the page of a server that wants a login."""
+    recognise(READERS[suffix](file).arrays, f"checkpoint {file}")
+
+
+def _advise(cfg: Mapping[str, Any], path: Path) -> str:
+    """What to do without a network."""
+    convert = f"mindcv-halo convert FILE {shlex.quote(str(path))}"
+    text = f"without a network, get it elsewhere and put it at {path}"
+    if "release_url" in cfg:
+        text += f", or get {cfg['release_url']} and run {convert}"
+    else:
+        text += f", or convert what you have with {convert}"
+    return f"{text}; MINDCV_HALO_MIRROR names another server"

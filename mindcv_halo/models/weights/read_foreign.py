@@ -1,0 +1,49 @@
+"""The files of torch (.pth, .pt, .bin) and Keras (.h5), read by another process: see foreign_worker.py."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ...errors import UserError
+from .read_safetensors import read_safetensors
+from .reading import Contents, damaged, readable
+
+_WORKER = Path(__file__).with_name("foreign_worker.py")
+_DAMAGED, _UNREADABLE = 3, 4  # its exit statuses
+_SECONDS = 600  # the worker limits its own time; this is for one that hangs
+
+
+def read_torch(path: Path) -> Contents:
+    """A state dict. Raises UserError for a file that is damaged or holds more than weights, and where torch lacks."""
+    return _read(path, "torch")
+
+
+def read_keras(path: Path) -> Contents:
+    """Weights under the names of Keras's torch backend. Raises UserError for a damaged file, and where h5py lacks."""
+    return _read(path, "keras")
+
+
+def _read(path: Path, kind: str) -> Contents:
+    with tempfile.TemporaryDirectory(prefix="mindcv_halo-") as scratch:
+        target = Path(scratch) / "weights.safetensors"
+        command = [sys.executable, str(_WORKER), kind, str(path.resolve()), str(target)]
+        try:
+            worker = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, cwd=scratch, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise damaged(path, "it takes too long") from error
+        if worker.returncode == 0:
+            return Contents(read_safetensors(target).arrays)
+        said = " ".join(worker.stdout.decode(errors="replace").split())
+        if worker.returncode == _UNREADABLE:
+            raise UserError(f"checkpoint {path}: reading {path.suffix} files {readable(said, 400)}")
+        if worker.returncode == _DAMAGED:
+            raise damaged(path, said)
+        if worker.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise damaged(path, "it takes too long, or too much memory")
+        raise damaged(path, f"its reader crashed ({worker.returncode})")

@@ -1,0 +1,58 @@
+"""Weights into files of ours, which say what shapes do not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+from ...errors import UserError
+from ...utils.checkpoint_manager import save_atomically
+from ..layers.random_drop import DRAWS
+from .load import describe_network
+from .reading import CHECKSUM, checksum
+
+
+def save_network(network: nn.Cell, path: str | Path) -> None:
+    """Write a network's weights as .ckpt or .safetensors, with its dialect, so that create_model reads them right."""
+    arrays = {
+        name: parameter.asnumpy()
+        for name, parameter in network.parameters_dict().items()
+        if not name.endswith(DRAWS)  # the state of a run, not a weight
+    }
+    write_weights(arrays, Path(path), describe_network(network))
+
+
+def write_weights(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[str, str]) -> None:
+    """Write arrays and notes so that `path` is at any moment either the old file or the whole new one.
+
+    Raises UserError for another suffix than .ckpt and .safetensors, and where the file cannot be written.
+    """
+    if path.suffix not in (".ckpt", ".safetensors"):
+        raise UserError(f"{path}: weights are written as .ckpt or .safetensors; choose one of these")
+    try:
+        if path.suffix == ".ckpt":
+            save_atomically([Parameter(Tensor(value), name=name) for name, value in arrays.items()], path, notes)
+        else:
+            _write_safetensors(arrays, path, notes)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    metadata = {**notes, CHECKSUM: checksum(arrays)}
+    try:
+        save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, unfinished, metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    unfinished.chmod(0o644)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

@@ -1,0 +1,71 @@
+"""Names of classes: every shape of file, and ImageNet's list."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mindcv_halo.data.class_names import imagenet_class_names, name_labels, read_class_file
+from mindcv_halo.errors import UserError
+
+NAMES = ["cat", "dog, hound", "owl"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat\ndog, hound\nowl\n",
+        "cat\r\ndog, hound\r\nowl",
+        "  cat\ndog, hound \nowl\n\n",
+        json.dumps(NAMES),
+        json.dumps({"0": "cat", "2": "owl", "1": "dog, hound"}),
+        json.dumps({"owl": 2, "cat": 0, "dog, hound": 1}),
+        json.dumps({"0": ["n01", "cat"], "1": ["n02", "dog, hound"], "2": ["n03", "owl"]}),
+    ],
+    ids=["lines", "windows", "blanks", "list", "labels", "class_to_idx", "keras"],
+)
+def test_files(tmp_path, text):
+    file = tmp_path / "names"
+    file.write_text(text, newline="")
+    assert read_class_file(file) == NAMES
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", r"there are none"),
+        (b"[]", r"there are none"),
+        (b"a\n\nb", r"the name of class 1 is ''; every class needs one"),
+        (b'["a", 3]', r"the name of class 1 is 3"),
+        (b'{"0": "a", "2": "b"}', r"2 classes, but none has the label 1"),
+        (b'{"a": 0, "b": 0}', r"0 must be a label, a number of its own from 0 on"),
+        (b'{"a": "b"}', r"'a' must be a label"),
+        (b'{"-1": "b"}', r"'-1' must be a label"),
+        (b'{"a": ', r"no JSON"),
+        (b"\xff\xfe", r"it is no UTF-8 text"),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    file = tmp_path / "names"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"class_names {file}: .*{message}"):
+        read_class_file(file)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"class_names .*absent: No such file"):
+        read_class_file(tmp_path / "absent")
+
+
+def test_from_python():
+    assert name_labels(NAMES) == name_labels(tuple(NAMES)) == name_labels(dict(enumerate(NAMES))) == NAMES
+    with pytest.raises(UserError, match="class_names given: the name of class 0 is 7"):
+        name_labels([7])
+
+
+def test_imagenet():
+    names = imagenet_class_names()
+    assert len(names) == 1000
+    known = {0: "tench", 207: "golden retriever", 281: "tabby", 817: "sports car", 999: "toilet tissue"}
+    assert all(names[label].partition(",")[0] == name for label, name in known.items())

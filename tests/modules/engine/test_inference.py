@@ -1,0 +1,265 @@
+"""Predictor: every kind of image, names of classes, threads, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from PIL import Image
+
+from mindcv_halo import Predictor, create_model
+from mindcv_halo.data.class_names import imagenet_class_names
+from mindcv_halo.engine.inference import list_images
+from mindcv_halo.errors import UserError
+
+OPTIONS = {"image_resize": 32, "device_target": "CPU", "mode": 1}
+COMPILED = {**OPTIONS, "mode": 0}
+
+
+def save_network(folder: Path, num_classes: int = 3, **options) -> str:
+    ms.set_seed(1)
+    network = create_model("halonet_test", num_classes=num_classes, **options)
+    network.classifier.weight.set_data(network.classifier.weight * 100)  # probabilities that differ
+    path = folder / "model.ckpt"
+    ms.save_checkpoint(network, str(path))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> str:
+    return save_network(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint) -> Predictor:
+    return Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, batch_size=4, **COMPILED)
+
+
+def make_pixels(seed: int = 0, size: tuple[int, int] = (40, 52)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def test_one_image_gives_one_prediction(predictor):
+    prediction = predictor(make_pixels())
+    assert prediction.path is None and sorted(prediction.labels) == [0, 1, 2]
+    assert prediction.class_names == tuple(str(label) for label in prediction.labels)
+    logits = predictor.logits([make_pixels()])[0].astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(prediction.probabilities, np.sort(shares)[::-1], rtol=1e-9)
+    assert prediction.labels == tuple(np.argsort(-shares))
+
+
+def test_several_give_a_list_in_their_order(predictor):
+    images = [make_pixels(seed) for seed in range(7)]  # a full batch, and one that is filled up
+    predictions = predictor(images)
+    assert len(predictions) == 7 and len({prediction.probabilities for prediction in predictions}) == 7
+    for image, prediction in zip(images, predictions, strict=True):
+        np.testing.assert_allclose(prediction.probabilities, predictor(image).probabilities, rtol=1e-4)
+    assert predictor(()) == [] and predictor.logits([]).shape == (0, 3)
+
+
+def test_every_kind_of_image(predictor, tmp_path):
+    """One picture as file, Pillow image and array, and greys as their three equal channels."""
+    pixels = make_pixels()
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    Image.fromarray(pixels).save(tmp_path / "image.bmp")
+    opened = Image.open(tmp_path / "image.png")
+    see_through = Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], 9, np.uint8)]))
+    same = [pixels, pixels[::-1][::-1], tmp_path / "image.png", str(tmp_path / "image.bmp"), opened, see_through]
+    logits = predictor.logits(same)
+    assert np.ptp(logits, axis=0).max() < 1e-5
+    grey = pixels[..., 0]
+    greys = [grey, grey[..., None], np.dstack([grey] * 3), Image.fromarray(grey)]
+    grey_logits = predictor.logits(greys)
+    assert np.ptp(grey_logits, axis=0).max() < 1e-5 < np.abs(grey_logits[0] - logits[0]).max()
+    assert predictor(tmp_path / "image.png").path == tmp_path / "image.png"
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (make_pixels().astype(np.float32), r"an array of type float32 and shape \(40, 52, 3\) is no image"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) is no image; it must be uint8"),
+        (np.zeros(4, np.uint8), r"shape \(4,\) is no image"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\) is no image"),
+        (7, r"an image is a path, a Pillow image or an array, not a int"),
+        ("absent.png", r"bad image file absent.png: No such file"),
+    ],
+)
+def test_bad_images(predictor, image, message):
+    with pytest.raises(UserError, match=message):
+        predictor(image)
+
+
+def test_a_damaged_pillow_image(predictor, tmp_path):
+    Image.fromarray(make_pixels()).save(tmp_path / "image.png")
+    content = (tmp_path / "image.png").read_bytes()
+    (tmp_path / "image.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"bad image: .*; it is damaged"):
+        predictor(Image.open(tmp_path / "image.png"))
+
+
+def test_streams_read_as_they_go_and_can_leave_out(predictor):
+    read, errors = [], []
+
+    def images():
+        for seed in range(9):
+            read.append(seed)
+            yield "absent.png" if seed in (1, 6) else make_pixels(seed)
+
+    predictions = predictor.stream(images(), errors.append)
+    first = next(predictions)
+    assert read == [0, 1, 2, 3, 4]  # four images that can be read
+    rest = list(predictions)
+    assert len(rest) == 6 and [str(error).partition(":")[0] for error in errors] == ["bad image file absent.png"] * 2
+    assert [first, *rest] == predictor([make_pixels(seed) for seed in range(9) if seed not in (1, 6)])
+    with pytest.raises(UserError, match="absent.png"):
+        list(predictor.stream(images()))
+
+
+def test_threads_share_a_predictor(predictor):
+    images = [make_pixels(seed) for seed in range(6)]
+    alone = [predictor(image) for image in images]
+    explained = predictor.explain(images[0]).attention.weights
+    busy = []
+    run = predictor._run
+
+    def watched(batch):
+        busy.append(True)
+        assert len(busy) == 1  # one at a time
+        result = run(batch)
+        busy.pop()
+        return result
+
+    predictor._run = watched
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            weights = pool.submit(lambda: predictor.explain(images[0]).attention.weights)
+            together = list(pool.map(predictor, images * 3))
+    finally:
+        predictor._run = run
+    assert together == alone * 3
+    np.testing.assert_array_equal(weights.result(), explained)
+
+
+def test_the_mode_is_the_callers(checkpoint):
+    before = ms.get_context("mode")
+    results = []
+    for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
+        ms.set_context(mode=mode)
+        try:
+            made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, **COMPILED)
+            results.append(made.logits([make_pixels()]))
+            assert ms.get_context("mode") == mode
+        finally:
+            ms.set_context(mode=before)
+    np.testing.assert_allclose(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_an_explanation_holds_the_prediction_and_the_view(predictor):
+    pixels = make_pixels(size=(32, 32))
+    explanation = predictor.explain(pixels, "stages.1.1", (3, 30))
+    np.testing.assert_allclose(explanation.prediction.probabilities, predictor(pixels).probabilities, rtol=1e-5)
+    assert explanation.view.shape == (32, 32, 3) and explanation.view.dtype == np.uint8
+    attention = explanation.attention
+    assert (attention.layer, attention.stride, attention.image_size) == ("stages.1.1", 4, (32, 32))
+    assert attention.image_query == (0, 28, 4, 32)
+    assert predictor.attention_layers == ("stages.1.1", "stages.2.0", "stages.3.0")
+    with pytest.raises(UserError, match="query 32 0 lies outside the image of 32 x 32 pixels"):
+        predictor.explain(pixels, 0, (32, 0))
+
+
+def test_the_view_is_what_the_resize_and_the_crop_leave(checkpoint):
+    """Blue left and right of a red square: the crop leaves the square alone."""
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[..., 2], pixels[:, 20:60] = 255, (255, 0, 0)
+    made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, crop_pct=0.8, **OPTIONS)
+    view = made.explain(pixels).view
+    assert view.shape == (32, 32, 3) and (view == (255, 0, 0)).all()
+
+
+def test_names_of_classes(checkpoint, tmp_path):
+    def names(path: str = checkpoint, **options):
+        return Predictor("halonet_test", checkpoint_path=path, **OPTIONS, **options).class_names
+
+    assert names(num_classes=3) == ["0", "1", "2"]
+    assert names(class_names=["a", "b", "c"]) == ["a", "b", "c"]
+    assert names(class_names={"c": 2, "a": 0, "b": 1}) == ["a", "b", "c"]
+    (tmp_path / "file.txt").write_text("x\ny\nz\n")
+    assert names(class_names=tmp_path / "file.txt") == names(class_names=str(tmp_path / "file.txt")) == ["x", "y", "z"]
+    beside = save_network(tmp_path)
+    (tmp_path / "class_names.txt").write_text("blue\ngreen\nred\n")
+    assert names(beside) == ["blue", "green", "red"]
+    assert names(beside, class_names=["a", "b", "c"]) == ["a", "b", "c"]
+    with pytest.raises(UserError, match=r"the class names beside .*model.ckpt: 3 names, but num_classes is 4"):
+        names(beside, num_classes=4)
+    with pytest.raises(UserError, match=r"class_names: 2 names, but num_classes is 3"):
+        names(class_names=["a", "b"], num_classes=3)
+    with pytest.raises(UserError, match=r"num_classes 0: prediction needs a classifier"):
+        names(num_classes=0)
+
+
+def test_a_thousand_classes_are_imagenets(tmp_path):
+    made = Predictor("halonet_test", checkpoint_path=save_network(tmp_path, 1000), top_k=2, **OPTIONS)
+    prediction = made(make_pixels())
+    assert prediction.class_names == tuple(imagenet_class_names()[label] for label in prediction.labels)
+    assert len(prediction.labels) == len(prediction.probabilities) == 2
+
+
+def test_a_network_of_grey_images(tmp_path):
+    """Trained on MNIST: one channel, the whole image."""
+    path = save_network(tmp_path, 10, in_channels=1)
+    options = {"dataset": "mnist", "in_channels": 1, "interpolation": "bilinear", "mean": [33.0], "std": [78.0]}
+    made = Predictor("halonet_test", checkpoint_path=path, num_classes=10, **OPTIONS, **options)
+    pixels = make_pixels()
+    assert made.explain(pixels).view.shape == (32, 32, 1)
+    grey = np.array(Image.fromarray(pixels).convert("L"))
+    np.testing.assert_allclose(made.logits([pixels]), made.logits([grey]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"checkpoint_path": ""}, r"prediction needs weights: give --ckpt_path FILE, in Python checkpoint_path=FILE"),
+        ({"batch_size": 0}, r"batch_size 0 must be at least 1"),
+        ({"top_k": 0}, r"top_k 0 must be at least 1"),
+        ({"imagesize": 3}, r"unknown recipe key 'imagesize'; nearest: image_resize"),
+        ({"model_name": "halonet_5"}, r"unknown model 'halonet_5'"),
+        ({"reset_head": True}, r"reset_head is for training"),
+    ],
+)
+def test_bad_settings(checkpoint, changes, message):
+    settings = {"model_name": "halonet_test", "checkpoint_path": checkpoint, "num_classes": 3, **OPTIONS, **changes}
+    with pytest.raises(UserError, match=message):
+        Predictor(**settings)
+
+
+def test_a_folder_is_listed_without_what_is_hidden(predictor, checkpoint, tmp_path):
+    from mindcv_halo.config import make_recipe
+
+    recipe = make_recipe({"model": "halonet_test", "ckpt_path": checkpoint})
+    for name in ("b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden.png", ".cache/c.png", "._a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = list_images(recipe, [str(tmp_path), str(tmp_path / "notes.txt")])
+    assert [str(name) for _, name in found] == ["a.webp", "b/1.jpg", "b/2.PNG", "notes.txt"]
+    assert [path for path, _ in found] == [tmp_path / name for _, name in found]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no image there"):
+        list_images(recipe, str(tmp_path / "empty"))
+    with pytest.raises(UserError, match=r"absent: there is no such file or folder"):
+        list_images(recipe, [str(tmp_path), str(tmp_path / "absent")])
+
+
+def test_a_bar_shows_on_a_terminal_only(capsys, monkeypatch):
+    from mindcv_halo.engine.inference import show_progress
+
+    assert list(show_progress([Path("a"), Path("b")])) == [Path("a"), Path("b")]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    list(show_progress([Path("a"), Path("b")]))
+    assert "predicting: 100%" in capsys.readouterr().err

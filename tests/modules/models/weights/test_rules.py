@@ -1,0 +1,63 @@
+"""From each peer's names to ours, and back to timm's: every model, every entry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from peers import list_states, read_state
+
+from mindcv_halo.models.weights import find_model, recognise, to_timm
+from mindcv_halo.models.weights.rules import translate
+
+# timm's halonet_h1 is no model of ours: 8 heads in every stage.
+TIMM_MODELS = sorted(model for peer, model in list_states() if peer == "timm" and model != "halonet_h1")
+
+
+def draw(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Different numbers in every entry, and for what batch norms have counted 0."""
+    random = np.random.default_rng(0)
+    return {
+        name: np.zeros(shape, np.int64)
+        if name.endswith("num_batches_tracked")
+        else random.integers(0, 1 << 31, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("model", TIMM_MODELS)
+def test_timms_weights_come_back_bit_for_bit(model):
+    theirs = draw(read_state("timm", model).shapes)
+    ours, _ = translate(recognise(theirs), theirs, ())
+    back = to_timm(ours)
+    assert back.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert back[name].dtype == value.dtype and back[name].shape == value.shape, name
+        np.testing.assert_array_equal(back[name], value)
+
+
+@pytest.mark.parametrize(
+    "peer, model, expected",
+    [
+        ("timm", "halonet26t", "halonet_26t"),
+        ("timm", "halonet50ts", "halonet_50t"),
+        ("timm", "sehalonet33ts", "halonet_se33t"),
+        ("timm", "eca_halonext26ts", "halonet_eca26t"),
+        ("timm", "haloregnetz_b", "haloregnetz_b"),
+        ("timm", "halo2botnet50ts_256", "halobotnet_50t"),
+        ("timm", "lamhalobotnet50ts_256", "lamhalobotnet_50t"),
+        ("mindcv", "halonet_50t", "halonet_50t"),
+        ("keras", "HaloNet26T", "halonet_26t"),
+        ("keras", "HaloNet50T", "halonet_50t"),
+        ("keras", "HaloNetSE33T", "halonet_se33t"),
+        ("keras", "HaloNextECA26T", "halonet_eca26t"),
+        ("keras", "HaloRegNetZB", "haloregnetz_b"),
+        ("keras", "HaloBotNet50T", "halobotnet_50t"),
+        *(("keras", f"HaloNetH{number}", f"halonet_h{number}") for number in range(8)),
+    ],
+)
+def test_the_model_is_told_by_its_weights(peer, model, expected):
+    shapes = read_state(peer, model).shapes
+    weights = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}  # takes no memory
+    name, options = find_model(recognise(weights), weights, "the file")
+    image_size = {"image_size": (256, 256)} if "botnet" in expected else {}
+    assert (name, options) == (expected, {"num_classes": 1000, "in_channels": 3, **image_size})
