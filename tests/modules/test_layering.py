@@ -13,7 +13,7 @@ LEAVES = {"errors", "version"}
 # What each part of the package may import from the rest of it.
 ALLOWED = {
     **{sibling: {"utils"} | LEAVES for sibling in SIBLINGS},
-    "deploy": {"models"} | LEAVES,
+    "deploy": {"models", "utils"} | LEAVES,
     "utils": LEAVES,
     "errors": set(),
     "version": set(),
