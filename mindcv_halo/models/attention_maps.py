@@ -101,10 +101,10 @@ class AttentionProbe(nn.Cell):
     def construct(self, x: Tensor) -> tuple[Tensor, ...]:
         check_images(x, self.spec, self.in_channels, self.image_size)
         x = self.stem(x)
-        maps = []
+        maps = ()  # list.append is a side effect to graph mode, on which MindSpore 2.10's compiler crashed now and then
         for block, attends in zip(self.blocks, self.attends):  # noqa: B905  (graph mode knows no strict)
             if attends:
-                maps.append(block.reduce(x))
+                maps = (*maps, block.reduce(x))
             x = block(x)
         x = self.final_conv(x)
         return self.classifier(self.dropout(x.mean((2, 3)))), *maps
