@@ -9,7 +9,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart test lint bench bench-pipeline bench-scaling clean
+.PHONY: quickstart test lint bench bench-pipeline bench-scaling bench-export clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -29,6 +29,9 @@ bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pip
 
 bench-scaling: $(VENV)/ready  ## images/s on 1 and 2 processes, beside perfect scaling; needs mpirun
 	$(RUN) benchmarks/scaling.py
+
+bench-export: $(VENV)/ready  ## size and images/s of exported models, under MindSpore and onnxruntime
+	$(RUN) benchmarks/exported.py
 
 $(VENV)-peer/ready: requirements/bench.txt
 	$(PYTHON) -m venv --clear $(VENV)-peer

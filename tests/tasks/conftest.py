@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindcv_halo import engine
+from mindcv_halo.config import make_recipe
+
 CLASSES = ("blue", "green", "red")
 
 
@@ -32,9 +35,7 @@ def image_folder(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def flags(image_folder, tmp_path) -> dict[str, str]:
-    """Flags of a short run; a test changes what it is about."""
+def make_flags(image_folder: Path, folder: Path) -> dict[str, str]:
     return {
         "model": "halonet_test",
         "data_dir": str(image_folder),
@@ -45,8 +46,20 @@ def flags(image_folder, tmp_path) -> dict[str, str]:
         "lr": "0.004",
         "val_while_train": "True",
         "device_target": "CPU",
-        "ckpt_save_dir": str(tmp_path / "run"),
+        "ckpt_save_dir": str(folder),
     }
+
+
+@pytest.fixture
+def flags(image_folder, tmp_path) -> dict[str, str]:
+    """Flags of a short run; a test changes what it is about."""
+    return make_flags(image_folder, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
+    """What a run with just these flags ends with, for tests that only look at it; most of its time is compilation."""
+    return engine.train(make_recipe(make_flags(image_folder, tmp_path_factory.mktemp("plain") / "run")))
 
 
 def command(name: str, flags: dict[str, str]) -> list[str]:

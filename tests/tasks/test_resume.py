@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def whole(image_folder, tmp_path_factory) -> tuple[dict[str, str], dict[str, np.
         "model": "halonet_test", "data_dir": str(image_folder), "image_resize": "32", "batch_size": "8",
         "warmup_epochs": "1", "lr": "0.004", "val_while_train": "True", "device_target": "CPU", **EVERYTHING,
     }  # fmt: skip
-    engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder)}))
+    flags["ckpt_save_dir"] = str(folder)
+    engine.train(make_recipe(flags))
     return flags, final_state(folder), (folder / "metrics.csv").read_text()
+
+
+def copy_run(flags: dict[str, str], target: Path) -> Path:
+    return Path(shutil.copytree(flags["ckpt_save_dir"], target / "run"))
 
 
 def interrupt_after(monkeypatch, steps: int, number: signal.Signals) -> None:
@@ -90,40 +96,32 @@ def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number):
     assert without_speed((tmp_path / "metrics.csv").read_text()) == without_speed(table)
 
 
-def test_a_damaged_newest_state(whole, tmp_path, monkeypatch):
+def test_a_damaged_newest_state(whole, tmp_path):
+    """The one before it serves."""
     flags, expected, _ = whole
-    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 8, signal.SIGTERM)
-        engine.train(make_recipe(flags))
-    newest = tmp_path / "halonet_test_state-2_2.safetensors"
+    folder = copy_run(flags, tmp_path)
+    newest = folder / "halonet_test_state-3_0.safetensors"
     content = bytearray(newest.read_bytes())
     content[-100] ^= 1
     newest.write_bytes(content)
-    engine.train(make_recipe({**flags, "resume": "True"}))
-    assert same(final_state(tmp_path), expected)
+    engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder), "resume": "True"}))
+    assert "going on after epoch 2" in (folder / "rank0.log").read_text()
+    assert same(final_state(folder), expected)
 
 
-def test_resuming_what_is_done_changes_nothing(whole, tmp_path, monkeypatch):
-    flags, expected, _ = whole
-    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 8, signal.SIGTERM)
-        engine.train(make_recipe(flags))
-    engine.train(make_recipe({**flags, "resume": "True"}))
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
-    engine.train(make_recipe({**flags, "resume": "True"}))
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")} == before
-
-
-def test_another_recipe_is_refused(whole, tmp_path, monkeypatch):
+def test_resuming_what_is_done_changes_nothing(whole, tmp_path):
     flags, _, _ = whole
-    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 1, signal.SIGTERM)
-        engine.train(make_recipe(flags))
+    folder = copy_run(flags, tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.ckpt")}
+    engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder), "resume": "True"}))
+    assert {path.name: path.read_bytes() for path in folder.glob("*.ckpt")} == before
+
+
+def test_another_recipe_is_refused(whole, tmp_path):
+    flags, _, _ = whole
+    changes = {"ckpt_save_dir": str(copy_run(flags, tmp_path)), "resume": "True", "lr": "0.1"}
     with pytest.raises(UserError, match=r"resume: lr was 0.004 and is 0.1 now"):
-        engine.train(make_recipe({**flags, "resume": "True", "lr": "0.1"}))
+        engine.train(make_recipe({**flags, **changes}))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(flags):

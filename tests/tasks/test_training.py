@@ -22,7 +22,12 @@ def run(flags: dict[str, str], **changes) -> tuple[engine.TrainingResult, dict[s
     return result, read_weights(str(result.last_checkpoint))
 
 
-def rows(folder: str) -> list[dict[str, str]]:
+@pytest.fixture
+def plain_weights(plain_run) -> dict[str, np.ndarray]:
+    return read_weights(str(plain_run.last_checkpoint))
+
+
+def rows(folder: str | Path) -> list[dict[str, str]]:
     with (Path(folder) / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -46,27 +51,26 @@ def test_a_run_writes_all_that_it_should(flags):
     assert "ONEDNN_MAX_CPU_ISA=AVX2" in log and "epoch 2/2: loss" in log
 
 
-def test_the_same_recipe_gives_the_same_weights(flags, tmp_path):
-    _, first = run(flags)
-    _, again = run(flags, ckpt_save_dir=tmp_path / "again")
+def test_the_same_recipe_gives_the_same_weights(flags, tmp_path, plain_weights):
+    first = plain_weights
+    _, again = run(flags)
     _, other = run(flags, ckpt_save_dir=tmp_path / "other", seed=7)
     for name, value in first.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
     assert not np.array_equal(other["classifier.weight"], first["classifier.weight"])
 
 
-def test_graph_and_pynative_train_alike(flags, tmp_path):
+def test_graph_and_pynative_train_alike(flags, plain_run, plain_weights):
     """float32 sums in another order, for six steps of at most 0.004."""
     before = ms.get_context("mode")
     try:
-        _, graph = run(flags)
-        _, pynative = run(flags, ckpt_save_dir=tmp_path / "pynative", mode=1)
+        _, pynative = run(flags, mode=1)
     finally:
         ms.set_context(mode=before)
-    folders = (flags["ckpt_save_dir"], tmp_path / "pynative")
+    folders = (plain_run.last_checkpoint.parent, flags["ckpt_save_dir"])
     losses = [[float(row["train_loss"]) for row in rows(folder)] for folder in folders]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-    np.testing.assert_allclose(pynative["classifier.weight"], graph["classifier.weight"], atol=1e-3)
+    np.testing.assert_allclose(pynative["classifier.weight"], plain_weights["classifier.weight"], atol=1e-3)
 
 
 def test_it_learns(flags):
@@ -76,27 +80,23 @@ def test_it_learns(flags):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 15, 64])
-def test_validation_counts_every_image_once(flags, tmp_path, batch_size):
-    trained, _ = run(flags)
-    recipe = make_recipe({**flags, "batch_size": batch_size, "ckpt_path": str(trained.last_checkpoint)})
+def test_validation_counts_every_image_once(flags, plain_run, batch_size):
+    recipe = make_recipe({**flags, "batch_size": batch_size, "ckpt_path": str(plain_run.last_checkpoint)})
     metrics = engine.validate(recipe)
     assert metrics.num_images == 15
-    assert metrics.top1 == trained.metrics.top1
-    assert metrics.loss == pytest.approx(trained.metrics.loss, rel=1e-5)
+    assert metrics.top1 == plain_run.metrics.top1
+    assert metrics.loss == pytest.approx(plain_run.metrics.loss, rel=1e-5)
 
 
-def test_validation_knows_the_classes_of_the_run(flags, tmp_path):
+def test_validation_knows_the_classes_of_the_run(flags, tmp_path, plain_run):
     """A folder that lacks a class must not move the labels of the others."""
-    trained, _ = run(flags)
+    checkpoint = plain_run.last_checkpoint
     some = tmp_path / "some" / "val"
     some.mkdir(parents=True)
     (some / "red").symlink_to(Path(flags["data_dir"]) / "val" / "red")
-    whole = {prediction.path.parent.name: prediction for prediction in predictions(flags, trained.last_checkpoint)}
-    metrics = engine.validate(
-        make_recipe({**flags, "data_dir": str(some.parent), "ckpt_path": str(trained.last_checkpoint)})
-    )
-    reds = [item for item in predictions(flags, trained.last_checkpoint) if item.path.parent.name == "red"]
-    assert whole and metrics.num_images == len(reds) == 5
+    metrics = engine.validate(make_recipe({**flags, "data_dir": str(some.parent), "ckpt_path": str(checkpoint)}))
+    reds = [item for item in predictions(flags, checkpoint) if item.path.parent.name == "red"]
+    assert metrics.num_images == len(reds) == 5
     assert metrics.top1 == 20 * sum(item.class_names[0] == "red" for item in reds)
 
 
@@ -105,13 +105,12 @@ def predictions(flags: dict[str, str], checkpoint: Path) -> list[engine.Predicti
     return list(engine.predict(recipe, str(Path(flags["data_dir"]) / "val"), top_k=2))
 
 
-def test_predictions_are_those_of_the_network(flags):
-    trained, _ = run(flags)
-    found = predictions(flags, trained.last_checkpoint)
+def test_predictions_are_those_of_the_network(flags, plain_run):
+    found = predictions(flags, plain_run.last_checkpoint)
     assert len(found) == 15 and [item.path for item in found] == sorted(item.path for item in found)
     assert all(len(item.class_names) == 2 and item.probabilities[0] >= item.probabilities[1] for item in found)
     right = sum(item.class_names[0] == item.path.parent.name for item in found)
-    assert 100 * right / 15 == pytest.approx(trained.metrics.top1)
+    assert 100 * right / 15 == pytest.approx(plain_run.metrics.top1)
 
 
 def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
@@ -132,9 +131,8 @@ def test_old_checkpoints_go_and_the_best_stays(flags):
     assert {"halonet_test_best.ckpt", "halonet_test_last.ckpt"} <= set(names)
 
 
-def test_steps_fed_from_a_queue_are_the_same(flags, tmp_path, monkeypatch):
+def test_steps_fed_from_a_queue_are_the_same(flags, plain_weights, monkeypatch):
     """MindSpore has no queue on a CPU; here a plain iterator stands in for it, so that all around it runs."""
-    _, one_by_one = run(flags)
 
     def data_sink(step, loader):
         batches = loader.create_tuple_iterator(num_epochs=1)
@@ -142,16 +140,15 @@ def test_steps_fed_from_a_queue_are_the_same(flags, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "feeds_from_queue", lambda recipe: True)
     monkeypatch.setattr(ms, "data_sink", data_sink)
-    _, queued = run(flags, ckpt_save_dir=tmp_path / "queued", dataset_sink_mode=True)
-    for name, value in one_by_one.items():
+    _, queued = run(flags, dataset_sink_mode=True)
+    for name, value in plain_weights.items():
         np.testing.assert_array_equal(queued[name], value, err_msg=name)
 
 
-def test_recomputation_changes_no_weight(flags, tmp_path):
+def test_recomputation_changes_no_weight(flags, plain_weights):
     """The same kernels run twice; their sums may come in another order, for six steps of at most 0.004."""
-    _, plain = run(flags)
-    _, again = run(flags, ckpt_save_dir=tmp_path / "again", recompute=True)
-    for name, value in plain.items():
+    _, again = run(flags, recompute=True)
+    for name, value in plain_weights.items():
         np.testing.assert_allclose(again[name], value, atol=1e-5, err_msg=name)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from mindcv_halo import create_model
-from mindcv_halo.models.weights import save_network, to_timm, write_weights
+from mindcv_halo.models.weights import save_network, to_timm
 
 NUM_CLASSES = 5
 
@@ -90,7 +91,7 @@ def write_all(folder: Path, *, torch: bool, h5py: bool) -> dict[str, Path]:
     save_network(network, files["own.ckpt"])
     files["plain.ckpt"].write_bytes(encode_ckpt(ours))  # without a checksum
     save_network(network, files["own.safetensors"])
-    write_weights(to_timm(ours), files["timm.safetensors"], {"format": "pt"})
+    save_file(to_timm(ours), files["timm.safetensors"], {"format": "pt"})  # as timm does, without a checksum
     if torch:
         files |= {name: folder / name for name in ("timm.pth", "legacy.pth")}
         write_torch(files["timm.pth"], ours)
