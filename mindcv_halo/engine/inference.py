@@ -12,7 +12,7 @@ from typing import Any
 
 import mindspore
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 from mindspore.dataset import vision
 from PIL import Image
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from ..data.class_names import imagenet_class_names, name_labels, read_class_fil
 from ..data.decoding import to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
+from ..utils.execution_mode import pynative_mode
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .preparation import build_network, find_place, make_transforms, read_class_names
@@ -98,9 +99,8 @@ class Predictor:
         self._resize, self._normalise = split_normalisation(transforms)
         self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
         self._compiles = recipe.system.mode == mindspore.GRAPH_MODE
-        self._run = self._compile(self._network)
+        self._run = self._compiled()
         self._probe: AttentionProbe | None = None
-        self._run_probe: Callable[[Tensor], tuple[Tensor, ...]] | None = None
         self._lock = Lock()
         self.image_size = self._view(np.zeros((8, 8, 3), np.uint8)).shape[:2]  # height and width that the network sees
 
@@ -166,14 +166,16 @@ class Predictor:
     def explain(self, image: ImageLike, layer: int | str = -1, query: Sequence[int] | None = None) -> Explanation:
         """The prediction of an image, and where the query at a pixel looked, in one pass of the network.
 
+        It compiles nothing, so that the first explanation comes at once.
+
         layer: one of `attention_layers`, or its place there. query: (y, x) in the image as the network sees it, which
         has the size `image_size`; by default its middle. Raises UserError for those that do not exist, and for a model
         without halo attention.
         """
         self.check(layer, query)
         view = self._read(image)
-        with self._lock:
-            logits, *maps = self._run_probe(Tensor(self._normalise(view[None])))
+        with self._lock, pynative_mode():
+            logits, *maps = self._probe(Tensor(self._normalise(view[None])))
             attention = self._probe.read(maps[self._probe.find(layer)], self.image_size, layer, query)
         return Explanation(self._rank(image, logits.asnumpy()[0]), view, attention)
 
@@ -191,17 +193,17 @@ class Predictor:
         with self._lock:
             if self._probe is None:
                 self._probe = AttentionProbe(self._network)
-                self._run_probe = self._compile(self._probe)
             return self._probe
 
-    def _compile(self, cell: nn.Cell) -> Callable[[Tensor], Any]:
-        """`cell`, compiled whatever mode MindSpore is in; that mode is the caller's, and stays as it is."""
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        """The network, compiled whatever mode MindSpore is in; that mode is the caller's, and stays as it is."""
+        network = self._network
         if not self._compiles or mindspore.get_context("mode") == mindspore.GRAPH_MODE:
-            return cell
+            return network
 
         @mindspore.jit
         def run(images: Tensor):
-            return cell(images)
+            return network(images)
 
         return run
 

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from ..errors import UserError
+from ..utils.execution_mode import pynative_mode
 from .halonet import HaloNet, check_images
 from .layers.halo_attention import HaloAttention
 
@@ -101,7 +102,7 @@ class AttentionProbe(nn.Cell):
     def construct(self, x: Tensor) -> tuple[Tensor, ...]:
         check_images(x, self.spec, self.in_channels, self.image_size)
         x = self.stem(x)
-        maps = ()  # list.append is a side effect to graph mode, on which MindSpore 2.10's compiler crashed now and then
+        maps = ()
         for block, attends in zip(self.blocks, self.attends):  # noqa: B905  (graph mode knows no strict)
             if attends:
                 maps = (*maps, block.reduce(x))
@@ -173,7 +174,7 @@ def attention_maps(
         layer: a name out of list_attention_layers(model), or its place there; by default the last.
         query: row and column in the image; by default its middle.
 
-    For many pictures of one network make an AttentionProbe, which is compiled only once.
+    It runs in PyNative mode, which compiles nothing.
     Raises UserError for a layer or a pixel that does not exist, and a network that is in training.
     """
     probe = AttentionProbe(model)
@@ -186,8 +187,9 @@ def attention_maps(
     place = probe.find(layer)
     size = tuple(batch.shape[2:])
     check_query(query, size)
-    _, *maps = probe(batch)
-    return probe.read(maps[place], size, layer, query)
+    with pynative_mode():
+        _, *maps = probe(batch)
+        return probe.read(maps[place], size, layer, query)
 
 
 def list_attention_layers(model: HaloNet) -> tuple[str, ...]:

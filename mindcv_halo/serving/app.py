@@ -165,15 +165,12 @@ class _Service:
 
     def _answer(self, data: bytes, place: tuple[int | str, tuple[int, int] | None] | None) -> dict[str, Any]:
         image = decode_upload(data, self.limits)
-        if not self.layers:
-            return {"predictions": _list_classes(self.predictor(image))}
-        explanation = self.predictor.explain(image, *(place or ()))  # without a place too: one compiled graph is enough
-        predictions = _list_classes(explanation.prediction)
         if place is None:
-            return {"predictions": predictions}
+            return {"predictions": _list_classes(self.predictor(image))}
+        explanation = self.predictor.explain(image, *place)
         attention = explanation.attention
         return {
-            "predictions": predictions,
+            "predictions": _list_classes(explanation.prediction),
             "view": _encode_picture(explanation.view),
             "attention": {
                 "layer": attention.layer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from contextlib import suppress
 
 import numpy as np
 
@@ -90,9 +91,8 @@ def is_loopback(address: str) -> bool:
 
 
 def _warm_up(predictor: Predictor) -> None:
-    """Compile what requests will need, so that the first is as fast as the others."""
+    """Prepare what requests will need, so that the first is as fast as the others."""
     blank = np.zeros((*predictor.image_size, 3), np.uint8)
-    try:
+    predictor(blank)
+    with suppress(UserError):  # a model without attention maps
         predictor.explain(blank)
-    except UserError:  # this model has no attention maps
-        predictor(blank)
