@@ -102,6 +102,11 @@ _ARRAY_DATASETS = {
 }
 
 
+def find_statistics(dataset_name: str) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Mean and standard deviation, for pixels 0..255, of a data set of arrays; None for folders of image files."""
+    return _ARRAY_DATASETS[dataset_name][:2] if dataset_name in _ARRAY_DATASETS else None
+
+
 def create_transforms(
     dataset_name: str = "",
     image_resize: int | Sequence[int] = 224,

@@ -51,10 +51,10 @@ def convert(
         options = find_options(name, file.source, file.arrays)
     if file.halo:
         options |= {"block_size": file.halo.block_size, "halo_size": file.halo.halo_size}
-    network = create_model(name, dialect=dialect or file.dialect, **options)
+    network = create_model(name, dialect=dialect or file.dialect, mask_padding=file.mask_padding, **options)
     arrays = fit_weights(network, file.arrays, origin=file.origin, halo=file.halo)
     if to == "timm":
-        _check_timm(network.spec, network.dialect, source)
+        _check_timm(network.spec, network.dialect, network.mask_padding, source)
         arrays, notes = to_timm(arrays), {"format": "pt"}
     else:
         notes = describe_network(network)
@@ -73,10 +73,12 @@ def _check_target(source: Path, target: Path, to: str) -> None:
         raise UserError(f"{target} is the file that is read; choose another name")
 
 
-def _check_timm(spec: Spec, dialect: Dialect, source: str) -> None:
+def _check_timm(spec: Spec, dialect: Dialect, masks: bool, source: str) -> None:
     """Raises UserError where timm's model would compute something else from the weights."""
     if "hub_id" not in get_pretrained_cfg(spec.name):
         raise UserError(f"{source}: timm has no {spec.name}; leave --to out")
+    if masks:
+        raise UserError(f"{source}: its weights were trained with mask_padding, which timm lacks; leave --to out")
     differences = []
     if dialect.scrambled_windows:
         differences.append("the order of its windows")

@@ -25,11 +25,13 @@ from ..data.decoding import to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..utils.execution_mode import pynative_mode
+from ..utils.path import find_kind
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .preparation import build_network, find_place, make_transforms, read_class_names
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
+_LONGEST = 50  # times an image's shorter side
 ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
 
 
@@ -208,7 +210,9 @@ class Predictor:
         return run
 
     def _read(self, image: ImageLike) -> np.ndarray:
-        return self._view(_read_pixels(image))
+        pixels = _read_pixels(image)
+        _check_proportions(image, pixels)
+        return self._view(pixels)
 
     def _view(self, pixels: np.ndarray) -> np.ndarray:
         """What the network sees of an image: uint8, (height, width, channels)."""
@@ -272,9 +276,10 @@ def list_images(recipe: Recipe, image_path: str | Sequence[str]) -> list[tuple[P
         raise UserError(f"prediction runs in one process; start infer.py without {topology.launcher}")
     found = []
     for path in map(Path, [image_path] if isinstance(image_path, str) else image_path):
-        if path.is_dir():
+        kind = find_kind(path)
+        if kind == "folder":
             found += _list_folder(path)
-        elif path.exists():
+        elif kind == "file":
             found.append((path, Path(path.name)))
         else:
             raise UserError(f"image_path {path}: there is no such file or folder; check the path")
@@ -325,6 +330,16 @@ def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
     if num_classes not in (None, len(names)):
         raise UserError(f"{origin}: {len(names)} names, but num_classes is {num_classes}; correct one of them")
     return list(names)
+
+
+def _check_proportions(image: ImageLike, pixels: np.ndarray) -> None:
+    """Raises UserError for a strip of an image: resizing its shorter side would make it huge before it is cropped."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > _LONGEST * min(height, width):
+        name = f"image {image}" if isinstance(image, str | os.PathLike) else "the image"
+        raise UserError(
+            f"{name} has {width} x {height} pixels; its sides may differ by a factor of {_LONGEST} at most: crop it"
+        )
 
 
 def _read_pixels(image: ImageLike) -> np.ndarray:

@@ -14,6 +14,7 @@ from mindspore.dataset import Dataset
 
 from ..config import Recipe, SystemOptions
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
+from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..utils.amp import auto_mixed_precision
@@ -75,7 +76,7 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     if options["in_channels"] != channels:
         raise UserError(
             f"in_channels {options['in_channels']}: images of dataset {recipe.dataset.name!r} are read with {channels} "
-            f"channels; set it to {channels}"
+            f"channels; set it to {channels}, or for grey images in_channels to 1 and dataset to mnist"
         )
     if options["reset_head"] and not is_training:
         raise UserError("reset_head is for training: a new classifier knows nothing; leave it out")
@@ -102,7 +103,7 @@ def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
 
 
 def resolve_transform(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's transform options, with the model's own where it leaves them open."""
+    """The recipe's transform options; where it leaves them open, those of the data set, and the model's own."""
     cfg = get_pretrained_cfg(recipe.model.model_name)
     own = {
         "image_resize": cfg["input_size"][1],
@@ -111,6 +112,11 @@ def resolve_transform(recipe: Recipe) -> dict[str, Any]:
         "mean": cfg["mean"],
         "std": cfg["std"],
     }
+    statistics = find_statistics(recipe.dataset.name)
+    if statistics is not None:
+        own["mean"], own["std"] = statistics
+        if len(own["mean"]) == 1:
+            own["interpolation"] = "bilinear"  # minddata's bicubic is for colours
     return {name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()}
 
 

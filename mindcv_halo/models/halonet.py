@@ -63,6 +63,7 @@ class HaloNet(nn.Cell):
         self.num_classes = num_classes
         self.num_features = spec.num_features
         self.image_size = image_size
+        self.mask_padding = mask_padding
 
         self.stem = _make_stem(spec, in_channels, dialect)
         self.stages = nn.CellList(list(_make_stages(spec, dialect, mask_padding, image_size, drop_path_rate)))

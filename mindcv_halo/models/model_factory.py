@@ -89,6 +89,8 @@ def create_model(
         **options,
     )
     if file is not None:
+        if file.mask_padding and not mask_padding:
+            raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")
         load_weights(
             network,
             file.arrays,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def make_folder(option: str, path: str) -> Path:
     except OSError as error:
         raise UserError(f"{option} {path}: {error.strerror}; choose a folder that can be written") from error
     return folder
+
+
+def find_kind(path: Path) -> str:
+    """What lies there: "file", "folder", or "" for nothing that can be reached."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # absent, or its name is too long, or a folder above it must not be entered
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file"
 
 
 def find_cache_folder() -> Path:

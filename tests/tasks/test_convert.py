@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
 from mindcv_halo.cli import main
 from mindcv_halo.config import list_options
+from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import READERS, open_weights, read_weights, save_network, to_timm
 
 
@@ -75,6 +76,38 @@ def test_half_precision_stays(tmp_path):
     found = read_weights(str(tmp_path / "b.ckpt"))
     assert {value.dtype for value in found.values()} == {np.dtype(np.float16)}
     assert all(np.array_equal(found[name], value) for name, value in weights.items())
+
+
+def claims() -> dict[str, tuple[dict[str, np.ndarray], dict[str, str]]]:
+    """Weights and notes that ask for much more memory than the file has bytes."""
+    good = arrays_of(create_model("halonet_test", num_classes=3))
+    notes = {"dialect": "timm"}
+    wide = np.ones((3_000_000, 1), np.float32)
+    return {
+        "is no weight": ({**good, "classifier.weight": np.empty((2_000_000_000, 0), np.float32)}, notes),
+        "'a.a.a": ({"a." * 400 + "b": np.ones(1, np.float32)}, notes),
+        "its classifier has 3 classes, halonet_test was built for 1": ({**good, "classifier.weight": wide}, notes),
+        "none has more than 256 pixels a side": (good, {**notes, "block_size": "500", "halo_size": "500"}),
+    }
+
+
+@pytest.mark.parametrize("message", claims())
+def test_a_file_that_claims_too_much(capsys, tmp_path, message):
+    arrays, notes = claims()[message]
+    save_file(arrays, tmp_path / "a.safetensors", notes)
+    error = refuse(capsys, ["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "b.ckpt")])
+    assert message in error and error.count("\n") == 1
+
+
+def test_masked_windows_are_not_forgotten(capsys, tmp_path):
+    source, target = str(tmp_path / "a.ckpt"), str(tmp_path / "b.safetensors")
+    save_network(create_model("halonet_26t", num_classes=2, mask_padding=True), source)
+    with pytest.raises(UserError, match=r"trained with mask_padding True; set mask_padding to True"):
+        create_model("halonet_26t", num_classes=2, checkpoint_path=source)
+    assert main(["convert", source, target]) == 0
+    assert open_weights(target).mask_padding
+    assert create_model("halonet_26t", num_classes=2, checkpoint_path=target, mask_padding=True).mask_padding
+    assert "mask_padding, which timm lacks" in refuse(capsys, ["convert", source, target, "--to", "timm"])
 
 
 def test_averaged_weights(tmp_path):

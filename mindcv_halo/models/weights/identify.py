@@ -15,6 +15,9 @@ from ..specs import BOTTLENECK_ATTENTION, CONVOLUTION, HALO_ATTENTION, LAMBDA_LA
 from .position_tables import TABLES
 from .rules import Source, translate
 
+_MOST_CHANNELS = 256  # of an image,
+_MOST_ROWS = 512  # and of a table: the strict comparison refuses what has more
+
 SPECS = {spec.name: spec for spec in vars(specs).values() if isinstance(spec, Spec)}
 
 # What each kind of block has and none of those after it.
@@ -57,9 +60,12 @@ def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) 
     """The options of create_model with which `model` has the shapes of the weights, if it is their model."""
     ours, _ = translate(source, weights, ())
     spec = SPECS[model]
+    num_classes = _size(ours, "classifier.weight", 0) or 0
+    if num_classes and ours["classifier.weight"].shape[1:] != (spec.num_features,):
+        num_classes = 1  # the strict comparison refuses it; it may claim any number of classes
     options = {
-        "num_classes": _size(ours, "classifier.weight", 0) or 0,
-        "in_channels": _size(ours, "stem.conv1.conv.weight", 1) or 3,
+        "num_classes": num_classes,
+        "in_channels": min(_size(ours, "stem.conv1.conv.weight", 1) or 3, _MOST_CHANNELS),
     }
     conv_stages = _conv_stages(spec, _read_structure(ours))
     if conv_stages:
@@ -68,7 +74,8 @@ def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) 
         stage = next(number for number, item in enumerate(spec.stages) if BOTTLENECK_ATTENTION in item.pattern)
         block = spec.stages[stage].pattern.index(BOTTLENECK_ATTENTION)
         tables = [_size(ours, f"stages.{stage}.{block}.mix.attention.pos_embed{table}", 0) for table in TABLES]
-        options["image_size"] = tuple(((rows or 1) + 1) // 2 * spec.strides[stage + 1] for rows in tables)
+        sides = (min((rows or 1) + 1, _MOST_ROWS) // 2 for rows in tables)
+        options["image_size"] = tuple(side * spec.strides[stage + 1] for side in sides)
     return options
 
 

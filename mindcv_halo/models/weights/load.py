@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
+from ...utils.path import find_kind
 from ..layers.random_drop import DRAWS
 from ..specs import DIALECTS, Halo
 from .from_keras import KERAS
@@ -23,7 +24,7 @@ from .position_tables import TABLES, list_tables, resize_table
 from .read_ckpt import read_ckpt
 from .read_foreign import read_keras, read_torch
 from .read_safetensors import read_safetensors
-from .reading import LARGEST_FILE, readable
+from .reading import LARGEST_FILE, LONGEST_NAME, readable
 from .rules import Source, translate
 
 OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
@@ -41,6 +42,7 @@ _EMA = "ema."
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
 _IMAGE_CHANNELS = 3
+_LARGEST_WINDOW = 256  # pixels a side, that a file may say it has
 _SHOWN = 3  # names of each kind of difference that an error lists
 _logger = logging.getLogger("mindcv_halo")
 
@@ -50,7 +52,8 @@ class WeightFile:
     """What a weight file holds: arrays under the file's own names, whose names these are, and what it says of itself.
 
     `dialect` is that of the source, unless it is a file of ours, which says which dialect its weights were trained in.
-    `halo` are the windows that they were trained with, None if the file does not say.
+    `halo` are the windows that they were trained with, None if the file does not say; `mask_padding` is whether it says
+    that pixels outside the map were kept out of their softmax.
     """
 
     origin: str
@@ -58,6 +61,7 @@ class WeightFile:
     source: Source
     dialect: str
     halo: Halo | None
+    mask_padding: bool
 
 
 def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
@@ -80,7 +84,13 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
         block_size, halo_size = notes.get("block_size", ""), notes.get("halo_size", "")
         if re.fullmatch(r"[1-9]\d{0,3}", block_size) and re.fullmatch(r"\d{1,4}", halo_size):
             halo = Halo(int(block_size), int(halo_size))
-    return WeightFile(origin, arrays, source, dialect, halo)
+            if halo.block_size + 2 * halo.halo_size > _LARGEST_WINDOW:
+                raise UserError(
+                    f"{origin}: it says its windows have block_size {block_size} and halo_size {halo_size}; "
+                    f"none has more than {_LARGEST_WINDOW} pixels a side"
+                )
+    mask_padding = source is OURS and notes.get("mask_padding") == "True"
+    return WeightFile(origin, arrays, source, dialect, halo, mask_padding)
 
 
 def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
@@ -95,6 +105,7 @@ def describe_network(network: nn.Cell) -> dict[str, str]:
         "dialect": network.dialect.name,
         "block_size": str(halo.block_size),
         "halo_size": str(halo.halo_size),
+        "mask_padding": str(network.mask_padding),
     }
 
 
@@ -170,7 +181,7 @@ def fit_weights(
 
 def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     file = Path(path)
-    if not file.is_file():
+    if find_kind(file) != "file":
         raise UserError(f"checkpoint {path}: there is no such file; check the path")
     reader = READERS.get(file.suffix.lower())
     if reader is None:
@@ -183,6 +194,9 @@ def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarra
     except (OSError, MemoryError) as error:
         raise UserError(f"checkpoint {path} cannot be read: {error or 'not enough memory'}; check the file") from error
     weights = contents.arrays
+    for name, value in weights.items():
+        if len(name) > LONGEST_NAME or not value.size:  # a side of zero lets the other sides claim anything
+            raise UserError(f"checkpoint {path}: {readable(name)!r} of shape {value.shape} is no weight; get it anew")
     averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
     if ema and not averaged:
         raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
@@ -325,7 +339,6 @@ def _explain_shapes(
 
 
 def _without_common_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    prefixes = {name.partition(".")[0] for name in weights}
-    if len(prefixes) != 1 or any("." not in name for name in weights):
-        return weights
-    return _without_common_prefix({name.partition(".")[2]: value for name, value in weights.items()})
+    while len({name.partition(".")[0] for name in weights}) == 1 and all("." in name for name in weights):
+        weights = {name.partition(".")[2]: value for name, value in weights.items()}
+    return weights

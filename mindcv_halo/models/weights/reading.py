@@ -20,6 +20,7 @@ from ...errors import UserError
 LARGEST_FILE = 2 << 30  # bytes
 MOST_ENTRIES = 20_000
 MOST_DIMENSIONS = 8
+LONGEST_NAME = 300
 CHECKSUM = "crc_num"  # its name in the metadata
 
 
@@ -45,7 +46,7 @@ def readable(text: str, longest: int = 120) -> str:
 
 def check_shape(path: Path, name: str, shape: Sequence[int], num_items: int) -> None:
     """Raises UserError unless an array of `shape` has just as many items as the file has for it."""
-    if any(side < 0 for side in shape) or math.prod(shape) != num_items:
+    if any(side < 1 for side in shape) or math.prod(shape) != num_items:
         raise damaged(path, f"{name!r} says it is {tuple(shape)}, but has {num_items} numbers")
 
 

@@ -39,7 +39,7 @@ TRANSPOSED = Layout(np.transpose, np.transpose)
 # A 1-D convolution's kernel (out, in, k) is a 2-D one's, (out, in, 1, k).
 CONV1D = Layout(lambda kernel: kernel[:, :, None, :], lambda kernel: kernel[:, :, 0, :])
 # A 3-D convolution's kernel (out, in, k, k, 1) is a 2-D one's.
-CONV3D = Layout(lambda kernel: kernel[..., 0], lambda kernel: kernel[..., None])
+CONV3D = Layout(lambda kernel: kernel[..., 0] if kernel.shape[-1] == 1 else kernel, lambda kernel: kernel[..., None])
 
 
 @dataclass(frozen=True)

@@ -213,12 +213,23 @@ def test_a_thousand_classes_are_imagenets(tmp_path):
 def test_a_network_of_grey_images(tmp_path):
     """Trained on MNIST: one channel, the whole image."""
     path = save_network(tmp_path, 10, in_channels=1)
-    options = {"dataset": "mnist", "in_channels": 1, "interpolation": "bilinear", "mean": [33.0], "std": [78.0]}
+    options = {"dataset": "mnist", "in_channels": 1}
     made = Predictor("halonet_test", checkpoint_path=path, num_classes=10, **OPTIONS, **options)
     pixels = make_pixels()
     assert made.explain(pixels).view.shape == (32, 32, 1)
     grey = np.array(Image.fromarray(pixels).convert("L"))
     np.testing.assert_allclose(made.logits([pixels]), made.logits([grey]), atol=1e-6)
+
+
+def test_a_strip_of_an_image_is_refused_before_it_is_resized(checkpoint, tmp_path):
+    made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, **OPTIONS)
+    made(np.zeros((1, 50, 3), np.uint8))
+    with pytest.raises(UserError, match=r"the image has 51 x 1 pixels; its sides may differ by a factor of 50 at most"):
+        made(np.zeros((1, 51, 3), np.uint8))
+    Image.new("RGB", (1, 9000)).save(tmp_path / "strip.png")
+    errors = []
+    assert not list(made.stream([tmp_path / "strip.png"], errors.append))
+    assert "strip.png has 1 x 9000 pixels" in str(errors[0])
 
 
 @pytest.mark.parametrize(

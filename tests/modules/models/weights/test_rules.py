@@ -7,6 +7,7 @@ import pytest
 from peers import list_states, read_state
 
 from mindcv_halo.models.weights import find_model, recognise, to_timm
+from mindcv_halo.models.weights.from_timm import TIMM
 from mindcv_halo.models.weights.rules import translate
 
 # timm's halonet_h1 is no model of ours: 8 heads in every stage.
@@ -61,3 +62,12 @@ def test_the_model_is_told_by_its_weights(peer, model, expected):
     name, options = find_model(recognise(weights), weights, "the file")
     image_size = {"image_size": (256, 256)} if "botnet" in expected else {}
     assert (name, options) == (expected, {"num_classes": 1000, "in_channels": 3, **image_size})
+
+
+def test_a_kernel_with_more_slices_is_not_cut():
+    """timm's lambda layers have 3-D kernels of depth 1; of more depth they are no such kernels."""
+    shapes = read_state("timm", "lamhalobotnet50ts_256").shapes
+    name = next(name for name in shapes if name.endswith("conv_lambda.weight"))
+    theirs = draw({name: (*shapes[name][:-1], 3)})
+    ours, _ = translate(TIMM, theirs, ())
+    assert [value.shape for value in ours.values()] == [(*shapes[name][:-1], 3)]
