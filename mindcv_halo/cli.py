@@ -31,11 +31,14 @@ from .utils.whole_file import write_whole
 from .version import __version__
 
 _OTHERS_WAIT = 3.0  # seconds
+_MOST_DIGITS = 18  # of a whole number; Python refuses to read thousands of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has none
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are printed as they are, UTF-8 or not
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
         return 0
@@ -154,7 +157,10 @@ def serve(argv: Sequence[str]) -> None:
 
 
 def _read_number(name: str, text: str, least: int) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+    is_whole = text.isascii() and text.isdecimal()
+    if is_whole and len(text) > _MOST_DIGITS:
+        raise UserError(f"--{name}: a number of {len(text)} digits is too large")
+    if not is_whole or int(text) < least:
         raise UserError(f"--{name}: {text!r} is not a whole number of at least {least}")
     return int(text)
 
@@ -172,7 +178,7 @@ def _read_seconds(name: str, text: str) -> float:
 def _read_layer(text: str | None) -> int | str:
     if text is None:
         return -1
-    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
+    return int(text) if re.fullmatch(rf"-?[0-9]{{1,{_MOST_DIGITS}}}", text) else text
 
 
 def _read_query(texts: Sequence[str] | None) -> tuple[int, ...] | None:

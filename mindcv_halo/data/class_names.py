@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ..errors import UserError
 
 _IMAGENET_FILE = Path(__file__).with_name("imagenet_classes.txt")
+_LONGEST_LABEL = 9  # digits; Python refuses to read thousands of them
 
 
 @cache
@@ -28,7 +30,7 @@ def read_class_file(path: str | Path) -> list[str]:
     Raises UserError for a file that cannot be read, and names that do not number the classes from 0 on.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # some editors of Windows write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"class_names {path}: {reason}") from None
@@ -36,9 +38,14 @@ def read_class_file(path: str | Path) -> list[str]:
         names = text.rstrip().splitlines()
     else:
         try:
-            names = name_labels(json.loads(text), str(path))
+            content = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"class_names {path}: no JSON, {error}") from None
+        except RecursionError:
+            raise UserError(f"class_names {path}: no JSON, it is nested too deeply") from None
+        except ValueError:  # what Python says of a number of thousands of digits
+            raise UserError(f"class_names {path}: no label has as many digits as a number in it") from None
+        names = name_labels(content, str(path))
     return _check_names(names, str(path))
 
 
@@ -49,8 +56,10 @@ def name_labels(names: Any, origin: str = "given") -> list[str]:
     by_label = {}
     for key, value in names.items():
         label, name = (value, key) if isinstance(value, int) and not isinstance(key, int) else (key, value)
-        if not str(label).isdecimal() or int(label) in by_label:
-            raise UserError(f"class_names {origin}: {label!r} must be a label, a number of its own from 0 on")
+        digits = str(label)
+        if not digits.isdecimal() or len(digits) > _LONGEST_LABEL or int(label) in by_label:
+            shown = reprlib.repr(label)
+            raise UserError(f"class_names {origin}: {shown} must be a label, a number of its own from 0 on")
         by_label[int(label)] = name[-1] if isinstance(name, list | tuple) and name else name
     missing = next((label for label in range(len(by_label)) if label not in by_label), None)
     if missing is not None:
@@ -63,5 +72,7 @@ def _check_names(names: list[Any], origin: str) -> list[str]:
         raise UserError(f"class_names {origin}: there are none; give one for each class")
     for label, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise UserError(f"class_names {origin}: the name of class {label} is {name!r}; every class needs one")
+            raise UserError(
+                f"class_names {origin}: the name of class {label} is {reprlib.repr(name)}; every class needs one"
+            )
     return [name.strip() for name in names]

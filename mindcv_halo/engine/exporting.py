@@ -95,7 +95,7 @@ def export(
     Batch norms are folded unless the recipe's fuse_bn is False. The file is compared with the network before folding,
     on seeded noise, and lies at `output` only if it is near enough.
 
-    Raises UserError for what cannot be, before any work; RuntimeError where the file computes something else.
+    Raises UserError for what cannot be, before any work, and where the file computes something else.
     """
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("export needs weights: give --ckpt_path FILE")
@@ -127,7 +127,7 @@ def export(
             differences = _compare(network, lambda images: kind.run(file, images), facts["input_size"], batches)
         far = np.max([0.0, *differences.values()])
         if not far <= TOLERANCE:  # not a number is far too
-            raise RuntimeError(
+            raise UserError(
                 f"{target}: the file's logits are {far:.1e} of the largest away from the network's, more than "
                 f"{TOLERANCE:.0e}; it was not written"
             )
@@ -200,5 +200,5 @@ def _compare(
     """The largest difference of the file's logits from the network's for each batch, of the largest logit."""
     images = np.random.default_rng(0).standard_normal((max(batches), *input_size)).astype(np.float32)
     logits = network(Tensor(images)).asnumpy()
-    largest = np.abs(logits).max()
+    largest = max(np.abs(logits).max(), np.finfo(np.float32).tiny)  # a new head may give nothing but zeros
     return {size: float(np.abs(run(images[:size])[0] - logits[:size]).max() / largest) for size in batches}

@@ -147,17 +147,22 @@ def _find_maps(spec: Spec, indices: int | Sequence[int] | None) -> tuple[int, ..
     count = len(spec.stages) + 1
     if indices is None:
         return tuple(range(count))
-    if isinstance(indices, int):
+    if _is_whole(indices):
         if not 1 <= indices <= count:
             raise UserError(f"{spec.name}: indices {indices} must be from 1 to {count}: it is the number of last maps")
         return tuple(range(count - indices, count))
-    found = tuple(sorted({index % count for index in indices if -count <= index < count}))
-    if len(found) != len(indices) or not found:
+    wanted = tuple(indices) if isinstance(indices, Iterable) else (indices,)
+    found = tuple(sorted({index % count for index in wanted if _is_whole(index) and -count <= index < count}))
+    if len(found) != len(wanted) or not found:
         raise UserError(
-            f"{spec.name}: indices {tuple(indices)} must name maps out of {tuple(range(count))}, each once, or as "
+            f"{spec.name}: indices {wanted} must name maps out of {tuple(range(count))}, each once, or as "
             f"{-count} to -1 from the end"
         )
     return found
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int, int]) -> None:
@@ -186,7 +191,7 @@ def _check_settings(spec: Spec, num_classes: int, in_channels: int, drop_rate: f
 
 
 def _check_count(model: str, name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not _is_whole(value) or value < least:
         raise UserError(f"{model}: {name} {value!r} must be a whole number of at least {least}")
 
 

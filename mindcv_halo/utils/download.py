@@ -140,8 +140,9 @@ class _Transfer:
 
     def _open(self, headers: dict[str, str]) -> http.client.HTTPResponse | None:
         """The server's answer; None if it has no more than what is here."""
+        request = self._request(headers)
         try:
-            return _make_opener().open(self._request(headers), timeout=TIMEOUT)
+            return _make_opener().open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code == 416 and "Range" in headers:  # no such range
                 if _total(error.headers.get("Content-Range", "")) == self.part.stat().st_size:
@@ -151,6 +152,8 @@ class _Transfer:
             if error.code in _PASSING:
                 raise _BrokenOffError(f"the server says {error.code}") from None
             raise self._failure(f"the server says {error.code} {error.reason}") from None
+        except (ValueError, http.client.InvalidURL) as error:  # this address, or one that it leads to, is none
+            raise self._failure(error) from None
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError around the real one
             reason = getattr(error, "reason", error)
             if isinstance(reason, str | socket.gaierror | ssl.SSLCertVerificationError):
@@ -160,7 +163,11 @@ class _Transfer:
             raise _BrokenOffError(f"no answer ({reason or type(reason).__name__})") from None
 
     def _request(self, headers: dict[str, str]) -> urllib.request.Request:
-        if urlsplit(self.remote.url).scheme not in ("http", "https"):
+        try:
+            scheme = urlsplit(self.remote.url).scheme
+        except ValueError as error:
+            raise self._failure(error) from None
+        if scheme not in ("http", "https"):
             raise self._failure("it is no http or https address")
         return urllib.request.Request(self.remote.url, headers=headers)
 

@@ -34,8 +34,15 @@ def find_kind(path: Path) -> str:
 
 
 def find_cache_folder() -> Path:
-    """Where downloaded weights are kept: MINDCV_HALO_HOME, or ~/.cache/mindcv_halo."""
-    return Path(os.environ.get("MINDCV_HALO_HOME") or Path.home() / ".cache" / "mindcv_halo").expanduser()
+    """Where downloaded weights are kept: MINDCV_HALO_HOME, or ~/.cache/mindcv_halo.
+
+    Raises UserError where a `~` in it is the home of nobody.
+    """
+    folder = os.environ.get("MINDCV_HALO_HOME", "")
+    try:
+        return Path(folder or "~/.cache/mindcv_halo").expanduser()
+    except RuntimeError:
+        raise UserError(f"MINDCV_HALO_HOME {folder!r}: there is no such home folder; name another folder") from None
 
 
 def find_mirror() -> str:

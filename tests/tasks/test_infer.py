@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -231,3 +232,23 @@ def test_logits_are_those_of_validation(run_folder, tmp_path, options):
     np.testing.assert_allclose(predictor.logits(paths), expected, rtol=0, atol=1e-6)
     one_by_one = np.concatenate([predictor.logits([Image.open(path)]) for path in paths])
     np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=1e-5)  # another batch size: other sums in float32
+
+
+def test_a_file_name_that_is_not_utf8(infer, image_folder, tmp_path, monkeypatch):
+    image, output = tmp_path / os.fsdecode(b"\xff.png"), tmp_path / "predictions"
+    shutil.copy(image_folder / "val/red/03.png", image)
+    assert infer(str(image), "--output", str(output)) == (0, "", "")
+    assert output.read_bytes().startswith(os.fsencode(image) + b"\n")
+    printed = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="utf-8", errors="strict", write_through=True))
+        assert infer(str(image)) == (0, "", "")
+        assert printed.getvalue() == output.read_bytes()
+
+
+def test_numbers_that_are_too_long(infer, image_folder):
+    image, number = str(image_folder / "val/red/03.png"), "9" * 5000
+    status, out, error = infer(image, "--top_k", number)
+    assert (status, out, error) == (2, "", "error: --top_k: a number of 5000 digits is too large\n")
+    status, out, error = infer(image, "--explain", "x", "--explain_layer", number)
+    assert (status, out) == (2, "") and "must be one of stages.1.1" in error and error.count("\n") == 1

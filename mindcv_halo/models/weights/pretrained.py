@@ -39,9 +39,19 @@ def _mirrored(url: str) -> str:
     mirror = find_mirror().rstrip("/")
     if not mirror:
         return url
-    if urlsplit(mirror).scheme not in ("http", "https"):
-        raise UserError(f"MINDCV_HALO_MIRROR {mirror!r} must start with https:// or http://")
+    if not _names_server(mirror):
+        raise UserError(f"MINDCV_HALO_MIRROR {mirror!r} must start with https:// or http:// and name a server")
     return mirror + urlsplit(url).path
+
+
+def _names_server(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").encode("idna")
+        port = parts.port  # None for the usual one
+    except ValueError:  # brackets, a host or a port that are none
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and port != 0 and address.isprintable()
 
 
 def _check_weights(file: Path, suffix: str) -> None:

@@ -44,6 +44,10 @@ def test_files(tmp_path, text):
         (b'{"-1": "b"}', r"'-1' must be a label"),
         (b'{"a": ', r"no JSON"),
         (b"\xff\xfe", r"it is no UTF-8 text"),
+        (b"[" * 100_000, r"no JSON, it is nested too deeply$"),
+        (b"[" * 500 + b"]" * 500, r"the name of class 0 is \[+\.\.\.\]+; every class needs one$"),
+        (b'{"a": ' + b"1" * 5000 + b"}", r"no label has as many digits as a number in it$"),
+        (b'{"' + b"1" * 5000 + b'": "a"}', r"'1+\.\.\.1+' must be a label"),
     ],
 )
 def test_bad_files(tmp_path, content, message):
@@ -51,6 +55,12 @@ def test_bad_files(tmp_path, content, message):
     file.write_bytes(content)
     with pytest.raises(UserError, match=f"class_names {file}: .*{message}"):
         read_class_file(file)
+
+
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path):
+    for text in ("\n".join(NAMES), json.dumps(NAMES)):
+        (tmp_path / "names").write_text(text, encoding="utf-8-sig")
+        assert read_class_file(tmp_path / "names") == NAMES
 
 
 def test_a_missing_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 from drawn_norms import draw_norms
+from PIL import Image
 
 from mindcv_halo import create_model
 from mindcv_halo.config import make_recipe
+from mindcv_halo.data.transforms_factory import INTERPOLATIONS
 from mindcv_halo.deploy import air
 from mindcv_halo.engine import EXPORT_FORMATS, export, exporting
 from mindcv_halo.engine.exporting import describe
@@ -114,9 +117,7 @@ def test_a_file_that_computes_something_else_is_not_written(monkeypatch, checkpo
         return [logits + error * np.abs(logits).max() for logits in onnx.run(path, images)]
 
     monkeypatch.setitem(EXPORT_FORMATS, "onnx", replace(onnx, run=run))
-    with pytest.raises(
-        RuntimeError, match=r"x.onnx: the file's logits are .* away from the network's, more than 1e-04"
-    ):
+    with pytest.raises(UserError, match=r"x.onnx: the file's logits are .* away from the network's, more than 1e-04"):
         export(recipe_of(checkpoint), "onnx", str(tmp_path / "x.onnx"), batch_size=None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
@@ -128,9 +129,23 @@ def test_the_network_before_folding_is_compared(monkeypatch, checkpoint, tmp_pat
         return network
 
     monkeypatch.setattr(exporting, "fuse_batchnorm", fold_badly)
-    with pytest.raises(RuntimeError, match="it was not written"):
+    with pytest.raises(UserError, match="it was not written"):
         export(recipe_of(checkpoint), "onnx", str(tmp_path / "x.onnx"))
     export(recipe_of(checkpoint, fuse_bn=False), "onnx", str(tmp_path / "x.onnx"))
+
+
+def test_a_head_of_zeros(checkpoint, tmp_path):
+    network = create_model("halonet_test", num_classes=3)
+    network.classifier.weight.set_data(network.classifier.weight * 0)
+    network.classifier.bias.set_data(network.classifier.bias * 0)
+    ms.save_checkpoint(network, str(checkpoint))
+    assert export(recipe_of(checkpoint), "onnx", str(tmp_path / "x.onnx")).differences == {1: 0.0}
+
+
+def test_the_example_knows_every_interpolation(pytestconfig):
+    document = (pytestconfig.rootpath / "docs/deployment.md").read_text(encoding="utf-8")
+    found = re.search(r"^filters = (\{.*?\})$", document, re.MULTILINE | re.DOTALL)[1]
+    assert eval(found, {"Image": Image}).keys() == INTERPOLATIONS.keys()
 
 
 def test_the_facts(checkpoint):

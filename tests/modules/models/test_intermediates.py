@@ -70,6 +70,11 @@ def test_at_the_end_stopping_early_changes_nothing(image):
         ((), r"indices \(\) must name maps"),
         (0, r"indices 0 must be from 1 to 5"),
         (6, r"indices 6 must be from 1 to 5"),
+        (True, r"indices \(True,\) must name maps"),
+        ((True,), r"indices \(True,\) must name maps"),
+        (("a",), r"indices \('a',\) must name maps"),
+        ((1.0,), r"indices \(1.0,\) must name maps"),
+        (1.0, r"indices \(1.0,\) must name maps"),
     ],
 )
 def test_bad_indices(network, image, indices, message):

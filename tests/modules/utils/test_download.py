@@ -117,6 +117,7 @@ def test_a_claim_of_more_than_there_is(server, tmp_path):
         (403, {}, r"the server says 403 Forbidden;"),
         ("to ftp://127.0.0.1/x", {}, r"unknown url type: ftp;"),
         ("to file:///etc/passwd", {}, r"the server says 302 "),
+        ("to http://[::1", {}, r"cannot download http://127.0.0.1:\d+/weights: .*Invalid IPv6 URL; get it by hand$"),
     ],
 )
 def test_what_is_wrong_at_once(server, tmp_path, step, known, message):
@@ -138,6 +139,19 @@ def test_an_endless_answer_of_unknown_size(server, tmp_path, monkeypatch):
 def test_other_schemes(tmp_path, url):
     with pytest.raises(UserError, match=r"it is no http or https address; get it by hand$"):
         download(RemoteFile(url), tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://[::1", "http://.x.com", "http://localhost:port", "http://localhost:99999", "http://localhost/a b"],
+)
+def test_addresses_that_are_none(tmp_path, monkeypatch, address):
+    monkeypatch.setattr(module, "DELAYS", ())
+    with pytest.raises(UserError) as caught:
+        download(RemoteFile(f"{address}/w"), tmp_path / "w")
+    text = str(caught.value)
+    assert text.startswith(f"cannot download {address}/w: ") and text.endswith("; get it by hand")
+    assert "\n" not in text and "again and again" not in text
 
 
 def test_nobody_is_there(tmp_path):

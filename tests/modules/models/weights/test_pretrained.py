@@ -88,6 +88,26 @@ def test_a_mirror(cache, server, publish, monkeypatch):
         create_model("halonet_test", num_classes=5, pretrained=True)
 
 
+@pytest.mark.parametrize(
+    "mirror",
+    ["http://[::1", "http://.x.com", "https://", "http://localhost:port", "http://localhost:99999", "http://a\nb"],
+)
+def test_a_mirror_that_is_none(cache, publish, monkeypatch, mirror):
+    publish()
+    monkeypatch.setenv("MINDCV_HALO_MIRROR", mirror)
+    with pytest.raises(UserError) as caught:
+        create_model("halonet_test", num_classes=5, pretrained=True)
+    rule = "must start with https:// or http:// and name a server"
+    assert str(caught.value) == f"MINDCV_HALO_MIRROR {mirror.rstrip('/')!r} {rule}"
+
+
+def test_a_cache_of_nobody(cache, publish, monkeypatch):
+    publish()
+    monkeypatch.setenv("MINDCV_HALO_HOME", "~nouser/x")
+    with pytest.raises(UserError, match=r"^MINDCV_HALO_HOME '~nouser/x': there is no such home folder; name another"):
+        create_model("halonet_test", num_classes=5, pretrained=True)
+
+
 def test_a_wrong_file(cache, server, publish):
     publish()
     server.files["/hub/model.safetensors"] = b"<html>please log in</html>"
