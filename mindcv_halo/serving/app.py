@@ -8,9 +8,9 @@ import contextlib
 import io
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,7 @@ from starlette.datastructures import MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +30,8 @@ from ..version import __version__
 from .limits import Limits, RefusedError
 from .upload import decode_upload
 from .worker import Worker
+
+T = TypeVar("T")
 
 _PAGE_FILES = {
     "/": ("page.html", "text/html"),
@@ -46,6 +48,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_LOOK_INTERVAL = 0.1  # seconds between two looks at whether the sender of a request is still there
 _LOGGER = logging.getLogger("mindcv_halo.serving")
 
 
@@ -71,6 +74,7 @@ def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] 
         exception_handlers={
             RefusedError: _refuse,
             UserError: _refuse,
+            ClientDisconnect: _give_up,
             HTTPException: _refuse,
             Exception: _apologise,
         },
@@ -119,7 +123,7 @@ class _Service:
         place = self._read_place(request.query_params)
         data = await self._read_body(request)
         start = time.perf_counter()
-        answer = await self.worker.run(self._answer, data, place)
+        answer = await self._while_connected(request, self.worker.run(self._answer, data, place))
         return JSONResponse({**answer, "seconds": round(time.perf_counter() - start, 4)})
 
     def _read_place(self, params: QueryParams) -> tuple[int | str, tuple[int, int] | None] | None:
@@ -162,6 +166,16 @@ class _Service:
             if len(data) > self.limits.max_bytes:
                 raise too_large
         return bytes(data)
+
+    async def _while_connected(self, request: Request, answer: Coroutine[Any, Any, T]) -> T:
+        """The answer; a request whose sender has gone gives up its place in the queue."""
+        task = asyncio.ensure_future(answer)
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK_INTERVAL)
+            if not task.done() and await request.is_disconnected():
+                task.cancel()
+                raise ClientDisconnect
+        return task.result()
 
     def _answer(self, data: bytes, place: tuple[int | str, tuple[int, int] | None] | None) -> dict[str, Any]:
         image = decode_upload(data, self.limits)
@@ -209,6 +223,10 @@ async def _refuse(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
     status = error.status if isinstance(error, RefusedError) else 400
     return JSONResponse({"error": str(error)}, status, headers={"Retry-After": "1"} if status == 503 else None)
+
+
+async def _give_up(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
 
 
 async def _apologise(_: Request, error: Exception) -> JSONResponse:

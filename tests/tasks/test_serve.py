@@ -187,16 +187,49 @@ def test_time_is_limited_and_others_are_answered_meanwhile():
         assert client.post("/api/predict", content=PNG, headers=IMAGE_TYPE).status_code == 200
 
 
+SCOPE = {
+    "type": "http", "method": "POST", "path": "/api/predict", "raw_path": b"/api/predict", "query_string": b"",
+    "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")], "http_version": "1.1", "scheme": "http",
+    "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", [PNG, PNG[:100]], ids=["with its image", "within its upload"])
+def test_who_leaves_gives_up_the_place(caplog, sent):
+    """More senders leave than there are places; the application is called as a server calls it."""
+    import asyncio
+
+    waiting = Waiting()
+    app = make_app(waiting, Limits(max_waiting=2))
+
+    async def leave() -> None:
+        messages = iter([{"type": "http.request", "body": sent, "more_body": sent != PNG}])
+
+        async def receive() -> dict:
+            return next(messages, {"type": "http.disconnect"})
+
+        async def send(message: dict) -> None:
+            assert message.get("status", 499) == 499
+
+        await app(SCOPE, receive, send)
+
+    async def many() -> None:
+        first = asyncio.ensure_future(leave())  # it is computed, and keeps its place
+        await asyncio.sleep(0.3)
+        for _ in range(5):
+            await leave()
+        waiting.go_on.set()
+        await first
+
+    asyncio.run(many())
+    assert not caplog.records
+
+
 def test_an_upload_that_does_not_end(predictor):
     """The sender stops in the middle; the application is called as a server calls it."""
     import asyncio
 
     app = make_app(predictor, Limits(timeout=0.2))
-    scope = {
-        "type": "http", "method": "POST", "path": "/api/predict", "raw_path": b"/api/predict", "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"image/png")], "http_version": "1.1", "scheme": "http",
-        "server": ("localhost", 80), "client": ("127.0.0.1", 1), "root_path": "",
-    }  # fmt: skip
     chunks = iter([{"type": "http.request", "body": PNG[:100], "more_body": True}])
     sent = []
 
@@ -209,7 +242,7 @@ def test_an_upload_that_does_not_end(predictor):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(asyncio.wait_for(app(scope, receive, send), 5))
+    asyncio.run(asyncio.wait_for(app(SCOPE, receive, send), 5))
     assert sent[0]["status"] == 408 and b"did not arrive within 0.2 s" in sent[1]["body"]
 
 
