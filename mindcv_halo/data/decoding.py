@@ -38,6 +38,16 @@ def read_decodable(path: str) -> bytes:
     return data if _is_complete(data[:_ENDS], data[-_ENDS:]) else _reencode(data, path)
 
 
+def decode(data: bytes | np.ndarray) -> np.ndarray:
+    """Pixels (height, width, 3), uint8, of what read_decodable gives. Raises RuntimeError for a damaged image."""
+    content = np.frombuffer(data, np.uint8)
+    try:
+        return vision.Decode()(content)
+    except RuntimeError:
+        # After a damaged JPEG MindSpore 2.10 refuses the next good one too, with the error of the first.
+        return vision.Decode()(content)
+
+
 def find_bad_files(paths: Sequence[str], num_threads: int = 1) -> dict[str, str]:
     """The files among `paths` that read_decodable refuses, each with its error; good ones cost a look at both ends."""
     with ThreadPoolExecutor(num_threads) as pool:
@@ -54,7 +64,7 @@ def find_bad_images(root: str, split: str) -> list[str]:
 def find_decode_error(path: str) -> str | None:
     """What is wrong with an image file, decoded in full; None if nothing is."""
     try:
-        vision.Decode()(np.frombuffer(read_decodable(path), np.uint8))
+        decode(read_decodable(path))
     except UserError as error:
         return str(error)
     except RuntimeError as error:

@@ -21,7 +21,7 @@ from ..config import Recipe, flatten, make_recipe
 from ..data import IMAGE_EXTENSIONS, read_decodable
 from ..data.batch_finish import split_normalisation
 from ..data.class_names import imagenet_class_names, name_labels, read_class_file
-from ..data.decoding import to_rgb
+from ..data.decoding import decode, to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..utils.execution_mode import pynative_mode
@@ -346,7 +346,7 @@ def _read_pixels(image: ImageLike) -> np.ndarray:
     """uint8, (height, width, 3)."""
     if isinstance(image, str | os.PathLike):
         try:
-            return vision.Decode()(np.frombuffer(read_decodable(str(image)), np.uint8))
+            return decode(read_decodable(str(image)))
         except RuntimeError as error:  # bytes that only the decoder itself can refuse
             raise UserError(f"bad image file {image}: it cannot be decoded; repair it, or move it away") from error
     if isinstance(image, Image.Image):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import mindspore.dataset as ds
 import numpy as np
-from mindspore.dataset import vision
 
+from ..data.decoding import decode
 from ..data.sample_source import ImageFileReader, SampleSource
 
 
@@ -30,7 +30,7 @@ class LoadedImages:
     def read(self, position: int) -> np.ndarray:
         """The pixels, as the transforms get them: uint8, (height, width, channels)."""
         image = self.source.read(self.indices[position])
-        return vision.Decode()(image) if image.ndim == 1 else image
+        return decode(image) if image.ndim == 1 else image
 
 
 def find_loaded_images(loader: ds.Dataset) -> LoadedImages:

@@ -5,13 +5,12 @@ import struct
 import zlib
 from pathlib import Path
 
-import mindspore.dataset.vision as vision
 import numpy as np
 import pytest
 from PIL import Image
 
 from mindcv_halo.data import bad_image_error, create_dataset, create_loader, create_transforms, find_bad_images
-from mindcv_halo.data.decoding import read_decodable
+from mindcv_halo.data.decoding import decode, read_decodable
 from mindcv_halo.errors import UserError
 
 
@@ -19,10 +18,6 @@ def encode(image: Image.Image, image_format: str, **options) -> bytes:
     out = io.BytesIO()
     image.save(out, image_format, **options)
     return out.getvalue()
-
-
-def decode(path: Path) -> np.ndarray:
-    return vision.Decode()(np.frombuffer(read_decodable(str(path)), np.uint8))
 
 
 def png_of_16_bits(pixels: np.ndarray) -> bytes:
@@ -57,7 +52,9 @@ def test_every_format_and_mode_gives_three_channels(tmp_path, picture, mode, ima
     path.write_bytes(data)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
     # JPEG: two decoders may round differently by a grey level
-    np.testing.assert_allclose(decode(path).astype(int), expected, atol=1 if image_format == "JPEG" else 0)
+    np.testing.assert_allclose(
+        decode(read_decodable(str(path))).astype(int), expected, atol=1 if image_format == "JPEG" else 0
+    )
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
@@ -68,7 +65,7 @@ def test_animations_give_their_first_frame(tmp_path, picture, image_format):
     with Image.open(path) as animation:
         assert animation.n_frames == 3
     tolerance = {"GIF": 60, "WEBP": 0}[image_format]  # GIF has 256 colours
-    np.testing.assert_allclose(decode(path).astype(int), picture(0), atol=tolerance)
+    np.testing.assert_allclose(decode(read_decodable(str(path))).astype(int), picture(0), atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["grey PNG", "grey TIFF", "RGB PNG"])
@@ -79,7 +76,9 @@ def test_16_bits_keep_the_upper_8(tmp_path, kind):
     path = tmp_path / "deep"
     path.write_bytes(data)
     expected = pixels >> 8
-    np.testing.assert_array_equal(decode(path), expected if kind == "RGB PNG" else np.stack([expected] * 3, -1))
+    np.testing.assert_array_equal(
+        decode(read_decodable(str(path))), expected if kind == "RGB PNG" else np.stack([expected] * 3, -1)
+    )
 
 
 def test_an_ordinary_jpeg_passes_untouched(tmp_path, picture):
@@ -92,7 +91,9 @@ def test_a_jpeg_with_a_tail_is_still_good(tmp_path, picture):
     data = encode(Image.fromarray(picture(0)), "JPEG")
     path = tmp_path / "image.jpg"
     path.write_bytes(data + b"appended by a camera")
-    np.testing.assert_allclose(decode(path).astype(int), np.asarray(Image.open(path).convert("RGB"), int), atol=1)
+    np.testing.assert_allclose(
+        decode(read_decodable(str(path))).astype(int), np.asarray(Image.open(path).convert("RGB"), int), atol=1
+    )
 
 
 BAD = {
@@ -113,6 +114,18 @@ def bad_file(request, make_folder) -> Path:
 def iterate(dataset) -> int:
     loader = create_loader(dataset, 2, transform=create_transforms("", 32, True), num_parallel_workers=2)
     return sum(len(labels) for _, labels in loader.create_tuple_iterator(num_epochs=1, output_numpy=True))
+
+
+def test_a_good_jpeg_after_a_damaged_one(tmp_path, monkeypatch):
+    """MindSpore 2.10's own decoder refuses it once."""
+    monkeypatch.chdir(tmp_path)  # it leaves a copy of what it refuses
+    content = io.BytesIO()
+    Image.new("RGB", (16, 12), "red").save(content, "JPEG")
+    good = content.getvalue()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            decode(good[:4])
+        assert decode(good).shape == (12, 16, 3)
 
 
 def test_a_bad_file_is_named(bad_file, tmp_path, monkeypatch):
