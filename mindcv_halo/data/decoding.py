@@ -138,6 +138,7 @@ def _reencode(data: bytes, path: str) -> bytes:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Three channels of 8 bits; 16-bit greys keep their upper byte (Pillow's own conversion would clip them)."""
     if image.mode.startswith("I"):
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
-        image = Image.fromarray(grey.astype(np.uint8))
+        pixels = np.asarray(image)  # 16 or 32 bits; the results go straight into the smallest type, for large images
+        grey = np.clip(pixels, 0, 65535, out=np.empty(pixels.shape, np.uint16), casting="unsafe")
+        image = Image.fromarray(np.right_shift(grey, 8, out=np.empty(grey.shape, np.uint8), casting="unsafe"))
     return image.convert("RGB")

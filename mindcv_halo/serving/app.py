@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
@@ -15,10 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -52,7 +52,7 @@ _LOOK_INTERVAL = 0.1  # seconds between two looks at whether the sender of a req
 _LOGGER = logging.getLogger("mindcv_halo.serving")
 
 
-def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] = ("*",)) -> Starlette:
+def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] = ("*",)) -> ASGIApp:
     """The application for one model.
 
     allowed_hosts: what a request's Host header may say. A page elsewhere that had its name resolved to this machine
@@ -65,12 +65,9 @@ def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] 
         Route("/api/model", service.describe_model, methods=["GET"]),
         Route("/api/predict", service.predict, methods=["POST"]),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
-        middleware=[
-            Middleware(_HeadersMiddleware),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False),
-        ],
+        middleware=[Middleware(_HostMiddleware, allowed_hosts=allowed_hosts)],
         exception_handlers={
             RefusedError: _refuse,
             UserError: _refuse,
@@ -80,6 +77,7 @@ def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] 
         },
         lifespan=service.lifespan,
     )
+    return _HeadersMiddleware(app)  # around it: Starlette answers for unexpected errors outside its own middleware
 
 
 class _Service:
@@ -141,6 +139,8 @@ class _Service:
                 raise RefusedError(400, "y and x must both be given, as whole numbers: a pixel of the view")
             query = int(texts[0]), int(texts[1])
         layer = params.get("layer", self.layers[-1])
+        if re.fullmatch(r"-?[0-9]{1,8}", layer):  # a number, as the command line takes it
+            layer = int(layer)
         self.predictor.check(layer, query)
         return layer, query
 
@@ -170,12 +170,14 @@ class _Service:
     async def _while_connected(self, request: Request, answer: Coroutine[Any, Any, T]) -> T:
         """The answer; a request whose sender has gone gives up its place in the queue."""
         task = asyncio.ensure_future(answer)
-        while not task.done():
-            await asyncio.wait([task], timeout=_LOOK_INTERVAL)
-            if not task.done() and await request.is_disconnected():
-                task.cancel()
-                raise ClientDisconnect
-        return task.result()
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_LOOK_INTERVAL)
+                if not task.done() and await request.is_disconnected():
+                    raise ClientDisconnect
+            return task.result()
+        finally:
+            task.cancel()  # also where the server, at its end, cancels the request; no effect on one that is done
 
     def _answer(self, data: bytes, place: tuple[int | str, tuple[int, int] | None] | None) -> dict[str, Any]:
         image = decode_upload(data, self.limits)
@@ -247,3 +249,21 @@ class _HeadersMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _HostMiddleware:
+    """Refuses requests whose Host header names nothing of `allowed_hosts`; "*" among them allows all."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]):
+        self.app = app
+        self.allowed_hosts = {host.lower() for host in allowed_hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "*" not in self.allowed_hosts:
+            host = Headers(scope=scope).get("host", "")
+            if re.sub(r":[0-9]+$", "", host).lower() not in self.allowed_hosts:
+                names = ", ".join(sorted(self.allowed_hosts))
+                refusal = JSONResponse({"error": f"this server does not answer for {host!r}, only for {names}"}, 400)
+                await refusal(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

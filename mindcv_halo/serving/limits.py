@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from PIL import Image
+
 from ..errors import UserError
 
 
@@ -13,13 +15,17 @@ class Limits:
 
     max_bytes: int = 10_000_000  # of an upload
     max_pixels: int = 50_000_000  # of an image; decoded, each takes 3 bytes or more
-    timeout: float = 30.0  # seconds for an upload to arrive, and as many for its prediction, waiting included
+    timeout: float = 30.0  # seconds for a request's head, for its upload, and for its prediction, waiting included
     max_waiting: int = 8  # requests that wait for or are in computation; more are told to come later
 
     def __post_init__(self):
         for name in ("max_bytes", "max_pixels", "timeout", "max_waiting"):
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} {getattr(self, name)} must be above 0")
+        # Pillow's own limit holds for the whole process: lifting it for one image would lift it for others, too.
+        if Image.MAX_IMAGE_PIXELS is not None and self.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+            most = 2 * Image.MAX_IMAGE_PIXELS
+            raise UserError(f"max_pixels {self.max_pixels} must be at most {most}, where Pillow refuses an image")
 
 
 class RefusedError(Exception):

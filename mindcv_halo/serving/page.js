@@ -10,7 +10,8 @@ let answer = null;    // the last answer of /api/predict
 let picture = null;   // answer.view, decoded
 let head = MEAN;      // the head that the large picture shows
 let query = null;     // [row, column] that was asked for last; null is the middle
-let running = null;   // AbortController of the request under way
+let running = false;  // whether a request is under way
+let outdated = false; // whether something else was asked for since it was sent
 
 async function start() {
   try {
@@ -41,12 +42,24 @@ function choose(file) {
   ask();
 }
 
+/** Ask for what is chosen now. One request at a time: the server computes each that it gets, wanted still or not. */
 async function ask() {
   if (!upload || !model) return;
-  running?.abort();
-  const mine = (running = new AbortController());
+  outdated = true;
   say("Computing ...");
   $("looking").classList.add("busy");
+  if (running) return;
+  running = true;
+  while (outdated) {
+    outdated = false;
+    await askOnce();
+  }
+  running = false;
+  $("looking").classList.remove("busy");
+}
+
+async function askOnce() {
+  const sent = upload;
   const params = new URLSearchParams();
   if (model.attention_layers.length) {
     params.set("layer", $("layer").value);
@@ -54,19 +67,17 @@ async function ask() {
   }
   try {
     const response = await fetch(`/api/predict?${params}`, {
-      method: "POST", body: upload, signal: mine.signal,
-      headers: {"Content-Type": upload.type.startsWith("image/") ? upload.type : "application/octet-stream"},
+      method: "POST", body: sent,
+      headers: {"Content-Type": sent.type.startsWith("image/") ? sent.type : "application/octet-stream"},
     });
     const received = await readJson(response);
     const image = received.view ? await decode(received.view) : null;
-    if (mine !== running) return;
+    if (sent !== upload) return;
     [answer, picture] = [received, image];
     show();
-    say(`Done in ${answer.seconds.toFixed(2)} s.`);
+    if (!outdated) say(`Done in ${answer.seconds.toFixed(2)} s.`);
   } catch (error) {
-    if (mine === running && error.name !== "AbortError") say(error.message, true);
-  } finally {
-    if (mine === running) $("looking").classList.remove("busy");
+    if (!outdated) say(error.message, true);
   }
 }
 

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
     import uvicorn
 
     from .app import make_app
+    from .connection import HeadDeadlineProtocol
 
     listener = listen(host, port)
     address, port = listener.getsockname()[:2]
@@ -46,6 +48,7 @@ def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
         app = make_app(predictor, limits, find_allowed_hosts(address, host))
         config = uvicorn.Config(
             app,
+            http=partial(HeadDeadlineProtocol, head_timeout=limits.timeout),
             log_level="warning",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=5,

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -97,6 +98,12 @@ def test_where_it_looked(client, predictor):
     assert middle["query"] == [16, 16, 24, 24] and middle["layer"] == "stages.3.0"
 
 
+@pytest.mark.parametrize("number, name", [("0", "stages.1.1"), ("2", "stages.3.0"), ("-1", "stages.3.0")])
+def test_a_layer_by_its_number(client, number, name):
+    answer = client.post(f"/api/predict?layer={number}", content=PNG, headers=IMAGE_TYPE)
+    assert answer.status_code == 200 and answer.json()["attention"]["layer"] == name
+
+
 def test_the_model(client):
     assert client.get("/healthz").json() == {"status": "ok"}
     content = client.get("/api/model").json()
@@ -114,6 +121,8 @@ def test_the_model(client):
         ("", b"", IMAGE_TYPE, 415, "this is none of"),
         ("", PNG[:-200], IMAGE_TYPE, 422, "the image is damaged"),
         ("?layer=stages.9.9", PNG, IMAGE_TYPE, 400, "layer 'stages.9.9' must be one of stages.1.1"),
+        ("?layer=3", PNG, IMAGE_TYPE, 400, "layer 3 must be one of stages.1.1"),
+        ("?layer=" + "9" * 5000, PNG, IMAGE_TYPE, 400, "must be one of stages.1.1"),
         ("?y=1", PNG, IMAGE_TYPE, 400, "y and x must both be given"),
         ("?y=1&x=-1", PNG, IMAGE_TYPE, 400, "as whole numbers"),
         ("?y=1&x=" + "9" * 5000, PNG, IMAGE_TYPE, 400, "as whole numbers"),
@@ -267,19 +276,25 @@ def test_a_failure_of_ours_tells_nothing_but_that(caplog):
         answer = client.post("/api/predict", content=PNG, headers=IMAGE_TYPE)
     assert answer.status_code == 500 and answer.json() == {"error": "the server failed; its log tells why"}
     assert "a secret" in caplog.text
+    for name in ("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cache-Control"):
+        assert name in answer.headers
 
 
 @pytest.mark.parametrize(
     "host, status",
     [
         ("localhost", 200), ("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200),
-        ("evil.example", 400), ("evil.example:8000", 400), ("localhost.evil.example", 400), ("127.0.0.1.nip.io", 400),
-        ("", 400),
+        ("evil.example", 400), ("evil.example:8000", 400), ("localhost.evil.example", 400),
+        ("LOCALHOST", 200), ("localhost:8000:80", 400), ("localhost:x", 400), ("user@localhost", 400),
+        ("127.0.0.1.nip.io", 400), ("", 400),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/api/model", "/page.js"])
 def test_only_who_names_this_machine_is_answered(client, host, status, path):
-    assert client.get(path, headers={"Host": host}).status_code == status
+    answer = client.get(path, headers={"Host": host})
+    assert answer.status_code == status and answer.headers["X-Content-Type-Options"] == "nosniff"
+    if status == 400:
+        assert f"this server does not answer for {host!r}" in answer.json()["error"]
 
 
 def test_other_sites_cannot_send(client):
@@ -330,6 +345,7 @@ def test_bad_flags(capsys, flags, message):
 def test_the_command(checkpoint, pytestconfig):
     """It says where it listens, answers there, and ends with status 0 on Ctrl-C."""
     flags = ["--model", "halonet_test", "--ckpt_path", checkpoint, "--image_resize", "32", "--port", "0", "--mode", "1"]
+    flags += ["--timeout", "5"]
     server = subprocess.Popen(
         [sys.executable, "-m", "mindcv_halo.cli", "serve", *flags, "--device_target", "CPU"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=pytestconfig.rootpath,
@@ -344,6 +360,9 @@ def test_the_command(checkpoint, pytestconfig):
         request = urllib.request.Request(f"{url}api/predict", PNG, IMAGE_TYPE)
         names = {entry["name"] for entry in json.load(opener.open(request, timeout=30))["predictions"]}
         assert names == {"blue", "green", "<b>red</b>"}
+        with socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), 30) as idle:
+            idle.sendall(b"GET / HTTP/1.1\r\nHost: lo\r\n")
+            assert idle.recv(1) == b""  # the connection ends
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
         assert server.stderr.read() == ""

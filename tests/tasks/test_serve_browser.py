@@ -172,6 +172,30 @@ def test_everything_works_from_the_keyboard(page, folder):
     assert page.switch_to.active_element.get_attribute("aria-checked") == "true"
 
 
+def test_of_many_queries_the_first_and_the_last_are_sent(page, folder):
+    """One at a time: what the server was asked it computes, whether or not the page still waits."""
+    show(page, folder)
+    script = """
+        const send = window.fetch;
+        window.sent = {urls: [], now: 0, most: 0};
+        window.fetch = async (url, options) => {
+          sent.urls.push(url);
+          sent.most = Math.max(sent.most, ++sent.now);
+          const response = await send(url, options);
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          sent.now--;
+          return response;
+        };
+        const view = document.getElementById("view");
+        for (let step = 0; step < 20; step++) {
+          view.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft", cancelable: true}));
+        }
+    """
+    look(page, lambda: page.execute_script(script), "rows 32 to 39, columns 0 to 7")
+    urls, most = page.execute_script("return [sent.urls, sent.most]")
+    assert most == 1 and len(urls) == 2 and urls[-1].endswith("&y=32&x=0")
+
+
 def test_an_image_can_be_dropped(page):
     script = """
         const done = arguments[0];

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindcv_halo.data.decoding import to_rgb
+from mindcv_halo.errors import UserError
 from mindcv_halo.serving.limits import Limits, RefusedError
 from mindcv_halo.serving.upload import FORMATS, decode_upload
 
@@ -82,6 +84,28 @@ def test_the_limit_of_pixels_is_exact():
     data = encode("PNG")
     assert decode_upload(data, Limits(max_pixels=30 * 40)).size == (40, 30)
     assert "40 x 30 pixels; at most 1,199 are taken" in str(refuse(data, max_pixels=30 * 40 - 1))
+
+
+def test_what_pillow_would_refuse_cannot_be_allowed():
+    most = 2 * Image.MAX_IMAGE_PIXELS
+    with pytest.raises(UserError, match=f"max_pixels 300000000 must be at most {most}, where Pillow refuses"):
+        Limits(max_pixels=300_000_000)
+    error = refuse(huge_png(14_000, 14_000), max_pixels=most)
+    assert f"more than {most:,} pixels" in str(error)
+    with pytest.warns(Image.DecompressionBombWarning):  # a warning, no more
+        assert refuse(huge_png(13_000, 13_000), max_pixels=most).status == 422
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_greys_of_16_bits_cost_little_more_than_their_pixels(kind):
+    greys = (np.arange(1_000_000).reshape(1000, 1000) % 65_536).astype(kind)
+    image = Image.fromarray(greys)  # as Pillow's newer and older versions decode a PNG of 16 bits
+    tracemalloc.start()
+    rgb = to_rgb(image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(np.array(rgb), np.stack([greys >> 8] * 3, axis=2))
+    assert peak < 9 * greys.size
 
 
 def test_of_an_animation_the_first_frame():
