@@ -12,27 +12,33 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from speed import Worker
+from speed import Worker, take_rounds
 
 ROOT = Path(__file__).parents[1]
-SAVE = "import sys, mindcv_halo as m; from mindcv_halo.models.weights import save_network as save; save(m.create_model("
+SAVE = """
+import sys, mindcv_halo
+from mindcv_halo.models.weights import save_network
+save_network(mindcv_halo.create_model(sys.argv[1]), sys.argv[2])
+"""
 RUNNERS = ("network", "folded", "mindir", "onnxruntime")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["halonet_26t", "halonet_50t", "halonet_se33t", "halonet_h1"])
+    parser.add_argument("--models", nargs="+", default=["halonet_50t", "halonet_26t", "halonet_h1"])
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=5, help="turns of each runner, after one to warm up")
     args = parser.parse_args()
-    print("| model | batch | MB, mindir | MB, onnx | network, img/s | folded | mindir | onnxruntime |")
+    print(
+        "| model | batch | MB, mindir | MB, onnx | MindSpore, img/s | MindSpore, folded | MindSpore, MINDIR "
+        "| onnxruntime, ONNX |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for model in args.models:
         with TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "model.ckpt"
-            code = f"{SAVE}sys.argv[1]), sys.argv[2])"
-            subprocess.run([sys.executable, "-c", code, model, checkpoint], cwd=ROOT, check=True)
+            subprocess.run([sys.executable, "-c", SAVE, model, checkpoint], cwd=ROOT, check=True)
             for batch_size in args.batch_sizes:
                 files = {kind: _export(model, checkpoint, kind, batch_size, args) for kind in ("mindir", "onnx")}
                 names = (model, model, str(files["mindir"]), str(files["onnx"]))
@@ -41,9 +47,7 @@ def main() -> None:
                     Worker(sys.executable, "worker_exported.py", runner, name, *sizes)
                     for runner, name in zip(RUNNERS, names, strict=True)
                 ]
-                for worker in workers:
-                    worker.seconds()
-                rounds = [[worker.seconds() for worker in workers] for _ in range(args.pairs)]
+                rounds = take_rounds(workers, args.pairs)
                 speeds = [f"{batch_size / median(column):.2f}" for column in zip(*rounds, strict=True)]
                 for worker in workers:
                     worker.close()

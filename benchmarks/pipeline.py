@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 from PIL import Image
-from speed import Worker
+from speed import Worker, take_rounds
 
 WIDTH, HEIGHT = 500, 375  # the size of most of ImageNet's images; its training files have about 110 KB
 JPEG_QUALITY = 96
@@ -43,9 +43,7 @@ def main() -> None:
             Worker(sys.executable, "worker_pipeline.py", "mindcv_halo", *sizes),
             Worker(args.peer_python, "worker_pipeline.py", "mindcv", *sizes),
         ]
-        for worker in workers:
-            worker.seconds()
-        rounds = [[worker.seconds() for worker in workers] for _ in range(args.pairs)]
+        rounds = take_rounds(workers, args.pairs)
         memory = [worker.close() for worker in workers]
     ours, peers = (num_images / median(column) for column in zip(*rounds, strict=True))
     ratios = [peer / own for own, peer in rounds]

@@ -41,6 +41,13 @@ class Worker:
         return peak
 
 
+def take_rounds(workers: list[Worker], pairs: int) -> list[list[float]]:
+    """Seconds of each worker in each round, after a round to warm up."""
+    for worker in workers:
+        worker.seconds()
+    return [[worker.seconds() for worker in workers] for _ in range(pairs)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer_python", required=True, help="Python of an environment with torch and timm")
@@ -61,9 +68,7 @@ def main() -> None:
             Worker(args.peer_python, "worker_timm.py", args.peer_model, *sizes, "contiguous"),
             Worker(args.peer_python, "worker_timm.py", args.peer_model, *sizes, "channels_last"),
         ]
-        for worker in workers:
-            worker.seconds()
-        rounds = [[worker.seconds() for worker in workers] for _ in range(args.pairs)]
+        rounds = take_rounds(workers, args.pairs)
         ours, plain, channels_last = (args.batch_size / median(column) for column in zip(*rounds, strict=True))
         ratio = median(min(peers) / own for own, *peers in rounds)
         memory = [worker.close() for worker in workers]

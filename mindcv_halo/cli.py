@@ -26,6 +26,7 @@ from .serving.limits import Limits
 from .serving.server import require_server_library
 from .serving.server import serve as run_server
 from .utils.distributed import leave_group
+from .utils.path import find_kind
 from .utils.topology import find_rank
 from .utils.whole_file import write_whole
 from .version import __version__
@@ -122,7 +123,8 @@ def infer(argv: Sequence[str]) -> None:
 
     shared = {"class_names": extras["class_names"], "on_error": leave_out}
     if extras["explain"] is not None:
-        place = {"layer": _read_layer(extras["explain_layer"]), "query": _read_query(extras["explain_query"])}
+        layer = "-1" if extras["explain_layer"] is None else extras["explain_layer"]
+        place = {"layer": engine.read_layer(layer), "query": _read_query(extras["explain_query"])}
         predictions = engine.predict_and_explain(recipe, images, extras["explain"], top_k, **place, **shared)
     elif extras["explain_layer"] is not None or extras["explain_query"] is not None:
         raise UserError("--explain_layer and --explain_query belong to --explain DIR; give it, or leave them out")
@@ -175,12 +177,6 @@ def _read_seconds(name: str, text: str) -> float:
     return seconds
 
 
-def _read_layer(text: str | None) -> int | str:
-    if text is None:
-        return -1
-    return int(text) if re.fullmatch(rf"-?[0-9]{{1,{_MOST_DIGITS}}}", text) else text
-
-
 def _read_query(texts: Sequence[str] | None) -> tuple[int, ...] | None:
     return texts and tuple(_read_number("explain_query", text, 0) for text in texts)
 
@@ -192,7 +188,7 @@ def _write(texts: Iterable[str], path: str | None) -> None:
             tqdm.write(text, end="")  # a progress bar, if there is one, makes room for it
         return
     file = Path(path)
-    if file.is_dir() or not file.parent.is_dir():
+    if find_kind(file) == "folder" or find_kind(file.parent) != "folder":
         raise UserError(f"--output {path}: give the name of a file in a folder that exists")
     content = "".join(texts)
     try:

@@ -1,5 +1,6 @@
 """The one place where the packages meet: train, validate, predict."""
 
+from ..models.attention_maps import read_layer
 from .converting import convert
 from .evaluation import evaluate, validate
 from .explaining import predict_and_explain
@@ -21,6 +22,7 @@ __all__ = [
     "export",
     "predict",
     "predict_and_explain",
+    "read_layer",
     "train",
     "validate",
 ]

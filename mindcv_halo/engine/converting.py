@@ -17,6 +17,7 @@ from ..models.weights import (
     to_timm,
     write_weights,
 )
+from ..utils.path import find_kind
 
 TARGETS = ("ours", "timm")
 
@@ -67,9 +68,9 @@ def _check_target(source: Path, target: Path, to: str) -> None:
         raise unknown_name("--to", to, TARGETS)
     if to == "timm" and target.suffix != ".safetensors":
         raise UserError(f"{target}: weights for timm are written as .safetensors; choose such a name")
-    if not target.parent.is_dir():
+    if find_kind(target.parent) != "folder":
         raise UserError(f"{target}: there is no folder {target.parent}; make it first")
-    if target.exists() and source.exists() and target.samefile(source):
+    if find_kind(target) and find_kind(source) and target.samefile(source):
         raise UserError(f"{target} is the file that is read; choose another name")
 
 

@@ -66,7 +66,7 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
             metrics=metrics,
         )
         logger.info(f"report: {page}")
-    group.wait()
+    group.wait()  # all ranks leave together
     return metrics
 
 

@@ -28,7 +28,7 @@ from ..deploy import (
 )
 from ..errors import UserError, unknown_name
 from ..models import HaloNet, fuse_batchnorm
-from ..utils.path import make_folder
+from ..utils.path import find_kind, make_folder
 from ..utils.whole_file import write_whole
 from ..version import __version__
 from .inference import ClassNames, find_class_names
@@ -182,11 +182,11 @@ def _find_target(model: str, file_format: str | None, output: str | None) -> tup
 
 
 def _check_target(target: Path, checkpoint: str) -> None:
-    if checkpoint and not Path(checkpoint).is_file():
+    if checkpoint and find_kind(Path(checkpoint)) != "file":
         raise UserError(f"checkpoint {checkpoint}: there is no such file; check the path")
-    if not target.parent.is_dir():
+    if find_kind(target.parent) != "folder":
         raise UserError(f"--output {target}: there is no folder {target.parent}; make it first")
-    if target.is_dir():
+    if find_kind(target) == "folder":
         raise UserError(f"--output {target}: it is a folder; give the name of a file")
     make_folder("--output", str(target.parent))
 

@@ -24,15 +24,15 @@ from ..data.class_names import imagenet_class_names, name_labels, read_class_fil
 from ..data.decoding import decode, to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
-from ..utils.execution_mode import pynative_mode
 from ..utils.path import find_kind
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .preparation import build_network, find_place, make_transforms, read_class_names
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
-_LONGEST = 50  # times an image's shorter side
 ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
+
+_LARGEST_RATIO = 50  # of an image's sides
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Predictor:
         """
         self.check(layer, query)
         view = self._read(image)
-        with self._lock, pynative_mode():
+        with self._lock:
             logits, *maps = self._probe(Tensor(self._normalise(view[None])))
             attention = self._probe.read(maps[self._probe.find(layer)], self.image_size, layer, query)
         return Explanation(self._rank(image, logits.asnumpy()[0]), view, attention)
@@ -335,10 +335,11 @@ def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
 def _check_proportions(image: ImageLike, pixels: np.ndarray) -> None:
     """Raises UserError for a strip of an image: resizing its shorter side would make it huge before it is cropped."""
     height, width = pixels.shape[:2]
-    if max(height, width) > _LONGEST * min(height, width):
+    if max(height, width) > _LARGEST_RATIO * min(height, width):
         name = f"image {image}" if isinstance(image, str | os.PathLike) else "the image"
         raise UserError(
-            f"{name} has {width} x {height} pixels; its sides may differ by a factor of {_LONGEST} at most: crop it"
+            f"{name} has {width} x {height} pixels; its sides may differ by a factor of {_LARGEST_RATIO} at most: "
+            "crop it"
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from ..errors import UserError
 from ..utils.execution_mode import pynative_mode
@@ -67,48 +68,45 @@ class AttentionMap:
         return np.logical_and.outer((rows >= 0) & (rows < height), (columns >= 0) & (columns < width))
 
 
-class AttentionProbe(nn.Cell):
+class AttentionProbe:
     """Images -> (logits, the map that enters each halo attention): what `read` needs, in one pass of the network.
 
-    The network's own layers and parameter names. `layers` are the names of the layers: those of their blocks, as in the
-    names of the parameters. Raises UserError for a network without halo attention, and one of MindCV's dialect, whose
-    keys mix the positions of a window.
+    `layers` are the names of the layers: those of their blocks, as in the names of the parameters. Everything runs in
+    PyNative mode, whatever mode MindSpore is in: a graph of its own would take longer to compile than to run, and
+    MindSpore 2.10's compiler crashed on it in processes that had compiled many others.
+    Raises UserError for a network without halo attention, and one of MindCV's dialect, whose keys mix the positions of
+    a window.
     """
 
     def __init__(self, network: HaloNet):
-        super().__init__(auto_prefix=False)  # the parameters keep their names
         if not isinstance(network, HaloNet):
             raise UserError(f"attention maps are read from a HaloNet, not from a {type(network).__name__}")
+        self.network = network
+        self.spec = network.spec
         if network.dialect.scrambled_windows:
             raise UserError(
-                f"{network.spec.name}: in the dialect {network.dialect.name} a key mixes positions of its window, so "
+                f"{self.spec.name}: in the dialect {network.dialect.name} a key mixes positions of its window, so "
                 "that weights belong to no place; attention maps exist in the other dialects only"
             )
-        self.spec = network.spec
-        self.in_channels = network.in_channels
-        self.image_size = network.image_size
-        self.stem = network.stem
-        self.blocks = nn.CellList([block for stage in network.stages for block in stage], auto_prefix=False)
-        self.final_conv = network.final_conv
-        self.dropout = network.dropout
-        self.classifier = network.classifier
-        self.attentions = [getattr(block.mix, "attention", None) for block in self.blocks]
-        self.attends = [isinstance(attention, HaloAttention) for attention in self.attentions]
-        names = [f"stages.{i}.{j}" for i, stage in enumerate(network.stages) for j in range(len(stage))]
-        self.layers = tuple(name for name, attends in zip(names, self.attends, strict=True) if attends)
+        blocks = {f"stages.{i}.{j}": block for i, stage in enumerate(network.stages) for j, block in enumerate(stage)}
+        attentions = {name: getattr(block.mix, "attention", None) for name, block in blocks.items()}
+        self.attentions = {name: cell for name, cell in attentions.items() if isinstance(cell, HaloAttention)}
+        self.layers = tuple(self.attentions)
         if not self.layers:
             raise UserError(f"{self.spec.name}: this network has no halo attention to look at")
 
-    def construct(self, x: Tensor) -> tuple[Tensor, ...]:
-        check_images(x, self.spec, self.in_channels, self.image_size)
-        x = self.stem(x)
-        maps = ()
-        for block, attends in zip(self.blocks, self.attends):  # noqa: B905  (graph mode knows no strict)
-            if attends:
-                maps = (*maps, block.reduce(x))
-            x = block(x)
-        x = self.final_conv(x)
-        return self.classifier(self.dropout(x.mean((2, 3)))), *maps
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
+        network = self.network
+        check_images(images, self.spec, network.in_channels, network.image_size)
+        maps = []
+        with pynative_mode():
+            x = network.stem(images)
+            for i, stage in enumerate(network.stages):
+                for j, block in enumerate(stage):
+                    if f"stages.{i}.{j}" in self.attentions:
+                        maps.append(block.reduce(x))
+                    x = block(x)
+            return network.forward_head(network.final_conv(x)), *maps
 
     def find(self, layer: int | str) -> int:
         """The layer's place in `layers`; it may be a place itself, counted from the end if negative."""
@@ -131,7 +129,7 @@ class AttentionProbe(nn.Cell):
         Raises UserError for a layer that does not exist, and a pixel outside the image.
         """
         name = self.layers[self.find(layer)]
-        attention, stride = self._locate(name)
+        attention, stride = self.attentions[name], self._stride(name)
         query = check_query(query, image_size)
         map_size = tuple(map_.shape[2:])
         size, reach = attention.block_size, attention.halo_size
@@ -142,7 +140,8 @@ class AttentionProbe(nn.Cell):
         inner = [place % size // step for place in pixel]  # the query's place among those of its block
         _, columns = attention.grid(*map_size)
 
-        weights_NTQK = attention.attend(map_)[0].asnumpy()
+        with pynative_mode():
+            weights_NTQK = attention.attend(map_)[0].asnumpy()
         weights = weights_NTQK[:, block[0] * columns + block[1], inner[0] * attention.query_size + inner[1]]
         top, left = (place * size for place in block)
         row, column = top + inner[0] * step, left + inner[1] * step
@@ -157,11 +156,10 @@ class AttentionProbe(nn.Cell):
             weights=weights.reshape(-1, attention.window, attention.window).astype(np.float32),
         )
 
-    def _locate(self, name: str) -> tuple[HaloAttention, int]:
-        """The attention of a layer, and the stride of the map that it sees."""
-        stage, block = (int(part) for part in name.split(".")[1:])
-        number = sum(len(earlier.pattern) for earlier in self.spec.stages[:stage]) + block
-        return self.attentions[number], self.spec.strides[stage if block == 0 else stage + 1]
+    def _stride(self, layer: str) -> int:
+        """Of the map that the layer's attention sees."""
+        stage, block = (int(part) for part in layer.split(".")[1:])
+        return self.spec.strides[stage if block == 0 else stage + 1]
 
 
 def attention_maps(
@@ -187,14 +185,18 @@ def attention_maps(
     place = probe.find(layer)
     size = tuple(batch.shape[2:])
     check_query(query, size)
-    with pynative_mode():
-        _, *maps = probe(batch)
-        return probe.read(maps[place], size, layer, query)
+    _, *maps = probe(batch)
+    return probe.read(maps[place], size, layer, query)
 
 
 def list_attention_layers(model: HaloNet) -> tuple[str, ...]:
     """Names of the layers with halo attention, from the first to the last."""
     return AttentionProbe(model).layers
+
+
+def read_layer(text: str) -> int | str:
+    """A layer as AttentionProbe.find takes it, from a text: a number where it is one, else a name."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
 
 
 def check_query(query: Sequence[int] | None, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -44,7 +44,7 @@ class FeatureExtractor(nn.Cell):
         for index, stage in enumerate(self.stages, 1):
             x = stage(x)
             if index in self.out_indices:
-                maps = [*maps, x]
+                maps.append(x)
         return maps
 
 

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..engine import Prediction, Predictor
+from ..engine import Prediction, Predictor, read_layer
 from ..errors import UserError
 from ..version import __version__
 from .limits import Limits, RefusedError
@@ -121,7 +121,7 @@ class _Service:
         place = self._read_place(request.query_params)
         data = await self._read_body(request)
         start = time.perf_counter()
-        answer = await self._while_connected(request, self.worker.run(self._answer, data, place))
+        answer = await _while_connected(request, self.worker.run(self._answer, data, place))
         return JSONResponse({**answer, "seconds": round(time.perf_counter() - start, 4)})
 
     def _read_place(self, params: QueryParams) -> tuple[int | str, tuple[int, int] | None] | None:
@@ -138,9 +138,7 @@ class _Service:
             if not all(text.isascii() and text.isdecimal() and len(text) < 9 for text in texts):
                 raise RefusedError(400, "y and x must both be given, as whole numbers: a pixel of the view")
             query = int(texts[0]), int(texts[1])
-        layer = params.get("layer", self.layers[-1])
-        if re.fullmatch(r"-?[0-9]{1,8}", layer):  # a number, as the command line takes it
-            layer = int(layer)
+        layer = read_layer(params.get("layer", self.layers[-1]))
         self.predictor.check(layer, query)
         return layer, query
 
@@ -167,18 +165,6 @@ class _Service:
                 raise too_large
         return bytes(data)
 
-    async def _while_connected(self, request: Request, answer: Coroutine[Any, Any, T]) -> T:
-        """The answer; a request whose sender has gone gives up its place in the queue."""
-        task = asyncio.ensure_future(answer)
-        try:
-            while not task.done():
-                await asyncio.wait([task], timeout=_LOOK_INTERVAL)
-                if not task.done() and await request.is_disconnected():
-                    raise ClientDisconnect
-            return task.result()
-        finally:
-            task.cancel()  # also where the server, at its end, cancels the request; no effect on one that is done
-
     def _answer(self, data: bytes, place: tuple[int | str, tuple[int, int] | None] | None) -> dict[str, Any]:
         image = decode_upload(data, self.limits)
         if place is None:
@@ -198,6 +184,19 @@ class _Service:
                 "weights": np.round(attention.weights.astype(np.float64), 7).tolist(),
             },
         }
+
+
+async def _while_connected(request: Request, answer: Coroutine[Any, Any, T]) -> T:
+    """The answer; a request whose sender has gone gives up its place in the queue."""
+    task = asyncio.ensure_future(answer)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK_INTERVAL)
+            if not task.done() and await request.is_disconnected():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()  # also where the server, at its end, cancels the request; no effect on one that is done
 
 
 def _list_classes(prediction: Prediction) -> list[dict[str, Any]]:

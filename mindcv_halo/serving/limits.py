@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from PIL import Image
@@ -23,8 +24,8 @@ class Limits:
             if getattr(self, name) <= 0:
                 raise UserError(f"{name} {getattr(self, name)} must be above 0")
         # Pillow's own limit holds for the whole process: lifting it for one image would lift it for others, too.
-        if Image.MAX_IMAGE_PIXELS is not None and self.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-            most = 2 * Image.MAX_IMAGE_PIXELS
+        most = math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+        if self.max_pixels > most:
             raise UserError(f"max_pixels {self.max_pixels} must be at most {most}, where Pillow refuses an image")
 
 

@@ -2,8 +2,9 @@
 
 A script that imports nothing of ours, so that it starts at once.
 
-The scheduler ends by itself when all ranks have left. Should rank 0 be gone and the scheduler stay, it is killed: this
-script watches its standard input, which closes with rank 0, and is the scheduler's parent. (The scheduler itself can
+The scheduler ends by itself when all ranks have left by MindSpore's own clean-up, which those of our command skip
+(distributed.leave_group). Where rank 0 is gone and the scheduler stays, it is killed: this script watches its standard
+input, which closes with rank 0, and is the scheduler's parent. (The scheduler itself can
 watch nothing: it sits in MindSpore's C++ code and holds the interpreter.)
 """
 

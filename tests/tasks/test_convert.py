@@ -78,25 +78,29 @@ def test_half_precision_stays(tmp_path):
     assert all(np.array_equal(found[name], value) for name, value in weights.items())
 
 
-def claims() -> dict[str, tuple[dict[str, np.ndarray], dict[str, str]]]:
-    """Weights and notes that ask for much more memory than the file has bytes."""
-    good = arrays_of(create_model("halonet_test", num_classes=3))
-    notes = {"dialect": "timm"}
-    wide = np.ones((3_000_000, 1), np.float32)
-    return {
-        "is no weight": ({**good, "classifier.weight": np.empty((2_000_000_000, 0), np.float32)}, notes),
-        "'a.a.a": ({"a." * 400 + "b": np.ones(1, np.float32)}, notes),
-        "its classifier has 3 classes, halonet_test was built for 1": ({**good, "classifier.weight": wide}, notes),
-        "none has more than 256 pixels a side": (good, {**notes, "block_size": "500", "halo_size": "500"}),
-    }
-
-
-@pytest.mark.parametrize("message", claims())
-def test_a_file_that_claims_too_much(capsys, tmp_path, message):
-    arrays, notes = claims()[message]
-    save_file(arrays, tmp_path / "a.safetensors", notes)
+@pytest.mark.parametrize(
+    "shapes, notes, message",
+    [
+        ({"classifier.weight": (2_000_000_000, 0)}, {}, "is no weight"),
+        ({"a." * 400 + "b": (1,)}, {}, "'a.a.a"),
+        ({"classifier.weight": (3_000_000, 1)}, {}, "its classifier has 3 classes, halonet_test was built for 1"),
+        ({}, {"block_size": "500", "halo_size": "500"}, "none has more than 256 pixels a side"),
+    ],
+    ids=["a side of nothing", "a long name", "classes", "windows"],
+)
+def test_a_file_that_claims_too_much(capsys, tmp_path, shapes, notes, message):
+    """It asks for much more memory than it has bytes."""
+    arrays = arrays_of(create_model("halonet_test", num_classes=3))
+    arrays |= {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    save_file(arrays, tmp_path / "a.safetensors", {"dialect": "timm", **notes})
     error = refuse(capsys, ["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "b.ckpt")])
     assert message in error and error.count("\n") == 1
+
+
+def test_a_target_that_cannot_be_reached(capsys, tmp_path):
+    save_network(create_model("halonet_test", num_classes=3), tmp_path / "a.ckpt")
+    error = refuse(capsys, ["convert", str(tmp_path / "a.ckpt"), str(tmp_path / ("b" * 300) / "b.ckpt")])
+    assert "there is no folder" in error and error.count("\n") == 1
 
 
 def test_masked_windows_are_not_forgotten(capsys, tmp_path):

@@ -20,6 +20,10 @@ def encode(image: Image.Image, image_format: str, **options) -> bytes:
     return out.getvalue()
 
 
+def read(path: Path) -> np.ndarray:
+    return decode(read_decodable(str(path)))
+
+
 def png_of_16_bits(pixels: np.ndarray) -> bytes:
     """An RGB PNG with 16 bits a channel, which Pillow cannot write."""
 
@@ -52,9 +56,7 @@ def test_every_format_and_mode_gives_three_channels(tmp_path, picture, mode, ima
     path.write_bytes(data)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), int)
     # JPEG: two decoders may round differently by a grey level
-    np.testing.assert_allclose(
-        decode(read_decodable(str(path))).astype(int), expected, atol=1 if image_format == "JPEG" else 0
-    )
+    np.testing.assert_allclose(read(path).astype(int), expected, atol=1 if image_format == "JPEG" else 0)
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
@@ -65,7 +67,7 @@ def test_animations_give_their_first_frame(tmp_path, picture, image_format):
     with Image.open(path) as animation:
         assert animation.n_frames == 3
     tolerance = {"GIF": 60, "WEBP": 0}[image_format]  # GIF has 256 colours
-    np.testing.assert_allclose(decode(read_decodable(str(path))).astype(int), picture(0), atol=tolerance)
+    np.testing.assert_allclose(read(path).astype(int), picture(0), atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["grey PNG", "grey TIFF", "RGB PNG"])
@@ -76,9 +78,7 @@ def test_16_bits_keep_the_upper_8(tmp_path, kind):
     path = tmp_path / "deep"
     path.write_bytes(data)
     expected = pixels >> 8
-    np.testing.assert_array_equal(
-        decode(read_decodable(str(path))), expected if kind == "RGB PNG" else np.stack([expected] * 3, -1)
-    )
+    np.testing.assert_array_equal(read(path), expected if kind == "RGB PNG" else np.stack([expected] * 3, -1))
 
 
 def test_an_ordinary_jpeg_passes_untouched(tmp_path, picture):
@@ -91,9 +91,7 @@ def test_a_jpeg_with_a_tail_is_still_good(tmp_path, picture):
     data = encode(Image.fromarray(picture(0)), "JPEG")
     path = tmp_path / "image.jpg"
     path.write_bytes(data + b"appended by a camera")
-    np.testing.assert_allclose(
-        decode(read_decodable(str(path))).astype(int), np.asarray(Image.open(path).convert("RGB"), int), atol=1
-    )
+    np.testing.assert_allclose(read(path).astype(int), np.asarray(Image.open(path).convert("RGB"), int), atol=1)
 
 
 BAD = {

@@ -156,7 +156,7 @@ def test_the_probe_sees_what_the_network_computes():
         np.testing.assert_array_equal(map_.asnumpy(), recorder.seen[0])
 
 
-def test_the_probe_and_the_network_give_the_same_logits_in_graph_mode(mode):
+def test_the_probe_and_the_network_give_the_same_logits_in_either_mode(mode):
     network, image = make_network("halonet_se33t"), Tensor(make_image(32, 32)[None])  # it has a final convolution
     np.testing.assert_allclose(AttentionProbe(network)(image)[0].asnumpy(), network(image).asnumpy(), **TOLERANCE)
 
