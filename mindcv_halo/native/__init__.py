@@ -1,0 +1,6 @@
+"""Optional kernels in C++ for CPUs, compiled on demand; the models in ../models run without them."""
+
+from .accelerate import accelerate
+from .build import NativeUnavailableError
+
+__all__ = ["NativeUnavailableError", "accelerate"]

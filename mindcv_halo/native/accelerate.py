@@ -1,0 +1,62 @@
+"""Turns a network's layers into those of cells.py, in place."""
+
+from __future__ import annotations
+
+import mindspore
+from mindspore import nn
+
+from ..errors import UserError
+from ..models.features import FeatureExtractor
+from ..models.halonet import HaloNet
+from ..models.layers.bottleneck import AttentionMix, Bottleneck
+from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
+from ..models.layers.conv_norm_act import ConvNormAct
+from ..models.layers.halo_attention import HaloAttention
+from ..models.layers.stem_pool import StemPool
+from . import cells
+from .operators import load_kernels
+
+_NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
+    ConvNormAct: cells.NativeConvNormAct,
+    HaloAttention: cells.NativeHaloAttention,
+    AttentionMix: cells.NativeAttentionMix,
+    SqueezeExcite: cells.NativeSqueezeExcite,
+    EfficientChannelAttention: cells.NativeEfficientChannelAttention,
+    StemPool: cells.NativeStemPool,
+    Bottleneck: cells.NativeBottleneck,
+    HaloNet: cells.NativeHaloNet,
+    FeatureExtractor: cells.NativeFeatureExtractor,
+}
+
+
+def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
+    """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
+
+    For a model of create_model, with or without a head or features_only, in float32 on a CPU, before its first call.
+    Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
+    Layers without kernels (lambda layers, bottleneck attention, halo attention that pools) run as before.
+
+    Args:
+        frozen: for inference: weights are read at the first call for each shape only, so that changing them later has
+            no effect. Fold the batch norms first (fuse_batchnorm).
+
+    Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
+    """
+    if type(network) not in (HaloNet, FeatureExtractor):
+        raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
+    device = mindspore.get_context("device_target")
+    if device != "CPU":
+        raise UserError(f"accelerate: the native kernels are for CPUs, and MindSpore runs on {device}")
+    load_kernels()
+    layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]
+    for cell in layers:
+        cell.__class__ = _NATIVE[type(cell)]
+    for cell in reversed(layers):  # from the inside out
+        cell.prepare(frozen)
+    return network
+
+
+def _can_be_native(cell: nn.Cell) -> bool:
+    if isinstance(cell, HaloAttention):
+        return isinstance(cell.pool, nn.Identity) and not cell.scrambled_windows
+    return type(cell) in _NATIVE

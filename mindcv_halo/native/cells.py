@@ -1,0 +1,196 @@
+"""The models' layers on channels-last maps (B, H, W, C) and the kernels of operators.py.
+
+Each is a subclass of the portable layer with the same parameters, and what `accelerate` turns that layer into:
+`prepare` makes its kernels. Layers between them take and give channels-last maps; HaloNet and FeatureExtractor take
+and give the usual (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn, ops
+
+from ..models.features import FeatureExtractor
+from ..models.fusion import FoldedNorm
+from ..models.halonet import HaloNet, check_images
+from ..models.layers.activation import UnbiasedSiLU
+from ..models.layers.bottleneck import AttentionMix, Bottleneck
+from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
+from ..models.layers.conv_norm_act import ConvNormAct
+from ..models.layers.halo_attention import HaloAttention
+from ..models.layers.stem_pool import StemPool
+from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, _nothing
+
+
+def to_channels_last(x: Tensor) -> Tensor:
+    return x.transpose(0, 2, 3, 1)
+
+
+def to_channels_first(x: Tensor) -> Tensor:
+    return x.transpose(0, 3, 1, 2)
+
+
+def name_activation(cell: nn.Cell) -> str | None:
+    """The name that make_activation was given."""
+    if isinstance(cell, UnbiasedSiLU | nn.SiLU):
+        return "silu"
+    return "relu" if isinstance(cell, nn.ReLU) else None
+
+
+class NormKernels(nn.Cell):
+    """A batch norm with its sum and activation: the kernel for training, and the one for inference."""
+
+    def __init__(self, norm: nn.BatchNorm2d, activation: str | None, adds: bool):
+        super().__init__(auto_prefix=False)
+        options = {"eps": norm.eps, "momentum": 1 - norm.momentum, "activation": activation, "adds": adds}
+        self.by_batch = BatchNorm(**options, training=True)
+        self.by_running = BatchNorm(**options, training=False)
+
+    def construct(self, x, added, gamma, beta, mean, variance):
+        if not self.training:
+            return self.by_running(x, added, gamma, beta, mean, variance)[0]
+        out, _, _, new_mean, new_variance = self.by_batch(x, added, gamma, beta, mean, variance)
+        ops.assign(mean, new_mean)
+        ops.assign(variance, new_variance)
+        return out
+
+
+class NativeConvNormAct(ConvNormAct):
+    """act(norm(conv(x)) + added), where only the last layer of a residual branch gets a map to add."""
+
+    def prepare(self, frozen: bool, adds: bool = False, activation: str | None = None) -> None:
+        activation = activation or name_activation(self.act)
+        self.folded = isinstance(self.norm, FoldedNorm)
+        self.nothing = _nothing()
+        options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
+        if self.folded:
+            self.kernel = Convolution(activation=activation, has_bias=True, adds=adds, **options)
+        else:
+            self.kernel = Convolution(**options)
+            self.finish = NormKernels(self.norm, activation, adds)
+
+    def construct(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        if added is None:
+            added = self.nothing
+        if self.folded:
+            self.norm(self.nothing)  # refuses to train
+            return self.kernel(x, self.conv.weight, self.conv.bias, added)
+        x = self.kernel(x, self.conv.weight, self.nothing, self.nothing)
+        norm = self.norm
+        return self.finish(x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+
+
+class NativeHaloAttention(HaloAttention):
+    """Halo attention that neither pools its output nor scrambles its windows."""
+
+    def prepare(self, frozen: bool) -> None:
+        self.nothing = _nothing()
+        self.project_q = Convolution(stride=self.q.stride[0], has_bias=self.q.has_bias, frozen=frozen)
+        self.project_kv = Convolution(has_bias=self.kv.has_bias, frozen=frozen)
+        self.kernel = HaloKernel(
+            block_size=self.block_size,
+            halo_size=self.halo_size,
+            num_heads=self.num_heads,
+            query_size=self.query_size,
+            mask_padding=self.mask_padding,
+            scale_pos_embed=self.scale_pos_embed,
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[3] != self.dim:
+            raise ValueError(f"HaloAttention: the input's shape {x.shape} must be (batch, height, width, {self.dim})")
+        q = self.project_q(x, self.q.weight, self.q.bias if self.q.has_bias else self.nothing, self.nothing)
+        kv = self.project_kv(x, self.kv.weight, self.kv.bias if self.kv.has_bias else self.nothing, self.nothing)
+        return self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
+
+
+class NativeAttentionMix(AttentionMix):
+    """Any attention: one without kernels sees the map as (B, C, H, W)."""
+
+    def prepare(self, frozen: bool) -> None:
+        self.is_native = isinstance(self.attention, NativeHaloAttention)
+        self.nothing = _nothing()
+        self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.is_native:
+            x = self.attention(x)
+        else:
+            x = to_channels_last(self.attention(to_channels_first(x)))
+        norm = self.norm
+        return self.finish(x, self.nothing, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+
+
+class NativeSqueezeExcite(SqueezeExcite):
+    def prepare(self, frozen: bool) -> None:
+        self.mean = MeanPixels()
+        self.gate = ChannelGate()
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, _, _, channels = x.shape
+        mean = self.mean(x).reshape(batch, channels, 1, 1)
+        return self.gate(x, self.expand(self.act(self.reduce(mean))).reshape(batch, channels))
+
+
+class NativeEfficientChannelAttention(EfficientChannelAttention):
+    def prepare(self, frozen: bool) -> None:
+        self.mean = MeanPixels()
+        self.gate = ChannelGate()
+
+    def construct(self, x: Tensor) -> Tensor:
+        batch, _, _, channels = x.shape
+        mean = self.mean(x).reshape(batch, 1, 1, channels)
+        return self.gate(x, self.conv(mean).reshape(batch, channels))
+
+
+class NativeStemPool(StemPool):
+    def prepare(self, frozen: bool) -> None:
+        self.kernel = MaxPool(self.border)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.kernel(x)[0]
+
+
+class NativeBottleneck(Bottleneck):
+    """The residual shell, whose last norm also adds the shortcut and activates, unless stochastic depth comes between."""
+
+    def prepare(self, frozen: bool) -> None:
+        self.fuses = self.has_shortcut and isinstance(self.drop_path, nn.Identity)
+        self.expand.prepare(frozen, adds=self.fuses, activation=name_activation(self.act) if self.fuses else None)
+
+    def construct(self, x: Tensor) -> Tensor:
+        shortcut = self.shortcut(x) if self.has_shortcut else x
+        mixed = self.mix(self.reduce(x))
+        if self.fuses:
+            return self.expand(mixed, shortcut)
+        branch = self.drop_path(self.expand(mixed))
+        return self.act(branch + shortcut if self.has_shortcut else branch)
+
+
+class NativeHaloNet(HaloNet):
+    def prepare(self, frozen: bool) -> None:
+        self.mean = MeanPixels()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        x = self.stem(to_channels_last(x))
+        for stage in self.stages:
+            x = stage(x)
+        return to_channels_first(self.final_conv(x))
+
+
+class NativeFeatureExtractor(FeatureExtractor):
+    def prepare(self, frozen: bool) -> None:
+        pass
+
+    def construct(self, x: Tensor) -> list[Tensor]:
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        x = self.stem(to_channels_last(x))
+        maps = [to_channels_first(x)] if 0 in self.out_indices else []
+        for index, stage in enumerate(self.stages, 1):
+            x = stage(x)
+            if index in self.out_indices:
+                maps.append(to_channels_first(x))
+        return maps

@@ -1,0 +1,214 @@
+"""The kernels of src/ as MindSpore cells with gradients: float32, channels-last maps (B, H, W, C), on a CPU.
+
+Each works in graph and PyNative mode. Where a kernel has an operand that a layer may lack, that operand is one zero.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from .build import LIBRARY, ONEDNN, NativeUnavailableError, build_kernels
+
+ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
+FLOAT = mindspore.float32
+_frozen_numbers = count(1)
+
+
+@cache
+def load_kernels() -> ctypes.CDLL:
+    """The kernels, built and loaded at the first call. Raises NativeUnavailableError where they cannot be."""
+    folder = build_kernels()
+    try:
+        library = ctypes.CDLL(str(folder / LIBRARY))
+    except OSError as error:
+        raise NativeUnavailableError(f"native kernels: {error}; run without --native_kernels") from error
+    if library.use_onednn(str(folder / ONEDNN).encode()):
+        raise NativeUnavailableError("native kernels: MindSpore's oneDNN does not fit; run without --native_kernels")
+    return library
+
+
+def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT) -> ops.Custom:
+    load_kernels()
+    return ops.Custom(f"{build_kernels() / LIBRARY}:{name}", out_shape=out_shape, out_dtype=out_dtype, func_type="aot")
+
+
+def _nothing() -> Tensor:
+    return Tensor(np.zeros(1, np.float32))
+
+
+class Convolution(nn.Cell):
+    """activation(conv(map) + bias + added): (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), O).
+
+    Odd square kernels with a border of zeros; weights (O, C / groups, k, k) and bias (O,) are arguments. Gradients are
+    for convolutions alone, without bias, map to add and activation. `frozen` weights are read at the first call for
+    each shape only, which spares reordering them.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str | None = None,
+        has_bias: bool = False,
+        adds: bool = False,
+        frozen: bool = False,
+    ):
+        super().__init__()
+        self.is_plain = activation is None and not has_bias and not adds
+        number = next(_frozen_numbers) if frozen else 0
+        extras = int(has_bias) + 2 * int(adds)
+        self.settings = Tensor(np.array([stride, groups, ACTIVATIONS[activation], extras, number], np.int64))
+        self.forward_kernel = _convolution_kernel(stride)
+        self.backward_input = _kernel("convolution_backward_input", lambda diff, weight, x, settings: x)
+        self.backward_weights = _kernel("convolution_backward_weights", lambda diff, x, weight, settings: weight)
+        if frozen:
+            weakref.finalize(self, load_kernels().forget_frozen, ctypes.c_int64(number))
+
+    def construct(self, x: Tensor, weight: Tensor, bias: Tensor, added: Tensor) -> Tensor:
+        return self.forward_kernel(x, weight, bias, added, self.settings)
+
+    def bprop(self, x: Tensor, weight: Tensor, bias: Tensor, added: Tensor, out: Tensor, dout: Tensor):
+        if not self.is_plain:
+            raise RuntimeError("a convolution with bias, sum or activation inside is for inference")
+        return (
+            self.backward_input(dout, weight, x, self.settings),
+            self.backward_weights(dout, x, weight, self.settings),
+            ops.zeros_like(bias),
+            ops.zeros_like(added),
+        )
+
+
+@cache
+def _convolution_kernel(stride: int) -> ops.Custom:
+    def out_shape(x, weight, bias, added, settings):
+        return (x[0], -(-x[1] // stride), -(-x[2] // stride), weight[0])
+
+    return _kernel("convolution", out_shape)
+
+
+class BatchNorm(nn.Cell):
+    """activation(norm(map) + added) -> (out, mean, 1 / standard deviation, new running mean, new running variance).
+
+    By the batch's statistics if `training`, else by the running ones, which come back as they are.
+    """
+
+    def __init__(self, *, eps: float, momentum: float, activation: str | None, adds: bool, training: bool):
+        super().__init__()
+        settings = [ACTIVATIONS[activation], int(adds), int(training)]
+        self.settings = Tensor(np.array(settings, np.int64))
+        self.numbers = Tensor(np.array([eps, momentum], np.float32))
+        self.forward_kernel = _kernel("batch_norm_training" if training else "batch_norm_inference", _norm_shapes, (FLOAT,) * 5)
+        self.backward = _kernel("batch_norm_backward", _norm_gradient_shapes, (FLOAT,) * 4)
+
+    def construct(self, x: Tensor, added: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor):
+        return self.forward_kernel(x, added, gamma, beta, mean, variance, self.settings, self.numbers)
+
+    def bprop(self, x, added, gamma, beta, mean, variance, out, dout):
+        diff_x, diff_gamma, diff_beta, diff_added = self.backward(
+            dout[0], x, added, gamma, beta, out[1], out[2], self.settings
+        )
+        return diff_x, diff_added, diff_gamma, diff_beta, ops.zeros_like(mean), ops.zeros_like(variance)
+
+
+def _norm_shapes(x, added, gamma, beta, mean, variance, settings, numbers):
+    return (x, gamma, gamma, gamma, gamma)
+
+
+def _norm_gradient_shapes(diff, x, added, gamma, beta, mean, inverse, settings):
+    return (x, gamma, beta, added)
+
+
+class HaloKernel(nn.Cell):
+    """Halo attention of projected maps: q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)) -> (B, H', W', N * Dv)."""
+
+    def __init__(
+        self,
+        *,
+        block_size: int,
+        halo_size: int,
+        num_heads: int,
+        query_size: int,
+        mask_padding: bool,
+        scale_pos_embed: bool,
+    ):
+        super().__init__()
+        settings = [block_size, halo_size, num_heads, query_size, int(mask_padding), int(scale_pos_embed)]
+        self.settings = Tensor(np.array(settings, np.int64))
+
+        def out_shapes(q, kv, height_rel, width_rel, settings):
+            blocks = -(-kv[1] // block_size) * -(-kv[2] // block_size)
+            out = (q[0], q[1], q[2], kv[3] - q[3])
+            return (out, (q[0] * num_heads * blocks, query_size * query_size))
+
+        self.forward_kernel = _kernel("halo_attention", out_shapes, (FLOAT, FLOAT))
+        self.backward = _kernel("halo_attention_backward", _halo_gradient_shapes, (FLOAT,) * 4)
+
+    def construct(self, q: Tensor, kv: Tensor, height_rel: Tensor, width_rel: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_kernel(q, kv, height_rel, width_rel, self.settings)
+
+    def bprop(self, q, kv, height_rel, width_rel, out, dout):
+        return self.backward(dout[0], q, kv, height_rel, width_rel, out[1], self.settings)
+
+
+def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, log_sums, settings):
+    return (q, kv, height_rel, width_rel)
+
+
+class MaxPool(nn.Cell):
+    """3x3 max pool of stride 2 with a border of one pixel of value `border`: (B, H, W, C) -> half of H and W."""
+
+    def __init__(self, border: float):
+        super().__init__()
+        self.border = Tensor(np.array([border], np.float32))
+        self.forward_kernel = _kernel("max_pool", _pool_shapes, (FLOAT, mindspore.uint8))
+        self.backward = _kernel("max_pool_backward", lambda diff, winners, x: x)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_kernel(x, self.border)
+
+    def bprop(self, x, out, dout):
+        return (self.backward(dout[0], out[1], x),)
+
+
+def _pool_shapes(x, border):
+    out = (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3])
+    return (out, out)
+
+
+class MeanPixels(nn.Cell):
+    """The mean over H and W: (B, H, W, C) -> (B, C)."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel("mean_pixels", lambda x: (x[0], x[3]))
+        self.backward = _kernel("mean_pixels_backward", lambda diff, x: x)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_kernel(x)
+
+    def bprop(self, x, out, dout):
+        return (self.backward(dout, x),)
+
+
+class ChannelGate(nn.Cell):
+    """map * sigmoid(gate): (B, H, W, C), (B, C) -> (B, H, W, C)."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel("channel_gate", lambda x, gate: x)
+        self.backward = _kernel("channel_gate_backward", lambda diff, x, gate: (x, gate), (FLOAT, FLOAT))
+
+    def construct(self, x: Tensor, gate: Tensor) -> Tensor:
+        return self.forward_kernel(x, gate)
+
+    def bprop(self, x, gate, out, dout):
+        return self.backward(dout, x, gate)

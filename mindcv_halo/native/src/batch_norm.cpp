@@ -1,0 +1,204 @@
+// Batch norm with what follows it, activation(norm(x) + added), on channels-last maps of C channels.
+#include <cmath>
+#include <vector>
+
+#include "activation.hpp"
+#include "kernel.hpp"
+#include "threads.hpp"
+
+namespace halo {
+namespace {
+
+constexpr int64_t CHUNK = 128;  // rows that are summed in single precision before double takes over
+
+// Per channel two sums over all rows, in double precision: `body` adds what one row contributes to `first`, `second`.
+template <typename Body>
+void sum_rows(int64_t rows, int64_t channels, std::vector<double>& sums, const Body& body) {
+  const int64_t chunks = (rows + CHUNK - 1) / CHUNK;
+  std::vector<std::vector<double>> parts(num_threads(), std::vector<double>(2 * channels, 0.0));
+  parallel_ranges(chunks, [&](int thread, int64_t begin, int64_t end) {
+    std::vector<float> chunk(2 * channels);
+    std::vector<double>& part = parts[thread];
+    for (int64_t c = begin; c < end; ++c) {
+      std::fill(chunk.begin(), chunk.end(), 0.f);
+      for (int64_t row = c * CHUNK; row < std::min(rows, (c + 1) * CHUNK); ++row) {
+        body(row, chunk.data(), chunk.data() + channels);
+      }
+      for (int64_t i = 0; i < 2 * channels; ++i) part[i] += chunk[i];
+    }
+  });
+  sums.assign(2 * channels, 0.0);
+  for (const auto& part : parts) {
+    for (int64_t i = 0; i < 2 * channels; ++i) sums[i] += part[i];
+  }
+}
+
+// What turns a map into its norm, x * scale + shift, one pair for each channel.
+struct Affine {
+  std::vector<float> scale, shift;
+
+  Affine(int64_t channels, const float* gamma, const float* beta, const float* mean, const float* inverse)
+      : scale(channels), shift(channels) {
+    for (int64_t c = 0; c < channels; ++c) {
+      scale[c] = gamma[c] * inverse[c];
+      shift[c] = beta[c] - mean[c] * scale[c];
+    }
+  }
+};
+
+template <Activation activation, bool adds>
+void apply(int64_t rows, int64_t channels, const float* map, const float* added, const Affine& affine, float* out) {
+  const float* scale = affine.scale.data();
+  const float* shift = affine.shift.data();
+  parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = map + row * channels;
+      const float* a = added + (adds ? row * channels : 0);
+      float* y = out + row * channels;
+#pragma GCC ivdep
+      for (int64_t c = 0; c < channels; ++c) {
+        float z = x[c] * scale[c] + shift[c];
+        if constexpr (adds) z += a[c];
+        y[c] = activate<activation>(z);
+      }
+    }
+  });
+}
+
+struct Gradients {
+  const float *diff_out, *map, *added, *gamma, *beta, *mean, *inverse;
+  float *diff_map, *diff_gamma, *diff_beta, *diff_added;
+};
+
+template <Activation activation, bool adds>
+void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const Gradients& g) {
+  const Affine affine(channels, g.gamma, g.beta, g.mean, g.inverse);
+  const float* scale = affine.scale.data();
+  const float* shift = affine.shift.data();
+  // The gradient by norm(x) + added; with `adds` it is what the first pass writes and the second reads again.
+  const auto diff_sum = [&](int64_t row, int64_t c, float x) {
+    const int64_t i = row * channels + c;
+    float z = x * scale[c] + shift[c];
+    if constexpr (adds) z += g.added[i];
+    return g.diff_out[i] * activation_slope<activation>(z);
+  };
+  std::vector<double> sums;
+  sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
+    const float* x = g.map + row * channels;
+    float* diff_added = adds ? g.diff_added + row * channels : nullptr;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < channels; ++c) {
+      const float d = diff_sum(row, c, x[c]);
+      if constexpr (adds) diff_added[c] = d;
+      first[c] += d;
+      second[c] += d * (x[c] - g.mean[c]);
+    }
+  });
+  std::vector<float> mean_diff(channels, 0.f), mean_slope(channels, 0.f);
+  for (int64_t c = 0; c < channels; ++c) {
+    g.diff_beta[c] = static_cast<float>(sums[c]);
+    g.diff_gamma[c] = static_cast<float>(sums[channels + c] * g.inverse[c]);
+    if (!batch_statistics) continue;
+    mean_diff[c] = static_cast<float>(sums[c] / rows);
+    mean_slope[c] = static_cast<float>(sums[channels + c] * g.inverse[c] * g.inverse[c] / rows);
+  }
+  parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = g.map + row * channels;
+      const float* diff_added = adds ? g.diff_added + row * channels : nullptr;
+      float* diff = g.diff_map + row * channels;
+#pragma GCC ivdep
+      for (int64_t c = 0; c < channels; ++c) {
+        const float d = adds ? diff_added[c] : diff_sum(row, c, x[c]);
+        diff[c] = scale[c] * (d - mean_diff[c] - (x[c] - g.mean[c]) * mean_slope[c]);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace halo
+
+using namespace halo;
+
+// map (B, H, W, C), added or one number, gamma, beta, running mean, running variance (C,),
+// settings (activation, whether there is a map to add), numbers (eps, momentum)
+// -> out, batch mean, 1 / standard deviation, new running mean, new running variance
+HALO_KERNEL(batch_norm_training) {
+  const int64_t channels = args.side(0, 3);
+  const int64_t rows = args.size(0) / channels;
+  const float* map = args.floats(0);
+  const float eps = args.floats(7)[0], momentum = args.floats(7)[1];
+  float *mean = args.floats(9), *inverse = args.floats(10);
+  std::vector<double> sums;
+  sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
+    const float* x = map + row * channels;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < channels; ++c) {
+      const float d = x[c] - map[c];  // from the first row, so that squares of a far mean do not drown the variance
+      first[c] += d;
+      second[c] += d * d;
+    }
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    const double offset = sums[c] / rows;
+    const double variance = std::max(0.0, sums[channels + c] / rows - offset * offset);
+    const double unbiased = rows > 1 ? variance * rows / (rows - 1) : variance;
+    mean[c] = static_cast<float>(map[c] + offset);
+    inverse[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+    args.floats(11)[c] = static_cast<float>(momentum * args.floats(4)[c] + (1 - momentum) * (map[c] + offset));
+    args.floats(12)[c] = static_cast<float>(momentum * args.floats(5)[c] + (1 - momentum) * unbiased);
+  }
+  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
+  with_activation(args.settings(6)[0], [&](auto tag) {
+    constexpr Activation activation = decltype(tag)::activation;
+    if (args.settings(6)[1]) {
+      apply<activation, true>(rows, channels, map, args.floats(1), affine, args.floats(8));
+    } else {
+      apply<activation, false>(rows, channels, map, args.floats(1), affine, args.floats(8));
+    }
+  });
+}
+
+// The same with the running statistics: map, added, gamma, beta, running mean, running variance, settings, numbers
+// -> out, running mean, 1 / standard deviation
+HALO_KERNEL(batch_norm_inference) {
+  const int64_t channels = args.side(0, 3);
+  const int64_t rows = args.size(0) / channels;
+  const float eps = args.floats(7)[0];
+  float *mean = args.floats(9), *inverse = args.floats(10);
+  for (int64_t c = 0; c < channels; ++c) {
+    mean[c] = args.floats(4)[c];
+    inverse[c] = 1.f / std::sqrt(args.floats(5)[c] + eps);
+  }
+  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
+  with_activation(args.settings(6)[0], [&](auto tag) {
+    constexpr Activation activation = decltype(tag)::activation;
+    if (args.settings(6)[1]) {
+      apply<activation, true>(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
+    } else {
+      apply<activation, false>(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
+    }
+  });
+}
+
+// out's gradient, map, added, gamma, beta, mean, 1 / standard deviation,
+// settings (activation, whether a map was added, whether the statistics are the batch's)
+// -> gradients of map, gamma, beta, added (one number where there was none)
+HALO_KERNEL(batch_norm_backward) {
+  const int64_t channels = args.side(1, 3);
+  const int64_t rows = args.size(1) / channels;
+  const int64_t* settings = args.settings(7);
+  const Gradients gradients = {args.floats(0), args.floats(1), args.floats(2),  args.floats(3),
+                               args.floats(4), args.floats(5), args.floats(6),  args.floats(8),
+                               args.floats(9), args.floats(10), args.floats(11)};
+  with_activation(settings[0], [&](auto tag) {
+    constexpr Activation activation = decltype(tag)::activation;
+    if (settings[1]) {
+      differentiate<activation, true>(rows, channels, settings[2] != 0, gradients);
+    } else {
+      differentiate<activation, false>(rows, channels, settings[2] != 0, gradients);
+      gradients.diff_added[0] = 0.f;
+    }
+  });
+}

@@ -1,0 +1,102 @@
+// What gates on channels need of a channels-last map: its mean over the pixels, and map * sigmoid(gate).
+#include <vector>
+
+#include "activation.hpp"
+#include "kernel.hpp"
+#include "threads.hpp"
+
+namespace halo {
+namespace {
+
+// out[image, channel] = the sum over pixels of term(index of the number, channel).
+template <typename Term>
+void sum_pixels(int64_t batch, int64_t pixels, int64_t channels, float* out, const Term& term) {
+  constexpr int64_t CHUNK = 128;
+  const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(num_threads(), pixels / CHUNK));
+  std::vector<std::vector<double>> sums(batch * pieces, std::vector<double>(channels, 0.0));
+  run_tasks(static_cast<int>(batch * pieces), [&](int task) {
+    const int64_t image = task / pieces, piece = task % pieces;
+    std::vector<float> chunk(channels);
+    for (int64_t start = pixels * piece / pieces; start < pixels * (piece + 1) / pieces; start += CHUNK) {
+      std::fill(chunk.begin(), chunk.end(), 0.f);
+      float* sum = chunk.data();
+      for (int64_t pixel = start; pixel < std::min(start + CHUNK, pixels * (piece + 1) / pieces); ++pixel) {
+        const int64_t first = (image * pixels + pixel) * channels;
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) sum[c] += term(first + c, c);
+      }
+      for (int64_t c = 0; c < channels; ++c) sums[task][c] += chunk[c];
+    }
+  });
+  for (int64_t image = 0; image < batch; ++image) {
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = 0;
+      for (int64_t piece = 0; piece < pieces; ++piece) sum += sums[image * pieces + piece][c];
+      out[image * channels + c] = static_cast<float>(sum);
+    }
+  }
+}
+
+// out[i] = factor of the image's channel * map[i], where `map` may be absent.
+void scale_channels(int64_t batch, int64_t pixels, int64_t channels, const float* map, const float* factors,
+                    float* out) {
+  parallel_ranges(batch * pixels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* factor = factors + row / pixels * channels;
+      const float* x = map == nullptr ? nullptr : map + row * channels;
+      float* y = out + row * channels;
+      if (x == nullptr) {
+        std::copy(factor, factor + channels, y);
+      } else {
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) y[c] = x[c] * factor[c];
+      }
+    }
+  });
+}
+
+std::vector<float> sigmoids(const float* gate, int64_t size) {
+  std::vector<float> open(size);
+  for (int64_t i = 0; i < size; ++i) open[i] = sigmoid(gate[i]);
+  return open;
+}
+
+}  // namespace
+}  // namespace halo
+
+using namespace halo;
+
+// map (B, H, W, C) -> mean over H and W (B, C)
+HALO_KERNEL(mean_pixels) {
+  const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
+  const float* map = args.floats(0);
+  float* out = args.floats(1);
+  sum_pixels(batch, pixels, channels, out, [&](int64_t i, int64_t) { return map[i]; });
+  for (int64_t i = 0; i < batch * channels; ++i) out[i] /= static_cast<float>(pixels);
+}
+
+// mean's gradient (B, C), map -> map's gradient
+HALO_KERNEL(mean_pixels_backward) {
+  const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
+  std::vector<float> share(args.floats(0), args.floats(0) + batch * channels);
+  for (float& value : share) value /= static_cast<float>(pixels);
+  scale_channels(batch, pixels, channels, nullptr, share.data(), args.floats(2));
+}
+
+// map (B, H, W, C), gate (B, C) -> map * sigmoid(gate)
+HALO_KERNEL(channel_gate) {
+  const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
+  const std::vector<float> open = sigmoids(args.floats(1), batch * channels);
+  scale_channels(batch, pixels, channels, args.floats(0), open.data(), args.floats(2));
+}
+
+// out's gradient, map, gate -> gradients of map and gate
+HALO_KERNEL(channel_gate_backward) {
+  const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
+  const float *diff_out = args.floats(0), *map = args.floats(1);
+  const std::vector<float> open = sigmoids(args.floats(2), batch * channels);
+  float* diff_gate = args.floats(4);
+  scale_channels(batch, pixels, channels, diff_out, open.data(), args.floats(3));
+  sum_pixels(batch, pixels, channels, diff_gate, [&](int64_t i, int64_t) { return diff_out[i] * map[i]; });
+  for (int64_t i = 0; i < batch * channels; ++i) diff_gate[i] *= open[i] * (1.f - open[i]);
+}

@@ -1,0 +1,287 @@
+// Convolutions on channels-last maps, computed by oneDNN: (B, H, W, C) -> (B, H', W', O). Weights stay (O, C / groups,
+// k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen.
+#include <algorithm>
+#include <cstdlib>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+#include <utility>
+
+#include "kernel.hpp"
+#include "onednn.hpp"
+#include "threads.hpp"
+
+namespace halo {
+namespace {
+
+using namespace onednn;
+
+enum class Work : int64_t { FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHTS };
+
+// Everything that decides on a primitive; the settings' first four numbers are the last four here.
+struct Shape {
+  Work work;
+  int64_t batch, height, width, channels, out_height, out_width, out_channels, kernel;
+  int64_t stride, groups, activation, extras;  // extras: 1 for a bias, 2 for a map to add before the activation
+
+  auto key() const {
+    return std::tie(work, batch, height, width, channels, out_height, out_width, out_channels, kernel, stride, groups,
+                    activation, extras);
+  }
+  bool operator<(const Shape& other) const { return key() < other.key(); }
+};
+
+struct Buffer {
+  void* reserve(size_t size) {
+    if (size > size_) {
+      std::free(data_);
+      size_ = (size + 63) / 64 * 64;
+      data_ = std::aligned_alloc(64, size_);
+      if (data_ == nullptr) throw std::bad_alloc();
+    }
+    return data_;
+  }
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+struct Operand {
+  MemoryDesc* desc = nullptr;
+  Memory* memory = nullptr;
+
+  Operand(std::initializer_list<int64_t> sides, Tag tag) {
+    Dims dims;
+    std::copy(sides.begin(), sides.end(), dims);
+    check(library().memory_desc_create(&desc, static_cast<int>(sides.size()), dims, FLOAT32, tag), "memory descriptor");
+  }
+  explicit Operand(const MemoryDesc* other) { check(library().memory_desc_clone(&desc, other), "memory descriptor"); }
+
+  Memory* at(const void* data) {
+    if (memory == nullptr) check(library().memory_create(&memory, desc, engine(), nullptr), "memory");
+    check(library().memory_set_data(memory, const_cast<void*>(data)), "memory");
+    return memory;
+  }
+  size_t size() const { return library().memory_desc_size(desc); }
+};
+
+Primitive* make_primitive(PrimitiveDesc* desc) {
+  Primitive* primitive;
+  check(library().primitive_create(&primitive, desc), "primitive");
+  library().primitive_desc_destroy(desc);
+  return primitive;
+}
+
+Attributes* make_attributes(const Shape& shape, const MemoryDesc* added) {
+  Attributes* attributes;
+  PostOps* steps;
+  check(library().attributes_create(&attributes), "attributes");
+  check(library().attributes_set_scratchpad(attributes, USER_SCRATCHPAD), "scratchpad");
+  check(library().post_ops_create(&steps), "post-ops");
+  if (shape.extras & 2) check(library().post_ops_append_binary(steps, ADD, added), "sum");
+  if (shape.activation == 1) check(library().post_ops_append_eltwise(steps, RELU, 0.f, 0.f), "relu");
+  if (shape.activation == 2) check(library().post_ops_append_eltwise(steps, SWISH, 1.f, 0.f), "silu");
+  check(library().attributes_set_post_ops(attributes, steps), "post-ops");
+  return attributes;
+}
+
+Buffer scratchpad_buffer;
+Buffer weights_buffer;
+
+// A primitive of oneDNN with all it needs, made once for each shape and kept.
+class Convolution {
+ public:
+  explicit Convolution(const Shape& shape)
+      : map_({shape.batch, shape.channels, shape.height, shape.width}, NHWC),
+        out_({shape.batch, shape.out_channels, shape.out_height, shape.out_width}, NHWC),
+        plain_(plain_weights(shape, shape.groups > 1 ? GOIHW : OIHW)),
+        bias_({shape.out_channels}, VECTOR) {
+    check(library().set_max_concurrency(num_threads()), "number of threads");
+    const Operand any = plain_weights(shape, ANY);
+    const Dims strides = {shape.stride, shape.stride};
+    const Dims dilates = {0, 0};
+    const int64_t before = shape.kernel / 2;
+    const Dims left = {before, before};
+    const Dims right = {(shape.out_height - 1) * shape.stride + shape.kernel - shape.height - before,
+                        (shape.out_width - 1) * shape.stride + shape.kernel - shape.width - before};
+    const Attributes* attributes = make_attributes(shape, out_.desc);
+    const int propagation = shape.work == Work::FORWARD ? FORWARD_INFERENCE : FORWARD_TRAINING;
+    const MemoryDesc* bias = shape.extras & 1 ? bias_.desc : nullptr;
+    PrimitiveDesc* forward;
+    check(library().convolution(&forward, engine(), propagation, DIRECT_CONVOLUTION, map_.desc, any.desc, bias,
+                                out_.desc, strides, dilates, left, right, attributes),
+          "convolution");
+    PrimitiveDesc* desc = forward;
+    if (shape.work == Work::BACKWARD_INPUT) {
+      check(library().convolution_backward_data(&desc, engine(), DIRECT_CONVOLUTION, map_.desc, any.desc, out_.desc,
+                                                strides, dilates, left, right, forward, attributes),
+            "convolution's gradient by its input");
+    } else if (shape.work == Work::BACKWARD_WEIGHTS) {
+      check(library().convolution_backward_weights(&desc, engine(), DIRECT_CONVOLUTION, map_.desc, any.desc, nullptr,
+                                                   out_.desc, strides, dilates, left, right, forward, attributes),
+            "convolution's gradient by its weights");
+    }
+    const bool makes_weights = shape.work == Work::BACKWARD_WEIGHTS;
+    packed_ = std::make_unique<Operand>(library().query_desc(desc, makes_weights ? DIFF_WEIGHTS_DESC : WEIGHTS_DESC, 0));
+    scratchpad_ = std::make_unique<Operand>(library().query_desc(desc, SCRATCHPAD_DESC, 0));
+    if (forward != desc) library().primitive_desc_destroy(forward);
+    primitive_ = make_primitive(desc);
+    if (!library().memory_desc_equal(packed_->desc, plain_.desc)) {
+      const MemoryDesc* from = makes_weights ? packed_->desc : plain_.desc;
+      const MemoryDesc* to = makes_weights ? plain_.desc : packed_->desc;
+      PrimitiveDesc* reorder;
+      check(library().reorder(&reorder, from, engine(), to, engine(), nullptr), "reorder");
+      reorder_ = make_primitive(reorder);
+    }
+  }
+
+  // The weights as the primitive wants them, in `buffer` unless they are that already.
+  const float* pack(const float* weights, Buffer& buffer) {
+    if (reorder_ == nullptr) return weights;
+    float* packed = static_cast<float*>(buffer.reserve(packed_->size()));
+    reorder(plain_.at(weights), packed_->at(packed));
+    return packed;
+  }
+
+  void forward(const float* map, const float* packed, const float* bias, const float* added, float* out) {
+    Argument arguments[6] = {{SOURCE, map_.at(map)}, {WEIGHTS, packed_->at(packed)}, {TARGET, out_.at(out)}};
+    int count = 3;
+    if (bias != nullptr) arguments[count++] = {BIAS, bias_.at(bias)};
+    if (added != nullptr) arguments[count++] = {FIRST_POST_OP_SOURCE, added_at(added)};
+    execute(arguments, count);
+  }
+
+  void backward_input(const float* diff_out, const float* packed, float* diff_map) {
+    Argument arguments[4] = {
+        {DIFF_TARGET, out_.at(diff_out)}, {WEIGHTS, packed_->at(packed)}, {DIFF_SOURCE, map_.at(diff_map)}};
+    execute(arguments, 3);
+  }
+
+  void backward_weights(const float* map, const float* diff_out, float* diff_weights) {
+    float* packed = diff_weights;
+    if (reorder_ != nullptr) packed = static_cast<float*>(weights_buffer.reserve(packed_->size()));
+    Argument arguments[4] = {
+        {SOURCE, map_.at(map)}, {DIFF_TARGET, out_.at(diff_out)}, {DIFF_WEIGHTS, packed_->at(packed)}};
+    execute(arguments, 3);
+    if (reorder_ != nullptr) reorder(packed_->at(packed), plain_.at(diff_weights));
+  }
+
+ private:
+  static Operand plain_weights(const Shape& shape, Tag tag) {
+    const int64_t k = shape.kernel, in = shape.channels / shape.groups;
+    if (shape.groups > 1) return Operand({shape.groups, shape.out_channels / shape.groups, in, k, k}, tag);
+    return Operand({shape.out_channels, in, k, k}, tag);
+  }
+
+  Memory* added_at(const float* added) {
+    if (added_ == nullptr) added_ = std::make_unique<Operand>(out_.desc);
+    return added_->at(added);
+  }
+
+  // Each of `arguments` has room for one more, the scratchpad.
+  void execute(Argument* arguments, int count) {
+    arguments[count++] = {SCRATCHPAD, scratchpad_->at(scratchpad_buffer.reserve(scratchpad_->size()))};
+    check(library().execute(primitive_, stream(), count, arguments), "execution");
+    check(library().stream_wait(stream()), "execution");
+  }
+
+  void reorder(Memory* from, Memory* to) {
+    const Argument arguments[2] = {{SOURCE, from}, {TARGET, to}};
+    check(library().execute(reorder_, stream(), 2, arguments), "reorder");
+    check(library().stream_wait(stream()), "reorder");
+  }
+
+  Operand map_, out_, plain_, bias_;
+  std::unique_ptr<Operand> packed_, scratchpad_, added_;
+  Primitive* primitive_ = nullptr;
+  Primitive* reorder_ = nullptr;
+};
+
+std::mutex turn;  // MindSpore may run kernels at once; the primitives' memories and the buffers are shared
+
+Convolution& find_convolution(const Shape& shape) {
+  static std::map<Shape, Convolution> made;
+  auto found = made.find(shape);
+  if (found == made.end()) found = made.emplace(shape, shape).first;
+  return found->second;
+}
+
+struct Frozen {
+  const float* source = nullptr;
+  Buffer buffer;
+};
+
+// Packed weights of networks that are only for inference, by the number that `settings` gives them and their shape.
+std::map<std::pair<int64_t, Shape>, Frozen>& frozen_weights() {
+  static auto* weights = new std::map<std::pair<int64_t, Shape>, Frozen>;
+  return *weights;
+}
+
+// `settings` are stride, groups, activation, extras, number of the frozen weights or 0.
+Shape read_shape(Work work, const Arguments& args, int map, int out, int64_t kernel, const int64_t* settings) {
+  return Shape{work,
+               args.side(map, 0),
+               args.side(map, 1),
+               args.side(map, 2),
+               args.side(map, 3),
+               args.side(out, 1),
+               args.side(out, 2),
+               args.side(out, 3),
+               kernel,
+               settings[0],
+               settings[1],
+               settings[2],
+               settings[3]};
+}
+
+}  // namespace
+}  // namespace halo
+
+using namespace halo;
+
+// map (B, H, W, C), weights, bias (O,), added (B, H', W', O), settings -> out (B, H', W', O)
+HALO_KERNEL(convolution) {
+  const int64_t* settings = args.settings(4);
+  const Shape shape = read_shape(Work::FORWARD, args, 0, 5, args.side(1, 2), settings);
+  std::lock_guard<std::mutex> lock(turn);
+  Convolution& convolution = find_convolution(shape);
+  const float* packed;
+  if (settings[4] != 0) {
+    Frozen& frozen = frozen_weights()[{settings[4], shape}];
+    if (frozen.source == nullptr) frozen.source = convolution.pack(args.floats(1), frozen.buffer);
+    packed = frozen.source;
+  } else {
+    packed = convolution.pack(args.floats(1), weights_buffer);
+  }
+  convolution.forward(args.floats(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
+                      shape.extras & 2 ? args.floats(3) : nullptr, args.floats(5));
+}
+
+// out's gradient (B, H', W', O), weights, map (B, H, W, C), settings -> map's gradient
+HALO_KERNEL(convolution_backward_input) {
+  const Shape shape = read_shape(Work::BACKWARD_INPUT, args, 2, 0, args.side(1, 2), args.settings(3));
+  std::lock_guard<std::mutex> lock(turn);
+  Convolution& convolution = find_convolution(shape);
+  convolution.backward_input(args.floats(0), convolution.pack(args.floats(1), weights_buffer), args.floats(4));
+}
+
+// out's gradient (B, H', W', O), map (B, H, W, C), weights, settings -> weights' gradient
+HALO_KERNEL(convolution_backward_weights) {
+  const Shape shape = read_shape(Work::BACKWARD_WEIGHTS, args, 1, 0, args.side(2, 2), args.settings(3));
+  std::lock_guard<std::mutex> lock(turn);
+  find_convolution(shape).backward_weights(args.floats(1), args.floats(0), args.floats(4));
+}
+
+// Called from Python when a frozen network is gone.
+extern "C" void forget_frozen(int64_t number) {
+  std::lock_guard<std::mutex> lock(turn);
+  for (auto entry = frozen_weights().begin(); entry != frozen_weights().end();) {
+    entry = entry->first.first == number ? frozen_weights().erase(entry) : std::next(entry);
+  }
+}

@@ -1,0 +1,104 @@
+#include "threads.hpp"
+
+#include <sched.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace halo {
+namespace {
+
+constexpr int SPINS = 20000;  // about as long as MindSpore needs between two kernels; then threads sleep
+
+thread_local bool inside_task = false;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int count_processors() {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+}
+
+// Threads that live as long as the process. Never destroyed: at exit, waiting for them may hang.
+class Pool {
+ public:
+  explicit Pool(int size) : size_(size) {
+    for (int index = 1; index < size; ++index) std::thread([this, index] { work(index); }).detach();
+  }
+
+  int size() const { return size_; }
+
+  void run(int count, const std::function<void(int)>& task) {
+    std::lock_guard<std::mutex> turn(turn_);
+    task_ = &task;
+    count_ = count;
+    pending_.store(size_ - 1);
+    {
+      std::lock_guard<std::mutex> lock(sleep_);
+      round_.fetch_add(1);
+    }
+    wake_.notify_all();
+    run_share(0);
+    while (pending_.load() != 0) pause();
+  }
+
+ private:
+  void run_share(int index) {
+    inside_task = true;
+    for (int i = index; i < count_; i += size_) (*task_)(i);
+    inside_task = false;
+  }
+
+  void work(int index) {
+    for (uint64_t seen = 0;;) {
+      for (int spin = 0; spin < SPINS && round_.load() == seen; ++spin) pause();
+      if (round_.load() == seen) {
+        std::unique_lock<std::mutex> lock(sleep_);
+        wake_.wait(lock, [&] { return round_.load() != seen; });
+      }
+      seen = round_.load();
+      run_share(index);
+      pending_.fetch_sub(1);
+    }
+  }
+
+  const int size_;
+  std::mutex turn_;
+  std::mutex sleep_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> round_{0};
+  std::atomic<int> pending_{0};
+  const std::function<void(int)>* task_ = nullptr;
+  int count_ = 0;
+};
+
+Pool& pool() {
+  static Pool* pool = new Pool(count_processors());
+  return *pool;
+}
+
+}  // namespace
+
+int num_threads() { return pool().size(); }
+
+bool in_task() { return inside_task; }
+
+void run_tasks(int count, const std::function<void(int)>& task) {
+  if (inside_task || count == 1) {
+    for (int i = 0; i < count; ++i) task(i);
+    return;
+  }
+  pool().run(count, task);
+}
+
+}  // namespace halo
