@@ -39,6 +39,9 @@ class SystemOptions:
     jit_level: str | None = option(
         None, "how graph mode compiles; default: MindSpore's own for the device", choices=("O0", "O1", "O2")
     )
+    native_kernels: bool | None = option(
+        None, "C++ kernels, compiled on this machine, for a CPU in float32; default: wherever they can be had"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,9 +80,12 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], num_ranks: i
 
 
 def _recompute_attention(network: nn.Cell) -> None:
-    """Windows and logits are what takes memory; a batch norm that ran twice would update its statistics twice."""
+    """Windows and logits are what takes memory; a batch norm that ran twice would update its statistics twice.
+
+    Native halo attention keeps neither.
+    """
     for _, cell in network.cells_and_names():
-        if isinstance(cell, HaloAttention | BottleneckAttention):
+        if type(cell) in (HaloAttention, BottleneckAttention):
             cell.recompute()
 
 

@@ -113,7 +113,11 @@ def export(
     names = find_class_names(recipe, class_names)
 
     start_device(recipe.system, topology)
-    plain = replace(recipe, precision=replace(recipe.precision, fuse_bn=False))
+    plain = replace(
+        recipe,
+        system=replace(recipe.system, native_kernels=False),  # nobody else has them
+        precision=replace(recipe.precision, fuse_bn=False),
+    )
     network = build_network(plain, len(names), is_training=False).set_train(False)
     folds = recipe.precision.fuse_bn is not False
     facts = describe(recipe, network, names, folds)

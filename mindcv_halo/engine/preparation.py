@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from ..data import create_dataset, create_loader, create_transforms, get_dataset
 from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
+from ..native import NativeUnavailableError, accelerate, load_kernels
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup
@@ -25,6 +27,7 @@ from ..utils.runtime import count_devices, describe_environment, find_device, sh
 from ..utils.topology import ALONE, Topology, find_topology
 from ..version import __version__
 
+_logger = logging.getLogger("mindcv_halo")
 CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
 
 
@@ -91,8 +94,34 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     precision = recipe.precision
     if precision.fuse_bn:
         network = fuse_batchnorm(network)
+    if _uses_native_kernels(recipe, is_training):
+        return accelerate(network, frozen=not is_training)
     level = precision.amp_level if is_training else precision.val_amp_level
     return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
+
+
+def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
+    """Whether the network is to run on native kernels. Raises UserError where it must and cannot."""
+    wanted = recipe.system.native_kernels
+    if wanted is False:
+        return False
+    precision = recipe.precision
+    level = precision.amp_level if is_training else precision.val_amp_level
+    device = mindspore.get_context("device_target")
+    try:
+        if device != "CPU":
+            raise NativeUnavailableError(f"native_kernels are for CPUs, and this runs on {device}; leave them out")
+        if level != "O0" or precision.amp_cast_list:
+            raise NativeUnavailableError(f"native_kernels are for float32, not amp level {level}; leave one of them out")
+        if is_training and recipe.step.sync_bn:
+            raise NativeUnavailableError("native_kernels know no sync_bn; leave one of them out")
+        load_kernels()
+    except NativeUnavailableError as error:
+        if wanted:
+            raise
+        _logger.debug("%s", error)
+        return False
+    return True
 
 
 def make_transforms(recipe: Recipe, *, is_training: bool) -> list:

@@ -104,9 +104,9 @@ class AttentionProbe:
             for i, stage in enumerate(network.stages):
                 for j, block in enumerate(stage):
                     if f"stages.{i}.{j}" in self.attentions:
-                        maps.append(block.reduce(x))
+                        maps.append(network.channels_first(block.reduce(x)))
                     x = block(x)
-            return network.forward_head(network.final_conv(x)), *maps
+            return network.forward_head(network.channels_first(network.final_conv(x))), *maps
 
     def find(self, layer: int | str) -> int:
         """The layer's place in `layers`; it may be a place itself, counted from the end if negative."""

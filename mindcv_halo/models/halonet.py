@@ -83,7 +83,7 @@ class HaloNet(nn.Cell):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        return self.final_conv(x)
+        return self.channels_first(self.final_conv(x))
 
     def forward_intermediates(
         self,
@@ -108,15 +108,19 @@ class HaloNet(nn.Cell):
         last = indices[-1] if stop_early else len(self.stages)
         check_images(x, self.spec, self.in_channels, self.image_size)
         x = self.stem(x)
-        maps = [x] if 0 in indices else []
+        maps = [self.channels_first(x)] if 0 in indices else []
         for index, stage in enumerate(self.stages, 1):
             if index <= last:
                 x = stage(x)
                 if index in indices:
-                    maps.append(x)
+                    maps.append(self.channels_first(x))
         if intermediates_only:
             return maps
-        return (self.final_conv(x) if last == len(self.stages) else x), maps
+        return self.channels_first(self.final_conv(x) if last == len(self.stages) else x), maps
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        """A map from between the layers as (B, C, H, W), which it is; native kernels have another order inside."""
+        return x
 
     def forward_head(self, x: Tensor) -> Tensor:
         """The last map -> logits, (B, num_classes)."""

@@ -2,5 +2,6 @@
 
 from .accelerate import accelerate
 from .build import NativeUnavailableError
+from .operators import load_kernels
 
-__all__ = ["NativeUnavailableError", "accelerate"]
+__all__ = ["NativeUnavailableError", "accelerate", "load_kernels"]

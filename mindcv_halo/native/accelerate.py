@@ -51,6 +51,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]
     for cell in layers:
         cell.__class__ = _NATIVE[type(cell)]
+    next(cell for _, cell in network.stem.cells_and_names() if isinstance(cell, ConvNormAct)).enters = True
     for cell in reversed(layers):  # from the inside out
         cell.prepare(frozen)
     return network

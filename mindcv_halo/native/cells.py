@@ -57,6 +57,8 @@ class NormKernels(nn.Cell):
 class NativeConvNormAct(ConvNormAct):
     """act(norm(conv(x)) + added), where only the last layer of a residual branch gets a map to add."""
 
+    enters = False  # whether it is the network's first, which gets images as (B, C, H, W)
+
     def prepare(self, frozen: bool, adds: bool = False, activation: str | None = None) -> None:
         activation = activation or name_activation(self.act)
         self.folded = isinstance(self.norm, FoldedNorm)
@@ -71,6 +73,8 @@ class NativeConvNormAct(ConvNormAct):
     def construct(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         if added is None:
             added = self.nothing
+        if self.enters:
+            x = to_channels_last(x)
         if self.folded:
             self.norm(self.nothing)  # refuses to train
             return self.kernel(x, self.conv.weight, self.conv.bias, added)
@@ -147,7 +151,7 @@ class NativeStemPool(StemPool):
         self.kernel = MaxPool(self.border)
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.kernel(x)[0]
+        return self.kernel(x)
 
 
 class NativeBottleneck(Bottleneck):
@@ -171,14 +175,14 @@ class NativeHaloNet(HaloNet):
         self.mean = MeanPixels()
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
-    def forward_features(self, x: Tensor) -> Tensor:
         check_images(x, self.spec, self.in_channels, self.image_size)
-        x = self.stem(to_channels_last(x))
+        x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        return to_channels_first(self.final_conv(x))
+        return self.classifier(self.dropout(self.mean(self.final_conv(x))))
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        return to_channels_first(x)
 
 
 class NativeFeatureExtractor(FeatureExtractor):
@@ -186,11 +190,4 @@ class NativeFeatureExtractor(FeatureExtractor):
         pass
 
     def construct(self, x: Tensor) -> list[Tensor]:
-        check_images(x, self.spec, self.in_channels, self.image_size)
-        x = self.stem(to_channels_last(x))
-        maps = [to_channels_first(x)] if 0 in self.out_indices else []
-        for index, stage in enumerate(self.stages, 1):
-            x = stage(x)
-            if index in self.out_indices:
-                maps.append(to_channels_first(x))
-        return maps
+        return [to_channels_first(maps) for maps in super().construct(x)]

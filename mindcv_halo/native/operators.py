@@ -169,19 +169,14 @@ class MaxPool(nn.Cell):
     def __init__(self, border: float):
         super().__init__()
         self.border = Tensor(np.array([border], np.float32))
-        self.forward_kernel = _kernel("max_pool", _pool_shapes, (FLOAT, mindspore.uint8))
-        self.backward = _kernel("max_pool_backward", lambda diff, winners, x: x)
+        self.forward_kernel = _kernel("max_pool", lambda x, border: (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3]))
+        self.backward = _kernel("max_pool_backward", lambda diff, out, x: x)
 
-    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x, self.border)
 
     def bprop(self, x, out, dout):
-        return (self.backward(dout[0], out[1], x),)
-
-
-def _pool_shapes(x, border):
-    out = (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3])
-    return (out, out)
+        return (self.backward(dout, out, x),)
 
 
 class MeanPixels(nn.Cell):

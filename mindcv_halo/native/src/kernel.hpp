@@ -12,7 +12,6 @@ class Arguments {
   Arguments(void** params, int* ndims, int64_t** shapes) : params_(params), ndims_(ndims), shapes_(shapes) {}
 
   float* floats(int index) const { return static_cast<float*>(params_[index]); }
-  uint8_t* bytes(int index) const { return static_cast<uint8_t*>(params_[index]); }
   const int64_t* settings(int index) const { return static_cast<const int64_t*>(params_[index]); }
   int64_t side(int index, int axis) const { return shapes_[index][axis]; }
 

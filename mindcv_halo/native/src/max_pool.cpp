@@ -7,12 +7,13 @@
 namespace halo {
 namespace {
 
-// Calls body(tap, row, column) for the taps of an output pixel's window that lie on the map, row by row.
+// Calls body(row, column) for the taps of an output pixel's window that lie on the map, row by row.
 template <typename Body>
 void visit_taps(int64_t y, int64_t x, int64_t height, int64_t width, const Body& body) {
-  for (int tap = 0; tap < 9; ++tap) {
-    const int64_t row = 2 * y + tap / 3 - 1, column = 2 * x + tap % 3 - 1;
-    if (row >= 0 && row < height && column >= 0 && column < width) body(tap, row, column);
+  for (int64_t row = std::max<int64_t>(0, 2 * y - 1); row < std::min(height, 2 * y + 2); ++row) {
+    for (int64_t column = std::max<int64_t>(0, 2 * x - 1); column < std::min(width, 2 * x + 2); ++column) {
+      body(row, column);
+    }
   }
 }
 
@@ -21,56 +22,59 @@ void visit_taps(int64_t y, int64_t x, int64_t height, int64_t width, const Body&
 
 using namespace halo;
 
-// map (B, H, W, C), border (one number) -> out (B, H', W', C), the tap that won (the same, as bytes; 9 for the border)
+// map (B, H, W, C), border (one number) -> out (B, H', W', C)
 HALO_KERNEL(max_pool) {
   const int64_t batch = args.side(0, 0), height = args.side(0, 1), width = args.side(0, 2), channels = args.side(0, 3);
   const int64_t rows = args.side(2, 1), columns = args.side(2, 2);
   const float* map = args.floats(0);
   const float border = args.floats(1)[0];
   float* out = args.floats(2);
-  uint8_t* winners = args.bytes(3);
   parallel_ranges(batch * rows, [&](int, int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {
       const int64_t image = line / rows, y = line % rows;
       for (int64_t x = 0; x < columns; ++x) {
         float* best = out + (line * columns + x) * channels;
-        uint8_t* winner = winners + (line * columns + x) * channels;
         const bool inside = y > 0 && x > 0 && 2 * y + 1 < height && 2 * x + 1 < width;
         std::fill(best, best + channels, inside ? -__builtin_inff() : border);
-        std::fill(winner, winner + channels, uint8_t{9});
-        visit_taps(y, x, height, width, [&](int tap, int64_t row, int64_t column) {
+        visit_taps(y, x, height, width, [&](int64_t row, int64_t column) {
           const float* values = map + ((image * height + row) * width + column) * channels;
 #pragma GCC ivdep
-          for (int64_t c = 0; c < channels; ++c) {
-            const bool wins = values[c] > best[c];
-            best[c] = wins ? values[c] : best[c];
-            winner[c] = wins ? static_cast<uint8_t>(tap) : winner[c];
-          }
+          for (int64_t c = 0; c < channels; ++c) best[c] = values[c] > best[c] ? values[c] : best[c];
         });
       }
     }
   });
 }
 
-// out's gradient, winners, map -> map's gradient
+// out's gradient, out, map -> map's gradient: it goes to the first tap of a window that holds the largest value.
 HALO_KERNEL(max_pool_backward) {
   const int64_t batch = args.side(2, 0), height = args.side(2, 1), width = args.side(2, 2), channels = args.side(2, 3);
   const int64_t rows = args.side(0, 1), columns = args.side(0, 2);
-  const float* diff_out = args.floats(0);
-  const uint8_t* winners = args.bytes(1);
+  const float *diff_out = args.floats(0), *out = args.floats(1), *map = args.floats(2);
   float* diff_map = args.floats(3);
-  parallel_ranges(batch, [&](int, int64_t begin, int64_t end) {
-    for (int64_t image = begin; image < end; ++image) {
-      std::fill(diff_map + image * height * width * channels, diff_map + (image + 1) * height * width * channels, 0.f);
-      for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
-        const float* diff = diff_out + (image * rows * columns + pixel) * channels;
-        const uint8_t* winner = winners + (image * rows * columns + pixel) * channels;
-        visit_taps(pixel / columns, pixel % columns, height, width, [&](int tap, int64_t row, int64_t column) {
-          float* target = diff_map + ((image * height + row) * width + column) * channels;
+  // Pieces of channels too, so that a single image keeps all threads busy.
+  const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(num_threads(), channels / 16));
+  run_tasks(static_cast<int>(batch * pieces), [&](int task) {
+    const int64_t image = task / pieces;
+    const int64_t first = channels * (task % pieces) / pieces, last = channels * (task % pieces + 1) / pieces;
+    std::vector<float> left(channels);  // of the gradient, for the taps to come
+    for (int64_t pixel = image * height * width; pixel < (image + 1) * height * width; ++pixel) {
+      std::fill(diff_map + pixel * channels + first, diff_map + pixel * channels + last, 0.f);
+    }
+    for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
+      const int64_t start = (image * rows * columns + pixel) * channels;
+      std::copy(diff_out + start + first, diff_out + start + last, left.begin() + first);
+      visit_taps(pixel / columns, pixel % columns, height, width, [&](int64_t row, int64_t column) {
+        const int64_t source = ((image * height + row) * width + column) * channels;
+        const float *value = map + source, *most = out + start;
+        float *target = diff_map + source, *rest = left.data();
 #pragma GCC ivdep
-          for (int64_t c = 0; c < channels; ++c) target[c] += winner[c] == tap ? diff[c] : 0.f;
-        });
-      }
+        for (int64_t c = first; c < last; ++c) {
+          const float taken = value[c] == most[c] ? rest[c] : 0.f;
+          target[c] += taken;
+          rest[c] -= taken;
+        }
+      });
     }
   });
 }

@@ -49,7 +49,13 @@ class Pool {
     }
     wake_.notify_all();
     run_share(0);
-    while (pending_.load() != 0) pause();
+    for (int spin = 0; pending_.load() != 0; ++spin) {
+      if (spin < SPINS) {
+        pause();
+      } else {
+        std::this_thread::yield();  // the processor may be needed by the thread that is waited for
+      }
+    }
   }
 
  private:
