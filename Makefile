@@ -21,8 +21,9 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-bench: $(VENV)/ready $(VENV)-peer/ready  ## images/s of halonet_50t beside timm's
-	$(RUN) benchmarks/speed.py --peer_python $(VENV)-peer/bin/python
+bench: $(VENV)/ready $(VENV)-torch/ready $(VENV)-keras/ready  ## speed and memory beside every peer, into benchmarks/RESULTS.md
+	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.cache/inductor $(RUN) benchmarks/bench.py \
+		--torch_python $(VENV)-torch/bin/python --keras_python $(VENV)-keras/bin/python
 
 bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pipeline beside MindCV's
 	$(RUN) benchmarks/pipeline.py --peer_python $(VENV)-mindcv/bin/python
@@ -33,10 +34,15 @@ bench-scaling: $(VENV)/ready  ## images/s on 1 and 2 processes, beside perfect s
 bench-export: $(VENV)/ready  ## size and images/s of exported models, under MindSpore and onnxruntime
 	$(RUN) benchmarks/exported.py
 
-$(VENV)-peer/ready: requirements/bench.txt
-	$(PYTHON) -m venv --clear $(VENV)-peer
-	$(VENV)-peer/bin/pip install --quiet --requirement requirements/bench.txt
-	$(VENV)-peer/bin/pip install --quiet --no-deps timm==1.0.31
+$(VENV)-torch/ready: requirements/bench.txt
+	$(PYTHON) -m venv --clear $(VENV)-torch
+	$(VENV)-torch/bin/pip install --quiet --requirement requirements/bench.txt
+	$(VENV)-torch/bin/pip install --quiet --no-deps timm==1.0.31 halonet-pytorch==0.0.5
+	touch $@
+
+$(VENV)-keras/ready: requirements/bench-keras.txt
+	$(PYTHON) -m venv --clear $(VENV)-keras
+	$(VENV)-keras/bin/pip install --quiet --requirement requirements/bench-keras.txt
 	touch $@
 
 $(VENV)-mindcv/ready: requirements/bench-mindcv.txt
@@ -53,4 +59,4 @@ $(VENV)/ready: requirements/test.txt setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-peer $(VENV)-mindcv .cache .pytest_tmp build *.egg-info runs data
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp build *.egg-info runs data

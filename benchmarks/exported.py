@@ -1,6 +1,6 @@
 """Size and images/s of exported models, under MindSpore and onnxruntime: python benchmarks/exported.py
 
-Needs the extra `onnx`. Weights are random. The runners are processes that take turns, as in benchmarks/speed.py.
+Needs the extra `onnx`. Weights are random. The runners are processes that take turns, as in benchmarks/bench.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from speed import Worker, take_rounds
+from workers import Worker, take_rounds
 
 ROOT = Path(__file__).parents[1]
 SAVE = """

@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 from PIL import Image
-from speed import Worker, take_rounds
+from workers import Worker, take_rounds
 
 WIDTH, HEIGHT = 500, 375  # the size of most of ImageNet's images; its training files have about 110 KB
 JPEG_QUALITY = 96

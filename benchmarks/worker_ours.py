@@ -1,8 +1,12 @@
-"""Our side of speed.py: worker_ours.py MODEL BATCH SIZE inference|training, in graph mode."""
+"""Our side of bench.py, in graph mode: worker_ours.py WORK MODEL BATCH SIZE native|portable.
+
+WORK is inference, with batch norms folded, training, or attention: a bare layer, forward and backward.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -13,21 +17,57 @@ import mindcv_halo  # noqa: E402, F401  before MindSpore
 
 import mindspore  # noqa: E402
 import numpy as np  # noqa: E402
-from turns import take_turns  # noqa: E402
+from mindspore import Tensor, nn  # noqa: E402
+from turns import ATTENTION, take_turns  # noqa: E402
 
-from mindcv_halo import create_loss, create_model, create_optimizer  # noqa: E402
+from mindcv_halo import accelerate, create_loss, create_model, create_optimizer, fuse_batchnorm  # noqa: E402
+from mindcv_halo.models.layers import HaloAttention  # noqa: E402
 from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
 
-model, batch_size, size, work = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-mindspore.set_device("CPU")
-mindspore.set_context(mode=mindspore.GRAPH_MODE)
-network = create_model(model)
-images = mindspore.Tensor(np.random.default_rng(0).standard_normal((batch_size, 3, size, size)).astype(np.float32))
-labels = mindspore.Tensor(np.arange(batch_size, dtype=np.int32))
 
-if work == "inference":
-    network.set_train(False)
-    take_turns(lambda: network(images).asnumpy())
-else:
+class Gradients(nn.Cell):
+    """A layer's output and its gradients by the input and the weights, as the loss is the sum of the output."""
+
+    def __init__(self, layer: nn.Cell):
+        super().__init__()
+        self.layer = layer
+        self.gradients = mindspore.value_and_grad(self.compute, 0, layer.trainable_params())
+
+    def compute(self, x: Tensor) -> Tensor:
+        return self.layer(x).sum()
+
+    def construct(self, x: Tensor):
+        return self.gradients(x)
+
+
+def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -> Callable[[], object]:
+    rng = np.random.default_rng(0)
+    if work == "attention":
+        layer = HaloAttention(
+            ATTENTION["dim"],
+            num_heads=ATTENTION["num_heads"],
+            block_size=ATTENTION["block_size"],
+            halo_size=ATTENTION["halo_size"],
+        )
+        maps = Tensor(rng.standard_normal((batch_size, ATTENTION["dim"], size, size)).astype(np.float32))
+        step = Gradients(accelerate(layer) if native else layer)
+        return lambda: step(maps)[0].asnumpy()
+    images = Tensor(rng.standard_normal((batch_size, 3, size, size)).astype(np.float32))
+    labels = Tensor(np.arange(batch_size, dtype=np.int32))
+    network = create_model(model)
+    if work == "inference":
+        network = fuse_batchnorm(network)
+        if native:
+            network = accelerate(network, frozen=True)
+        return lambda: network(images).asnumpy()
+    if native:
+        network = accelerate(network)
     step = TrainStep(network, create_loss(), create_optimizer(network, "adamw", weight_decay=0.05))
-    take_turns(lambda: step(images, labels).asnumpy())
+    return lambda: step(images, labels).asnumpy()
+
+
+if __name__ == "__main__":
+    work, model, batch_size, size, kernels = sys.argv[1:6]
+    mindspore.set_device("CPU")
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)
+    take_turns(make_step(work, model, int(batch_size), int(size), kernels == "native"))

@@ -9,10 +9,11 @@ from .data import *  # noqa: E402, F403
 from .engine import Prediction, Predictor  # noqa: E402
 from .loss import *  # noqa: E402, F403
 from .models import *  # noqa: E402, F403
+from .native import accelerate  # noqa: E402
 from .optim import *  # noqa: E402, F403
 from .scheduler import *  # noqa: E402, F403
 from .version import __version__  # noqa: E402
 
-__all__ = ["Prediction", "Predictor", "__version__"]
+__all__ = ["Prediction", "Predictor", "__version__", "accelerate"]
 for _package in (data, loss, models, optim, scheduler):
     __all__ += _package.__all__

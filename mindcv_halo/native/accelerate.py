@@ -32,7 +32,8 @@ _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
 def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
-    For a model of create_model, with or without a head or features_only, in float32 on a CPU, before its first call.
+    For a model of create_model, with or without a head or features_only, or a bare HaloAttention that neither pools nor
+    scrambles; in float32, on a CPU, before the first call.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
     Layers without kernels (lambda layers, bottleneck attention, halo attention that pools) run as before.
 
@@ -42,7 +43,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
-    if type(network) not in (HaloNet, FeatureExtractor):
+    if type(network) not in (HaloNet, FeatureExtractor) and not _can_be_native_halo(network):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":
@@ -51,13 +52,18 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]
     for cell in layers:
         cell.__class__ = _NATIVE[type(cell)]
-    next(cell for _, cell in network.stem.cells_and_names() if isinstance(cell, ConvNormAct)).enters = True
+    if isinstance(network, HaloAttention):
+        network.alone = True
+    else:
+        next(cell for cell in layers if isinstance(cell, ConvNormAct)).enters = True
     for cell in reversed(layers):  # from the inside out
         cell.prepare(frozen)
     return network
 
 
 def _can_be_native(cell: nn.Cell) -> bool:
-    if isinstance(cell, HaloAttention):
-        return isinstance(cell.pool, nn.Identity) and not cell.scrambled_windows
-    return type(cell) in _NATIVE
+    return _can_be_native_halo(cell) if isinstance(cell, HaloAttention) else type(cell) in _NATIVE
+
+
+def _can_be_native_halo(cell: nn.Cell) -> bool:
+    return type(cell) is HaloAttention and isinstance(cell.pool, nn.Identity) and not cell.scrambled_windows

@@ -86,6 +86,8 @@ class NativeConvNormAct(ConvNormAct):
 class NativeHaloAttention(HaloAttention):
     """Halo attention that neither pools its output nor scrambles its windows."""
 
+    alone = False  # whether it is in no network, and takes and gives maps as (B, C, H, W)
+
     def prepare(self, frozen: bool) -> None:
         self.nothing = _nothing()
         self.project_q = Convolution(stride=self.q.stride[0], has_bias=self.q.has_bias, frozen=frozen)
@@ -100,11 +102,14 @@ class NativeHaloAttention(HaloAttention):
         )
 
     def construct(self, x: Tensor) -> Tensor:
+        if self.alone:
+            x = to_channels_last(x)
         if x.ndim != 4 or x.shape[3] != self.dim:
-            raise ValueError(f"HaloAttention: the input's shape {x.shape} must be (batch, height, width, {self.dim})")
+            raise ValueError(f"HaloAttention: a map of shape {x.shape}, channels last, must have {self.dim} channels")
         q = self.project_q(x, self.q.weight, self.q.bias if self.q.has_bias else self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.kv.bias if self.kv.has_bias else self.nothing, self.nothing)
-        return self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
+        out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
+        return to_channels_first(out) if self.alone else out
 
 
 class NativeAttentionMix(AttentionMix):

@@ -1,0 +1,265 @@
+"""Everything about speed in one run, beside timm, Keras and lucidrains' layer: `make bench` sets the peers up.
+
+Writes RESULTS.json, RESULTS.md and speed.png into --output. Sides of a comparison take turns (workers.py); images/s are
+medians, a ratio is the median over the rounds of the best peer's seconds by ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+
+from pipeline import write_images
+from report import write_report
+from workers import HERE, Worker, WorkerError, take_rounds
+
+TIMM = {
+    "halonet_26t": "halonet26t",
+    "halonet_50t": "halonet50ts",
+    "halonet_se33t": "sehalonet33ts",
+    "halonet_eca26t": "eca_halonext26ts",
+    "halonet_h1": "halonet_h1",
+}
+KERAS = {
+    "halonet_26t": "HaloNet26T",
+    "halonet_50t": "HaloNet50T",
+    "halonet_se33t": "HaloNetSE33T",
+    "halonet_eca26t": "HaloNextECA26T",
+    "halonet_h0": "HaloNetH0",
+    "halonet_h1": "HaloNetH1",
+    "halonet_h2": "HaloNetH2",
+}
+T_MODELS = ("halonet_26t", "halonet_50t", "halonet_se33t", "halonet_eca26t")
+H_MODELS = ("halonet_h0", "halonet_h1", "halonet_h2")
+TORCH_VARIANTS = ("eager", "channels_last", "compiled")
+MEMORY_GOAL = 0.8
+MAP_SIZE = 32  # of the bare layer
+SIZES = (256, 384, 512, 768, 1024)
+START_GOALS = {"inference": (10, 3), "training": (25, 5)}  # seconds: first start, with the compile cache
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: our side against every peer that has the model."""
+
+    work: str
+    model: str
+    batch_size: int
+    goal: float
+    portable: bool = False  # measure the path without native kernels too
+
+
+@dataclass
+class Side:
+    """What one side took. `seconds` has a number for each round."""
+
+    seconds: list[float] = field(default_factory=list)
+    images_per_s: float = 0.0
+    peak_gb: float = 0.0
+    error: str = ""
+
+
+def rows() -> Iterator[Row]:
+    for batch_size in (1, 8):
+        for model in T_MODELS:
+            yield Row("inference", model, batch_size, 1.25, portable=model == "halonet_50t")
+        for model in H_MODELS:
+            yield Row("inference", model, batch_size, 4.0, portable=model == "halonet_h1")
+        for model in T_MODELS:
+            yield Row("training", model, batch_size, 1.15, portable=model == "halonet_50t")
+        yield Row("training", "halonet_h1", batch_size, 2.5, portable=True)
+        yield Row("attention", "HaloAttention", batch_size, 3.0, portable=True)
+
+
+class Bench:
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+
+    def sides(self, row: Row) -> Iterator[tuple[str, str, list[str]]]:
+        """Name, Python and command of everybody who takes part; we come first."""
+        size = str(MAP_SIZE if row.work == "attention" else self.args.image_size)
+        sizes = [str(row.batch_size), size]
+        for kernels in ("native", "portable") if row.portable else ("native",):
+            yield f"ours, {kernels}", sys.executable, ["worker_ours.py", row.work, row.model, *sizes, kernels]
+        if row.work == "attention" or row.model in TIMM:
+            for variant in TORCH_VARIANTS:
+                command = ["worker_torch.py", row.work, TIMM.get(row.model, row.model), *sizes, variant]
+                yield f"timm, {variant}", self.args.torch_python, command
+        if row.work == "attention":
+            command = ["worker_torch.py", row.work, row.model, *sizes, "lucidrains"]
+            yield "lucidrains", self.args.torch_python, command
+        elif row.work == "inference" or row.model in H_MODELS:
+            yield "keras", self.args.keras_python, ["worker_keras.py", row.work, KERAS[row.model], *sizes]
+
+    def compare(self, row: Row) -> dict:
+        """The row with all sides. A peer that fails is left out with its error; our own failure is one."""
+        sides, workers = {}, {}
+        for name, python, command in self.sides(row):
+            worker = Worker(python, *command)
+            try:
+                worker.seconds()  # to warm up; alone, as it may compile on all processors
+            except WorkerError as error:
+                if name.startswith("ours"):
+                    raise
+                sides[name] = Side(error=str(error))
+                continue
+            sides[name], workers[name] = Side(), worker
+        for _ in range(self.args.pairs):
+            for name, worker in workers.items():
+                sides[name].seconds.append(worker.seconds())
+        for name, worker in workers.items():
+            sides[name].peak_gb = worker.close()
+            sides[name].images_per_s = row.batch_size / median(sides[name].seconds)
+        peers = [side for name, side in sides.items() if side.seconds and not name.startswith("ours")]
+        best = max(peers, key=lambda side: side.images_per_s)
+        ours = sides["ours, native"]
+        return {
+            **asdict(row),
+            "sides": {name: asdict(side) for name, side in sides.items()},
+            "best": next(name for name, side in sides.items() if side is best),
+            "ratio": median(theirs / own for own, theirs in zip(ours.seconds, best.seconds, strict=True)),
+            "memory_ratio": ours.peak_gb / best.peak_gb,
+            "memory_goal": MEMORY_GOAL,
+        }
+
+    def ceiling(self) -> dict[str, float]:
+        """GFLOP/s of a large float32 matrix product: the highest of several rounds, for each library at hand."""
+        workers = {
+            "MindSpore": Worker(sys.executable, "worker_gemm.py", "mindspore"),
+            "oneDNN in our kernels": Worker(sys.executable, "worker_gemm.py", "native"),
+            "PyTorch": Worker(self.args.torch_python, "worker_gemm.py", "torch"),
+        }
+        rounds = take_rounds(list(workers.values()), 3 * self.args.pairs)
+        for worker in workers.values():
+            worker.close()
+        return {name: 2 * 2.048**3 / min(column) for name, column in zip(workers, zip(*rounds, strict=True), strict=True)}
+
+    def macs(self) -> dict[str, int]:
+        """Multiply-accumulates of one image."""
+        return _last_line([sys.executable, HERE / "macs.py", str(self.args.image_size), *KERAS])
+
+    def start(self) -> list[dict]:
+        """Seconds from a built network to the end of its first step, in new processes, without and with the cache."""
+        found = []
+        for work, goals in START_GOALS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, HERE / "worker_start.py", work, "halonet_50t"]
+                plain, _, cached = (_last_line(command + extra) for extra in ([], [folder], [folder]))
+            found.append({"work": work, "cached": False, "goal": goals[0], **plain})
+            found.append({"work": work, "cached": True, "goal": goals[1], **cached})
+        return found
+
+    def growth(self) -> list[dict]:
+        """Seconds and memory of one image at several sizes, as multiples of those at the smallest."""
+        found = []
+        for work, model in (("inference", "halonet_50t"), ("inference", "halonet_h1"), ("training", "halonet_50t")):
+            for size in SIZES:
+                worker = Worker(sys.executable, "worker_ours.py", work, model, "1", str(size), "native")
+                seconds = median(round_[0] for round_ in take_rounds([worker], self.args.pairs))
+                found.append(
+                    {"work": work, "model": model, "size": size, "seconds": seconds, "peak_gb": worker.close()}
+                )
+        return found
+
+    def operators(self) -> list[dict]:
+        found = []
+        for work, model in (("inference", "halonet_50t"), ("training", "halonet_50t"), ("training", "halonet_h1")):
+            spent = _last_line([sys.executable, HERE / "worker_operators.py", work, model, "8"])
+            found.append({"work": work, "model": model, "milliseconds": spent})
+        return found
+
+    def pipeline(self) -> float:
+        """Images/s of the training pipeline, with MindCV's augmentations for HaloNet, on two workers."""
+        with tempfile.TemporaryDirectory() as folder:
+            count = 8 * 64
+            write_images(Path(folder), count)
+            worker = Worker(sys.executable, "worker_pipeline.py", "mindcv_halo", folder, "64", "2")
+            seconds = median(round_[0] for round_ in take_rounds([worker], self.args.pairs))
+            worker.close()
+        return count / seconds
+
+
+def _last_line(command: list) -> dict:
+    """What a script printed as JSON at its end."""
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def describe_machine(args: argparse.Namespace) -> dict[str, str]:
+    """What must be known to read the figures."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    features = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split()
+    wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    freeze = [args.torch_python, "-m", "pip", "freeze"], [args.keras_python, "-m", "pip", "freeze"]
+    installed = "".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in freeze)
+    wanted = ("torch", "timm", "tensorflow", "keras_cv_attention_models", "keras-cv-attention-models", "halonet-pytorch")
+    peers = sorted({line for line in installed.splitlines() if line.partition("==")[0] in wanted})
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit.stdout.strip() or "unknown",
+        "processor": f"{processor}, {' '.join(wide)}",
+        "cores": str(len(lines) and sum(line.startswith("processor") for line in lines)),
+        "memory": f"{int(memory.split()[1]) / 1e6:.0f} GB",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "peers": ", ".join(peers),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch_python", required=True, help="Python of an environment with torch, timm, lucidrains")
+    parser.add_argument("--keras_python", required=True, help="Python of one with keras_cv_attention_models")
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--pairs", type=int, default=5, help="turns of each side, after one to warm up")
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--only", nargs="*", default=[], help="words that a row's name must contain, to try things out")
+    args = parser.parse_args()
+
+    bench = Bench(args)
+    results = {"machine": describe_machine(args), "image_size": args.image_size, "pairs": args.pairs}
+    results["ceiling"] = bench.ceiling()
+    results["rows"] = []
+    for row in rows():
+        if all(word in f"{row.work} {row.model} {row.batch_size}" for word in args.only):
+            results["rows"].append(bench.compare(row))
+            _say(results["rows"][-1])
+    if not args.only:
+        results["macs"] = bench.macs()
+        results["start"] = bench.start()
+        results["growth"] = bench.growth()
+        results["operators"] = bench.operators()
+        results["pipeline"] = bench.pipeline()
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "RESULTS.json").write_text(json.dumps(results, indent=1) + "\n")
+    print(write_report(results, args.output))
+
+
+def _say(row: dict) -> None:
+    speeds = ", ".join(
+        f"{name} {side['images_per_s']:.2f} ({side['peak_gb']:.2f} GB)" if side["seconds"] else f"{name} failed"
+        for name, side in row["sides"].items()
+    )
+    print(
+        f"{row['work']} {row['model']} batch {row['batch_size']}: {speeds}; {row['ratio']:.2f} x {row['best']}, "
+        f"memory {row['memory_ratio']:.2f}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

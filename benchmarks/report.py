@@ -1,0 +1,203 @@
+"""From the results of bench.py to RESULTS.md and speed.png: python benchmarks/report.py writes them anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FINDINGS = HERE / "findings.md"  # what was tried, and the walls; it follows the tables
+RATE_GOAL = 0.7
+
+
+def write_report(results: dict, folder: Path) -> str:
+    """Write RESULTS.md and speed.png into `folder`, and return the text."""
+    parts = [
+        "# Speed and memory\n\n"
+        "Written by `make bench` (benchmarks/bench.py); all of it is from one run. Sides take turns; images/s are of "
+        "median seconds, ratios are medians over the rounds, and only ratios mean something elsewhere. Memory is the "
+        "most that a side's process held, its libraries and compiler included.",
+        _machine(results),
+        _comparisons(results["rows"], results),
+        "![Images/s of every side, as multiples of the best peer](speed.png)",
+    ]
+    if "start" in results:
+        parts += [_start(results["start"]), _rate(results), _growth(results["growth"]), _operators(results["operators"])]
+        parts.append(
+            "## Input pipeline\n\n"
+            f"{results['pipeline']:.0f} images/s of 500 x 375 JPEG files on two workers, with the augmentations of "
+            "MindCV's HaloNet recipe, on the cores that training uses too. `make bench-pipeline` compares it with "
+            "MindCV's."
+        )
+    if FINDINGS.is_file():
+        parts.append(FINDINGS.read_text().strip())
+    text = "\n\n".join(parts) + "\n"
+    (folder / "RESULTS.md").write_text(text)
+    _plot(results["rows"], folder / "speed.png")
+    return text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _verdict(reached: bool) -> str:
+    return "yes" if reached else "**no**"
+
+
+def _machine(results: dict) -> str:
+    machine = results["machine"]
+    settings = f"float32, {results['image_size']} x {results['image_size']}, {results['pairs']} rounds"
+    return _table(("", ""), [*machine.items(), ("settings", settings)])
+
+
+def _comparisons(rows: list[dict], results: dict) -> str:
+    parts = []
+    for work, title in (
+        ("inference", "Inference (batch norms folded)"),
+        ("training", "Training step (forward, backward, AdamW)"),
+        ("attention", "Bare halo attention, forward and backward (256 channels, 8 heads, 32 x 32, block 8, halo 3)"),
+    ):
+        chosen = [row for row in rows if row["work"] == work]
+        if not chosen:
+            continue
+        names = list(dict.fromkeys(name for row in chosen for name in row["sides"]))
+        head = ("model", "batch", *names, "ratio", "goal", "reached", "memory", "goal", "reached")
+        parts.append(f"## {title}\n\nImages/s, and GB in brackets; ratios are to the fastest peer.\n\n")
+        parts[-1] += _table(head, [_compare(row, names) for row in chosen])
+    return "\n\n".join(parts)
+
+
+def _compare(row: dict, names: Sequence[str]) -> list[str]:
+    cells = [row["model"], str(row["batch_size"])]
+    for name in names:
+        side = row["sides"].get(name)
+        if side is None:
+            cells.append("-")
+        elif not side["seconds"]:
+            cells.append("failed")
+        else:
+            cells.append(f"{side['images_per_s']:.1f} ({side['peak_gb']:.2f})")
+    ratio, memory = row["ratio"], row["memory_ratio"]
+    return [
+        *cells,
+        f"{ratio:.2f}",
+        f"{row['goal']:.2f}",
+        _verdict(ratio >= row["goal"]),
+        f"{memory:.2f}",
+        f"{row['memory_goal']:.2f}",
+        _verdict(memory <= row["memory_goal"]),
+    ]
+
+
+def _start(rows: list[dict]) -> str:
+    table = _table(
+        ("work", "graph cache", "first step, s", "goal", "reached", "from the import on, s"),
+        [
+            (
+                row["work"],
+                "yes" if row["cached"] else "no",
+                f"{row['seconds']:.1f}",
+                str(row["goal"]),
+                _verdict(row["seconds"] < row["goal"]),
+                f"{row['since_import']:.1f}",
+            )
+            for row in rows
+        ],
+    )
+    return f"## First step of halonet_50t in graph mode, batch 8\n\n{table}"
+
+
+def _rate(results: dict) -> str:
+    ceiling = results["ceiling"]
+    rates = _table(("2048 x 2048 product", "GFLOP/s"), [(name, f"{rate:.0f}") for name, rate in ceiling.items()])
+    best = max(ceiling.values())
+    lines = []
+    for row in results["rows"]:
+        macs = results["macs"].get(row["model"])
+        if row["work"] != "inference" or macs is None:
+            continue
+        rate = 2 * macs * row["sides"]["ours, native"]["images_per_s"] / 1e9
+        goal = row["model"] == "halonet_50t"
+        lines.append(
+            (
+                row["model"],
+                str(row["batch_size"]),
+                f"{macs / 1e9:.2f}",
+                f"{rate:.0f}",
+                f"{100 * rate / best:.0f} %",
+                f"{100 * RATE_GOAL:.0f} %" if goal else "-",
+                _verdict(rate >= RATE_GOAL * best) if goal else "-",
+            )
+        )
+    shares = _table(("inference", "batch", "GMAC per image", "GFLOP/s", "of the highest", "goal", "reached"), lines)
+    return f"## Share of the machine's rate\n\n{rates}\n\n{shares}"
+
+
+def _growth(rows: list[dict]) -> str:
+    lines = []
+    first: dict = {}
+    for row in rows:
+        first = row if first.get("model") != row["model"] or first.get("work") != row["work"] else first
+        pixels = (row["size"] / first["size"]) ** 2
+        seconds, memory = row["seconds"] / first["seconds"], row["peak_gb"] / first["peak_gb"]
+        lines.append(
+            (
+                f"{row['model']}, {row['work']}",
+                str(row["size"]),
+                f"{1000 * row['seconds']:.0f}",
+                f"{row['peak_gb']:.2f}",
+                f"{pixels:.2f}",
+                f"{seconds:.2f}",
+                f"{memory:.2f}",
+                _verdict(seconds <= pixels and memory <= pixels),
+            )
+        )
+    head = ("one image", "size", "ms", "GB", "pixels", "time", "memory", "no faster than pixels")
+    return f"## Cost over image size\n\nThe last columns are multiples of the smallest size.\n\n{_table(head, lines)}"
+
+
+def _operators(parts: list[dict]) -> str:
+    texts = ["## Where time goes, batch 8\n\nMilliseconds of a step, by MindSpore's profiler."]
+    for part in parts:
+        total = sum(part["milliseconds"].values())
+        lines = [
+            (name, f"{spent:.1f}", f"{100 * spent / total:.1f} %")
+            for name, spent in part["milliseconds"].items()
+            if spent >= 0.005 * total
+        ]
+        texts.append(f"{part['model']}, {part['work']}: {total:.0f} ms\n\n" + _table(("operator", "ms", "share"), lines))
+    return "\n\n".join(texts)
+
+
+def _plot(rows: list[dict], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(name for row in rows for name, side in row["sides"].items() if side["seconds"]))
+    colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        best = row["sides"][row["best"]]["images_per_s"]
+        for name, side in row["sides"].items():
+            if side["seconds"]:
+                axes.plot(side["images_per_s"] / best, place, "o", color=colours[name], markersize=7)
+        axes.plot(row["goal"], place, "|", color="black", markersize=16)
+    axes.set_yticks(range(len(rows)), [f"{row['work']} {row['model']}, batch {row['batch_size']}" for row in rows])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    axes.set_xlabel("images/s as a multiple of the best peer's; bars are the goals")
+    axes.grid(axis="x", alpha=0.3)
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=colours[name], label=name) for name in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    print(write_report(json.loads((HERE / "RESULTS.json").read_text()), HERE))

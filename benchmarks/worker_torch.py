@@ -1,0 +1,75 @@
+"""The side of bench.py in PyTorch: worker_torch.py WORK MODEL BATCH SIZE eager|channels_last|compiled|lucidrains.
+
+WORK is inference, training, or attention: a bare layer, forward and backward. Models and layers are timm's, the layer
+lucidrains' where that is asked for. `compiled` is torch.compile on channels-last maps, with the constants of inference
+folded and packed (freezing).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import timm_without_torchvision as timm
+import torch
+from turns import ATTENTION, take_turns
+
+
+def make_attention(batch_size: int, size: int, variant: str) -> Callable[[], object]:
+    dim, heads = ATTENTION["dim"], ATTENTION["num_heads"]
+    window = {"block_size": ATTENTION["block_size"], "halo_size": ATTENTION["halo_size"]}
+    if variant == "lucidrains":
+        from halonet_pytorch import HaloAttention
+
+        layer = HaloAttention(dim=dim, **window, dim_head=dim // heads, heads=heads)
+    else:
+        from timm.layers.halo_attn import HaloAttn
+
+        layer = HaloAttn(dim, num_heads=heads, **window)
+    layout = torch.channels_last if variant in ("channels_last", "compiled") else torch.contiguous_format
+    layer = layer.to(memory_format=layout)
+    run = torch.compile(layer) if variant == "compiled" else layer
+    maps = torch.randn(batch_size, dim, size, size).to(memory_format=layout).requires_grad_()
+
+    def step() -> None:
+        layer.zero_grad()
+        maps.grad = None
+        run(maps).sum().backward()
+        maps.grad.sum().item()
+
+    return step
+
+
+def make_step(work: str, model: str, batch_size: int, size: int, variant: str) -> Callable[[], object]:
+    if work == "attention":
+        return make_attention(batch_size, size, variant)
+    layout = torch.contiguous_format if variant == "eager" else torch.channels_last
+    network = timm.create_model(model).to(memory_format=layout).train(work == "training")
+    images = torch.randn(batch_size, 3, size, size).to(memory_format=layout)
+    labels = torch.arange(batch_size)
+    run = network
+    if variant == "compiled":
+        from torch._inductor import config
+
+        config.freezing = work == "inference"
+        run = torch.compile(network)
+
+    def infer() -> None:
+        with torch.inference_mode() if variant != "compiled" else torch.no_grad():
+            run(images).sum().item()
+
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+
+    def train() -> None:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(run(images), labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return infer if work == "inference" else train
+
+
+if __name__ == "__main__":
+    work, model, batch_size, size, variant = sys.argv[1:6]
+    take_turns(make_step(work, model, int(batch_size), int(size), variant))
