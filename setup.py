@@ -14,7 +14,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mindcv_halo", "mindcv_halo.*"]),
-    package_data={"mindcv_halo.data": ["imagenet_classes.txt"], "mindcv_halo.serving": ["page.*"], "mindcv_halo.native": ["src/*"]},
+    package_data={
+        "mindcv_halo.data": ["imagenet_classes.txt"],
+        "mindcv_halo.serving": ["page.*"],
+        "mindcv_halo.native": ["src/*"],
+    },
     python_requires=">=3.10,<3.13",
     install_requires=[
         "mindspore>=2.7,<2.11",

@@ -141,7 +141,9 @@ class Bench:
         rounds = take_rounds(list(workers.values()), 3 * self.args.pairs)
         for worker in workers.values():
             worker.close()
-        return {name: 2 * 2.048**3 / min(column) for name, column in zip(workers, zip(*rounds, strict=True), strict=True)}
+        return {
+            name: 2 * 2.048**3 / min(column) for name, column in zip(workers, zip(*rounds, strict=True), strict=True)
+        }
 
     def macs(self) -> dict[str, int]:
         """Multiply-accumulates of one image."""
@@ -200,10 +202,12 @@ def describe_machine(args: argparse.Namespace) -> dict[str, str]:
     features = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split()
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
     memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    freeze = [args.torch_python, "-m", "pip", "freeze"], [args.keras_python, "-m", "pip", "freeze"]
-    installed = "".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in freeze)
-    wanted = ("torch", "timm", "tensorflow", "keras_cv_attention_models", "keras-cv-attention-models", "halonet-pytorch")
-    peers = sorted({line for line in installed.splitlines() if line.partition("==")[0] in wanted})
+    installed = []
+    for python in (sys.executable, args.torch_python, args.keras_python):
+        command = [python, "-m", "pip", "freeze"]
+        installed += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    wanted = ("mindspore", "torch", "timm", "tensorflow-cpu", "keras-cv-attention-models", "halonet-pytorch")
+    versions = sorted({line for line in installed if line.partition("==")[0] in wanted})
     commit = subprocess.run(
         ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
@@ -211,11 +215,11 @@ def describe_machine(args: argparse.Namespace) -> dict[str, str]:
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit.stdout.strip() or "unknown",
         "processor": f"{processor}, {' '.join(wide)}",
-        "cores": str(len(lines) and sum(line.startswith("processor") for line in lines)),
+        "cores": str(sum(line.startswith("processor") for line in lines)),
         "memory": f"{int(memory.split()[1]) / 1e6:.0f} GB",
         "system": platform.platform(),
         "python": platform.python_version(),
-        "peers": ", ".join(peers),
+        "versions": ", ".join(versions),
     }
 
 

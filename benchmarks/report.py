@@ -23,13 +23,16 @@ def write_report(results: dict, folder: Path) -> str:
         "![Images/s of every side, as multiples of the best peer](speed.png)",
     ]
     if "start" in results:
-        parts += [_start(results["start"]), _rate(results), _growth(results["growth"]), _operators(results["operators"])]
-        parts.append(
+        parts += [
+            _start(results["start"]),
+            _rate(results),
+            _growth(results["growth"]),
+            _operators(results["operators"]),
             "## Input pipeline\n\n"
             f"{results['pipeline']:.0f} images/s of 500 x 375 JPEG files on two workers, with the augmentations of "
             "MindCV's HaloNet recipe, on the cores that training uses too. `make bench-pipeline` compares it with "
-            "MindCV's."
-        )
+            "MindCV's.",
+        ]
     if FINDINGS.is_file():
         parts.append(FINDINGS.read_text().strip())
     text = "\n\n".join(parts) + "\n"
@@ -168,7 +171,9 @@ def _operators(parts: list[dict]) -> str:
             for name, spent in part["milliseconds"].items()
             if spent >= 0.005 * total
         ]
-        texts.append(f"{part['model']}, {part['work']}: {total:.0f} ms\n\n" + _table(("operator", "ms", "share"), lines))
+        texts.append(
+            f"{part['model']}, {part['work']}: {total:.0f} ms\n\n" + _table(("operator", "ms", "share"), lines)
+        )
     return "\n\n".join(texts)
 
 

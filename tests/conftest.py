@@ -9,8 +9,7 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 import mindspore as ms
 import numpy as np
 import pytest
-
-MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
+from ways import MODES, has_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +24,17 @@ def mode(request: pytest.FixtureRequest):
     """Run the test in both of MindSpore's modes; the value is "graph" or "pynative"."""
     before = ms.get_context("mode")
     ms.set_context(mode=MODES[request.param])
+    yield request.param
+    ms.set_context(mode=before)
+
+
+@pytest.fixture(params=[*MODES, "native"])
+def way(request: pytest.FixtureRequest):
+    """As `mode`, and in graph mode on native kernels, which ways.take brings a cell to."""
+    if request.param == "native" and not has_kernels():
+        pytest.skip("no native kernels: no C++ compiler here, or not the MindSpore that they fit")
+    before = ms.get_context("mode")
+    ms.set_context(mode=MODES.get(request.param, ms.GRAPH_MODE))
     yield request.param
     ms.set_context(mode=before)
 

@@ -112,9 +112,9 @@ def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
         if device != "CPU":
             raise NativeUnavailableError(f"native_kernels are for CPUs, and this runs on {device}; leave them out")
         if level != "O0" or precision.amp_cast_list:
-            raise NativeUnavailableError(f"native_kernels are for float32, not amp level {level}; leave one of them out")
+            raise NativeUnavailableError(f"native_kernels are for float32, not amp level {level}; leave one out")
         if is_training and recipe.step.sync_bn:
-            raise NativeUnavailableError("native_kernels know no sync_bn; leave one of them out")
+            raise NativeUnavailableError("native_kernels know no sync_bn; leave one out")
         load_kernels()
     except NativeUnavailableError as error:
         if wanted:

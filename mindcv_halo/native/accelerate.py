@@ -32,10 +32,10 @@ _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
 def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
-    For a model of create_model, with or without a head or features_only, or a bare HaloAttention that neither pools nor
-    scrambles; in float32, on a CPU, before the first call.
+    For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
+    before the first call.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
-    Layers without kernels (lambda layers, bottleneck attention, halo attention that pools) run as before.
+    Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows) run as before.
 
     Args:
         frozen: for inference: weights are read at the first call for each shape only, so that changing them later has
@@ -43,7 +43,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
-    if type(network) not in (HaloNet, FeatureExtractor) and not _can_be_native_halo(network):
+    if type(network) not in (HaloNet, FeatureExtractor, HaloAttention) or not _can_be_native(network):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":
@@ -62,8 +62,4 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
 
 def _can_be_native(cell: nn.Cell) -> bool:
-    return _can_be_native_halo(cell) if isinstance(cell, HaloAttention) else type(cell) in _NATIVE
-
-
-def _can_be_native_halo(cell: nn.Cell) -> bool:
-    return type(cell) is HaloAttention and isinstance(cell.pool, nn.Identity) and not cell.scrambled_windows
+    return type(cell) in _NATIVE and not (isinstance(cell, HaloAttention) and cell.scrambled_windows)

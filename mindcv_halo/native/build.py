@@ -9,7 +9,6 @@ MindSpore's convolutions keep to AVX2 (see utils/runtime.py).
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..utils.path import find_cache_folder
+from ..utils.runtime import name_compilers
 
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "kernels.so"
@@ -45,14 +45,13 @@ def build_kernels() -> Path:
 
 
 def _find_compiler() -> str:
-    """The C++ compiler: CXX, or the first of g++, c++ and clang++."""
-    wanted = os.environ.get("CXX")
-    for name in (wanted,) if wanted else ("g++", "c++", "clang++"):
+    names = name_compilers()
+    for name in names:
         if path := shutil.which(name):
             return path
     raise NativeUnavailableError(
-        f"native kernels: no C++ compiler ({wanted or 'g++, c++, clang++'}) on this machine; install one, or run "
-        "without --native_kernels"
+        f"native kernels: no C++ compiler ({', '.join(names)}) on this machine; install one, or run without "
+        "--native_kernels"
     )
 
 

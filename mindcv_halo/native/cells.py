@@ -18,7 +18,8 @@ from ..models.layers.channel_attention import EfficientChannelAttention, Squeeze
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
-from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, _nothing
+from ..models.layers.window import num_blocks
+from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, nothing
 
 
 def to_channels_last(x: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class NativeConvNormAct(ConvNormAct):
     def prepare(self, frozen: bool, adds: bool = False, activation: str | None = None) -> None:
         activation = activation or name_activation(self.act)
         self.folded = isinstance(self.norm, FoldedNorm)
-        self.nothing = _nothing()
+        self.nothing = nothing()
         options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
         if self.folded:
             self.kernel = Convolution(activation=activation, has_bias=True, adds=adds, **options)
@@ -84,14 +85,15 @@ class NativeConvNormAct(ConvNormAct):
 
 
 class NativeHaloAttention(HaloAttention):
-    """Halo attention that neither pools its output nor scrambles its windows."""
+    """Halo attention that does not scramble its windows."""
 
     alone = False  # whether it is in no network, and takes and gives maps as (B, C, H, W)
 
     def prepare(self, frozen: bool) -> None:
-        self.nothing = _nothing()
-        self.project_q = Convolution(stride=self.q.stride[0], has_bias=self.q.has_bias, frozen=frozen)
-        self.project_kv = Convolution(has_bias=self.kv.has_bias, frozen=frozen)
+        self.nothing = nothing()
+        self.pools = not isinstance(self.pool, nn.Identity)
+        self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
+        self.project_kv = Convolution(frozen=frozen)
         self.kernel = HaloKernel(
             block_size=self.block_size,
             halo_size=self.halo_size,
@@ -99,6 +101,7 @@ class NativeHaloAttention(HaloAttention):
             query_size=self.query_size,
             mask_padding=self.mask_padding,
             scale_pos_embed=self.scale_pos_embed,
+            whole_blocks=self.pools,
         )
 
     def construct(self, x: Tensor) -> Tensor:
@@ -106,9 +109,14 @@ class NativeHaloAttention(HaloAttention):
             x = to_channels_last(x)
         if x.ndim != 4 or x.shape[3] != self.dim:
             raise ValueError(f"HaloAttention: a map of shape {x.shape}, channels last, must have {self.dim} channels")
-        q = self.project_q(x, self.q.weight, self.q.bias if self.q.has_bias else self.nothing, self.nothing)
-        kv = self.project_kv(x, self.kv.weight, self.kv.bias if self.kv.has_bias else self.nothing, self.nothing)
+        q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
+        kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
+        if self.q.has_bias:
+            q, kv = q + self.q.bias, kv + self.kv.bias
         out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
+        if self.pools:
+            height, width = num_blocks(x.shape[1], self.stride), num_blocks(x.shape[2], self.stride)
+            out = to_channels_last(self.pool(to_channels_first(out))[:, :, :height, :width])
         return to_channels_first(out) if self.alone else out
 
 
@@ -117,14 +125,11 @@ class NativeAttentionMix(AttentionMix):
 
     def prepare(self, frozen: bool) -> None:
         self.is_native = isinstance(self.attention, NativeHaloAttention)
-        self.nothing = _nothing()
+        self.nothing = nothing()
         self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
 
     def construct(self, x: Tensor) -> Tensor:
-        if self.is_native:
-            x = self.attention(x)
-        else:
-            x = to_channels_last(self.attention(to_channels_first(x)))
+        x = self.attention(x) if self.is_native else to_channels_last(self.attention(to_channels_first(x)))
         norm = self.norm
         return self.finish(x, self.nothing, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
 
@@ -160,7 +165,7 @@ class NativeStemPool(StemPool):
 
 
 class NativeBottleneck(Bottleneck):
-    """The residual shell, whose last norm also adds the shortcut and activates, unless stochastic depth comes between."""
+    """The residual shell, whose last norm also adds the shortcut and activates, but for stochastic depth in between."""
 
     def prepare(self, frozen: bool) -> None:
         self.fuses = self.has_shortcut and isinstance(self.drop_path, nn.Identity)

@@ -40,7 +40,8 @@ def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT) -> ops.Custom:
     return ops.Custom(f"{build_kernels() / LIBRARY}:{name}", out_shape=out_shape, out_dtype=out_dtype, func_type="aot")
 
 
-def _nothing() -> Tensor:
+def nothing() -> Tensor:
+    """What stands for an operand that a layer lacks."""
     return Tensor(np.zeros(1, np.float32))
 
 
@@ -106,7 +107,8 @@ class BatchNorm(nn.Cell):
         settings = [ACTIVATIONS[activation], int(adds), int(training)]
         self.settings = Tensor(np.array(settings, np.int64))
         self.numbers = Tensor(np.array([eps, momentum], np.float32))
-        self.forward_kernel = _kernel("batch_norm_training" if training else "batch_norm_inference", _norm_shapes, (FLOAT,) * 5)
+        name = "batch_norm_training" if training else "batch_norm_inference"
+        self.forward_kernel = _kernel(name, _norm_shapes, (FLOAT,) * 5)
         self.backward = _kernel("batch_norm_backward", _norm_gradient_shapes, (FLOAT,) * 4)
 
     def construct(self, x: Tensor, added: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor):
@@ -128,7 +130,10 @@ def _norm_gradient_shapes(diff, x, added, gamma, beta, mean, inverse, settings):
 
 
 class HaloKernel(nn.Cell):
-    """Halo attention of projected maps: q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)) -> (B, H', W', N * Dv)."""
+    """Halo attention of projected maps: q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)) -> (B, H', W', N * Dv).
+
+    With `whole_blocks` the output covers what the last blocks have beyond the map, too, where queries are zeros.
+    """
 
     def __init__(
         self,
@@ -139,15 +144,16 @@ class HaloKernel(nn.Cell):
         query_size: int,
         mask_padding: bool,
         scale_pos_embed: bool,
+        whole_blocks: bool = False,
     ):
         super().__init__()
         settings = [block_size, halo_size, num_heads, query_size, int(mask_padding), int(scale_pos_embed)]
         self.settings = Tensor(np.array(settings, np.int64))
 
         def out_shapes(q, kv, height_rel, width_rel, settings):
-            blocks = -(-kv[1] // block_size) * -(-kv[2] // block_size)
-            out = (q[0], q[1], q[2], kv[3] - q[3])
-            return (out, (q[0] * num_heads * blocks, query_size * query_size))
+            rows, columns = -(-kv[1] // block_size), -(-kv[2] // block_size)
+            height, width = (rows * query_size, columns * query_size) if whole_blocks else q[1:3]
+            return ((q[0], height, width, kv[3] - q[3]), (q[0] * num_heads * rows * columns, query_size * query_size))
 
         self.forward_kernel = _kernel("halo_attention", out_shapes, (FLOAT, FLOAT))
         self.backward = _kernel("halo_attention_backward", _halo_gradient_shapes, (FLOAT,) * 4)

@@ -1,4 +1,4 @@
-"""What must be in the environment before MindSpore loads, and which device a run uses."""
+"""What the environment says and must say to MindSpore, and which device a run uses."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def describe_environment() -> str:
         else:
             parts.append(f"{name}={actual}" + ("" if actual == value else " (yours)"))
     return ", ".join(parts)
+
+
+def name_compilers() -> tuple[str, ...]:
+    """The C++ compilers to look for: the one that CXX names, or the usual ones."""
+    wanted = os.environ.get("CXX")
+    return (wanted,) if wanted else ("g++", "c++", "clang++")
 
 
 def find_device(requested: str | None = None) -> str:

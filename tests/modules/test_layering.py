@@ -14,14 +14,15 @@ LEAVES = {"errors", "version"}
 ALLOWED = {
     **{sibling: {"utils"} | LEAVES for sibling in SIBLINGS},
     "deploy": {"models", "utils"} | LEAVES,
+    "native": {"models", "utils"} | LEAVES,
     "utils": LEAVES,
     "errors": set(),
     "version": set(),
     "config": LEAVES,
-    "engine": SIBLINGS | {"deploy", "utils", "config"} | LEAVES,
+    "engine": SIBLINGS | {"deploy", "native", "utils", "config"} | LEAVES,
     "serving": {"engine"} | LEAVES,
     "cli": {"engine", "serving", "config", "models", "utils"} | LEAVES,
-    "__init__": SIBLINGS | {"engine", "utils"} | LEAVES,
+    "__init__": SIBLINGS | {"engine", "native", "utils"} | LEAVES,
 }
 STANDARD_LIBRARY_ONLY = [
     *("errors.py", "version.py", "models/specs.py", "models/default_cfgs.py", "models/registry.py"),

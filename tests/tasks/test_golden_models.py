@@ -17,6 +17,7 @@ from differentiate import differentiate
 from mindspore import Tensor, nn, ops
 from peers import build_network, read_state
 from recipe import draw_images, draw_labels, draw_weights, sample_places
+from ways import take
 
 from mindcv_halo.models.weights import load_weights
 
@@ -155,23 +156,24 @@ def test_recipe_draws_what_the_peer_was_given(golden):
 
 
 @each(GOLDENS)
-def test_evaluation(mode, golden, record_property):
-    """Logits in both modes; activations where cells can be hooked, which is PyNative mode."""
+def test_evaluation(way, golden, record_property):
+    """Logits in every way; activations where cells can be hooked, which is PyNative mode."""
     arrays = read(golden)
     network, _ = load_network(golden)
+    take(way, network)
     network.set_train(False)
-    names = names_of(arrays["act_names"]) if mode == "pynative" and "act_names" in arrays else []
+    names = names_of(arrays["act_names"]) if way == "pynative" and "act_names" in arrays else []
     activations = watch(network, names)
     logits = network(Tensor(draw_images(SEED, golden.image_shape))).asnumpy()
     peer = arrays["logits"]
     noise = float(arrays.get("logits_f32_maxdiff", 0))
     allowed = max(LOGITS_NOISE * noise, LOGITS * float(np.abs(peer).max()))
     assert logits.shape == peer.shape
-    check(record_property, golden, mode, "logits", {"logits": float(np.abs(logits - peer).max())}, allowed)
+    check(record_property, golden, way, "logits", {"logits": float(np.abs(logits - peer).max())}, allowed)
     if not names:
         return
     differences = {name: activation_difference(name, activations[name], arrays) for name in names}
-    check(record_property, golden, mode, "activations", differences, ACTIVATIONS)
+    check(record_property, golden, way, "activations", differences, ACTIVATIONS)
 
 
 def watch(network: nn.Cell, names: list[str]) -> dict[str, np.ndarray]:
@@ -221,11 +223,11 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @each(TRAINED)
-def test_training_step(mode, golden, record_property):
+def test_training_step(way, golden, record_property):
     """Loss, gradients and running statistics of one step in training mode."""
     arrays = read(golden)
     network, drawn = load_network(golden)
-    network.set_train(True)
+    take(way, network).set_train(True)
     images, labels = draw_images(SEED, golden.image_shape), arrays["labels"].astype(np.int32)
     result = differentiate(network, cross_entropy, images, labels)
 
@@ -234,7 +236,7 @@ def test_training_step(mode, golden, record_property):
     check(
         record_property,
         golden,
-        mode,
+        way,
         "loss",
         {"loss": abs(result.loss - loss) / loss},
         CHAOTIC_LOSS if chaotic else LOSS,
@@ -249,7 +251,7 @@ def test_training_step(mode, golden, record_property):
     assert set(sums) == set(statistics)
     differences = {name: abs(sums[name] / statistics[name] - 1) for name in statistics}
     check(
-        record_property, golden, mode, "running statistics", differences, CHAOTIC_STATISTICS if chaotic else STATISTICS
+        record_property, golden, way, "running statistics", differences, CHAOTIC_STATISTICS if chaotic else STATISTICS
     )
 
     gradients = {drawn[name]: gradient.astype(np.float64) for name, gradient in result.of_parameters.items()}
@@ -264,12 +266,12 @@ def test_training_step(mode, golden, record_property):
         name: abs(np.linalg.norm(gradient) - lengths[name]) / floor(name, lengths)
         for name, gradient in gradients.items()
     }
-    check(record_property, golden, mode, "gradients", differences, allowed)
+    check(record_property, golden, way, "gradients", differences, allowed)
     differences = {
         name: abs(gradient.flat[0] - firsts[name]) / max(abs(firsts[name]), floor(name, lengths) / gradient.size**0.5)
         for name, gradient in gradients.items()
     }
-    check(record_property, golden, mode, "gradients, first", differences, FIRST * allowed)
+    check(record_property, golden, way, "gradients, first", differences, FIRST * allowed)
 
 
 def floor(name: str, lengths: dict[str, float]) -> float:
@@ -281,18 +283,18 @@ def floor(name: str, lengths: dict[str, float]) -> float:
     return max(lengths[name], 0.01 * lengths.get(name.removesuffix("bias") + "weight", 0.0))
 
 
-def test_gradients_of_halonet_h1_with_running_statistics(mode, record_property):
+def test_gradients_of_halonet_h1_with_running_statistics(way, record_property):
     """Every layer's gradient of a net of attention blocks, where training mode is chaotic: make_eval_gradients.py."""
     golden = next(golden for golden in GOLDENS if golden.model == "halonet_h1")
     with np.load(golden.path.with_name("halonet_h1_eval_gradients.npz")) as file:
         peer = dict(file)
     network, drawn = load_network(golden)
-    network.set_train(False)
+    take(way, network).set_train(False)
     images, labels = draw_images(SEED, golden.image_shape), draw_labels(SEED, 2).astype(np.int32)
     result = differentiate(network, cross_entropy, images, labels)
-    check(record_property, golden, mode, "loss, evaluation", {"loss": abs(result.loss / float(peer["loss"]) - 1)}, LOSS)
+    check(record_property, golden, way, "loss, evaluation", {"loss": abs(result.loss / float(peer["loss"]) - 1)}, LOSS)
     gradients = {drawn[name]: gradient.astype(np.float64) for name, gradient in result.of_parameters.items()}
     lengths = dict(zip(names_of(peer["names"]), peer["length"], strict=True))
     assert set(gradients) == set(lengths)
     differences = {name: abs(np.linalg.norm(gradients[name]) / lengths[name] - 1) for name in lengths}
-    check(record_property, golden, mode, "gradients, evaluation", differences, GRADIENTS)
+    check(record_property, golden, way, "gradients, evaluation", differences, GRADIENTS)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <initializer_list>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -43,6 +44,7 @@ struct Buffer {
     }
     return data_;
   }
+  void* data() const { return data_; }
   Buffer() = default;
   Buffer(const Buffer&) = delete;
   ~Buffer() { std::free(data_); }
@@ -141,6 +143,9 @@ class Convolution {
     }
   }
 
+  bool packs() const { return reorder_ != nullptr; }
+  const MemoryDesc* packed_desc() const { return packed_->desc; }
+
   // The weights as the primitive wants them, in `buffer` unless they are that already.
   const float* pack(const float* weights, Buffer& buffer) {
     if (reorder_ == nullptr) return weights;
@@ -212,14 +217,23 @@ Convolution& find_convolution(const Shape& shape) {
   return found->second;
 }
 
+// Weights of a network that is only for inference, as primitives want them: shapes that want the same share it.
 struct Frozen {
-  const float* source = nullptr;
-  Buffer buffer;
+  std::list<std::pair<const MemoryDesc*, Buffer>> forms;
+
+  const float* find(Convolution& convolution, const float* weights) {
+    for (auto& [desc, buffer] : forms) {
+      if (library().memory_desc_equal(desc, convolution.packed_desc())) return static_cast<float*>(buffer.data());
+    }
+    auto& [desc, buffer] = forms.emplace_back();
+    desc = convolution.packed_desc();
+    return convolution.pack(weights, buffer);
+  }
 };
 
-// Packed weights of networks that are only for inference, by the number that `settings` gives them and their shape.
-std::map<std::pair<int64_t, Shape>, Frozen>& frozen_weights() {
-  static auto* weights = new std::map<std::pair<int64_t, Shape>, Frozen>;
+// By the number that `settings` give them.
+std::map<int64_t, Frozen>& frozen_weights() {
+  static auto* weights = new std::map<int64_t, Frozen>;
   return *weights;
 }
 
@@ -251,14 +265,10 @@ HALO_KERNEL(convolution) {
   const Shape shape = read_shape(Work::FORWARD, args, 0, 5, args.side(1, 2), settings);
   std::lock_guard<std::mutex> lock(turn);
   Convolution& convolution = find_convolution(shape);
-  const float* packed;
-  if (settings[4] != 0) {
-    Frozen& frozen = frozen_weights()[{settings[4], shape}];
-    if (frozen.source == nullptr) frozen.source = convolution.pack(args.floats(1), frozen.buffer);
-    packed = frozen.source;
-  } else {
-    packed = convolution.pack(args.floats(1), weights_buffer);
-  }
+  const float* weights = args.floats(1);
+  const bool is_frozen = settings[4] != 0 && convolution.packs();
+  const float* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution, weights)
+                                  : convolution.pack(weights, weights_buffer);
   convolution.forward(args.floats(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
                       shape.extras & 2 ? args.floats(3) : nullptr, args.floats(5));
 }
@@ -281,7 +291,5 @@ HALO_KERNEL(convolution_backward_weights) {
 // Called from Python when a frozen network is gone.
 extern "C" void forget_frozen(int64_t number) {
   std::lock_guard<std::mutex> lock(turn);
-  for (auto entry = frozen_weights().begin(); entry != frozen_weights().end();) {
-    entry = entry->first.first == number ? frozen_weights().erase(entry) : std::next(entry);
-  }
+  frozen_weights().erase(number);
 }

@@ -11,6 +11,7 @@ import pytest
 from differentiate import differentiate, weighted_sum
 from mindspore import Tensor
 from reference import halo_attention, oracle_name
+from ways import take
 
 from mindcv_halo.models.layers import HaloAttention
 
@@ -96,21 +97,21 @@ def expected(arguments: dict, image: np.ndarray, parameters: dict[str, np.ndarra
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_matches_loops(mode, case):
+def test_matches_loops(way, case):
     arguments, (height, width) = CASES[case]
     attention, image = random_attention(**arguments), random_map(arguments["dim"], height, width)
-    output = attention(Tensor(image)).asnumpy()
+    output = take(way, attention)(Tensor(image)).asnumpy()
     np.testing.assert_allclose(output, expected(arguments, image, values_of(attention)), **TOLERANCE)
 
 
 @pytest.mark.parametrize("case", DIFFERENTIATED)
-def test_gradients_match_the_slope_of_the_loops(mode, case):
+def test_gradients_match_the_slope_of_the_loops(way, case):
     """Along a random direction, the gradient of each array is the oracle's central difference."""
     arguments, (height, width) = CASES[case]
     attention, image = random_attention(**arguments), random_map(arguments["dim"], height, width)
     parameters = values_of(attention)
     cotangent = np.random.standard_normal(expected(arguments, image, parameters).shape).astype(np.float32)
-    result = differentiate(attention, weighted_sum, image, cotangent)
+    result = differentiate(take(way, attention), weighted_sum, image, cotangent)
     arrays = parameters | {"image": image}
     gradients = {oracle_name(name): gradient for name, gradient in result.of_parameters.items()}
     for name, gradient in (gradients | {"image": result.of_input}).items():

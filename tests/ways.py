@@ -1,0 +1,23 @@
+"""The ways in which a cell can compute: MindSpore's two modes, and graph mode on native kernels."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn
+
+from mindcv_halo.native import NativeUnavailableError, accelerate, load_kernels
+
+MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
+
+
+def has_kernels() -> bool:
+    try:
+        load_kernels()
+    except NativeUnavailableError:
+        return False
+    return True
+
+
+def take(way: str, cell: nn.Cell) -> nn.Cell:
+    """The cell, made to compute in this way."""
+    return accelerate(cell) if way == "native" else cell
