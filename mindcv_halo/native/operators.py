@@ -153,7 +153,10 @@ class HaloKernel(nn.Cell):
         def out_shapes(q, kv, height_rel, width_rel, settings):
             rows, columns = -(-kv[1] // block_size), -(-kv[2] // block_size)
             height, width = (rows * query_size, columns * query_size) if whole_blocks else q[1:3]
-            return ((q[0], height, width, kv[3] - q[3]), (q[0] * num_heads * rows * columns, query_size * query_size))
+            return (
+                (q[0], height, width, kv[3] - q[3]),
+                (q[0] * num_heads * rows * columns, query_size * query_size, 2),
+            )
 
         self.forward_kernel = _kernel("halo_attention", out_shapes, (FLOAT, FLOAT))
         self.backward = _kernel("halo_attention_backward", _halo_gradient_shapes, (FLOAT,) * 4)
@@ -165,7 +168,7 @@ class HaloKernel(nn.Cell):
         return self.backward(dout[0], q, kv, height_rel, width_rel, out[1], self.settings)
 
 
-def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, log_sums, settings):
+def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, scales, settings):
     return (q, kv, height_rel, width_rel)
 
 

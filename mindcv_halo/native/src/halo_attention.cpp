@@ -267,7 +267,7 @@ void compute_logits(Block<TILE>& block, const float* q, int64_t first, const Pos
 
 template <int TILE>
 void attend(const Geometry& g, const float* q, const float* kv, const float* height_rel, const float* width_rel,
-            float* out, float* log_sums) {
+            float* out, float* scales) {
   const Positions heights(g, height_rel, true, TILE), widths(g, width_rel, false, TILE);
   parallel_ranges(g.batch * g.heads * g.rows * g.columns, [&](int, int64_t begin, int64_t end) {
     Block<TILE> block(g);
@@ -295,7 +295,8 @@ void attend(const Geometry& g, const float* q, const float* kv, const float* hei
         }
         block.write_columns(mixed.data(), first, g.out_height, g.out_width, g.dim_value, out);
         for (int64_t i = 0; i < std::min<int64_t>(TILE, g.queries - first); ++i) {
-          log_sums[number * g.queries + first + i] = most[i] + std::log(sum[i]);
+          scales[2 * (number * g.queries + first + i)] = most[i];
+          scales[2 * (number * g.queries + first + i) + 1] = 1.f / sum[i];
         }
       }
     }
@@ -303,7 +304,7 @@ void attend(const Geometry& g, const float* q, const float* kv, const float* hei
 }
 
 struct Gradients {
-  const float *diff_out, *q, *kv, *height_rel, *width_rel, *log_sums;
+  const float *diff_out, *q, *kv, *height_rel, *width_rel, *scales;
   float *diff_q, *diff_kv, *diff_height_rel, *diff_width_rel;
 };
 
@@ -363,14 +364,14 @@ class Differentiation {
 
   void compute_weights(int64_t number, int64_t first) {
     compute_logits<TILE>(block_, data_.q, first, heights_, widths_, positions_, weights_.data());
-    float log_sum[TILE];
-    for (int64_t i = 0; i < TILE; ++i) {
-      // Lanes beyond the last query must come out as zeros.
-      log_sum[i] = first + i < g_.queries ? data_.log_sums[number * g_.queries + first + i] : __builtin_inff();
+    float most[TILE] = {}, scale[TILE] = {};  // zeros for lanes beyond the last query, whose weights become zeros
+    for (int64_t i = 0; i < std::min<int64_t>(TILE, g_.queries - first); ++i) {
+      most[i] = data_.scales[2 * (number * g_.queries + first + i)];
+      scale[i] = data_.scales[2 * (number * g_.queries + first + i) + 1];
     }
     for (int64_t k = 0; k < g_.keys; ++k) {
       float* weight = weights_.data() + k * TILE;
-      for (int i = 0; i < TILE; ++i) weight[i] = fast_exp(weight[i] - log_sum[i]);
+      for (int i = 0; i < TILE; ++i) weight[i] = fast_exp(weight[i] - most[i]) * scale[i];
     }
     std::fill(weights_.begin() + g_.keys * TILE, weights_.end(), 0.f);
   }
@@ -472,7 +473,7 @@ void differentiate(const Geometry& g, const Gradients& data) {
 using namespace halo;
 
 // q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)), height_rel, width_rel (2 * window - 1, Dk), settings
-// -> out (B, H'', W'', N * Dv), logarithms of the softmax's sums (B * N * blocks, queries)
+// -> out (B, H'', W'', N * Dv), each query's largest logit and 1 / its softmax's sum (B * N * blocks, queries, 2)
 HALO_KERNEL(halo_attention) {
   Geometry g(args, 0, 1, 2, args.settings(4));
   g.out_height = args.side(5, 1);
@@ -481,7 +482,7 @@ HALO_KERNEL(halo_attention) {
   run(g, args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(5), args.floats(6));
 }
 
-// out's gradient, q, kv, height_rel, width_rel, logarithms of the sums, settings
+// out's gradient, q, kv, height_rel, width_rel, largest logits and 1 / sums, settings
 // -> gradients of q, kv, height_rel, width_rel
 HALO_KERNEL(halo_attention_backward) {
   Geometry g(args, 1, 2, 3, args.settings(6));
