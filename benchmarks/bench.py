@@ -92,6 +92,8 @@ class Bench:
             yield f"ours, {kernels}", sys.executable, ["worker_ours.py", row.work, row.model, *sizes, kernels]
         if row.work == "attention" or row.model in TIMM:
             for variant in TORCH_VARIANTS:
+                if variant == "compiled" and row.work == "training" and row.batch_size == 1:
+                    continue  # torch.compile takes minutes for a training step; batch 8 shows what it is worth
                 command = ["worker_torch.py", row.work, TIMM.get(row.model, row.model), *sizes, variant]
                 yield f"timm, {variant}", self.args.torch_python, command
         if row.work == "attention":
@@ -114,8 +116,14 @@ class Bench:
                 continue
             sides[name], workers[name] = Side(), worker
         for _ in range(self.args.pairs):
-            for name, worker in workers.items():
-                sides[name].seconds.append(worker.seconds())
+            for name, worker in list(workers.items()):
+                try:
+                    sides[name].seconds.append(worker.seconds())
+                except WorkerError as error:
+                    if name.startswith("ours"):
+                        raise
+                    sides[name] = Side(error=str(error))
+                    del workers[name]
         for name, worker in workers.items():
             sides[name].peak_gb = worker.close()
             sides[name].images_per_s = row.batch_size / median(sides[name].seconds)

@@ -70,4 +70,4 @@ if __name__ == "__main__":
     work, model, batch_size, size, kernels = sys.argv[1:6]
     mindspore.set_device("CPU")
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
-    take_turns(make_step(work, model, int(batch_size), int(size), kernels == "native"))
+    take_turns(make_step(work, model, int(batch_size), int(size), kernels == "native"), least=0.3)

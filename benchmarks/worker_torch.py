@@ -72,4 +72,4 @@ def make_step(work: str, model: str, batch_size: int, size: int, variant: str) -
 
 if __name__ == "__main__":
     work, model, batch_size, size, variant = sys.argv[1:6]
-    take_turns(make_step(work, model, int(batch_size), int(size), variant))
+    take_turns(make_step(work, model, int(batch_size), int(size), variant), least=0.3)
