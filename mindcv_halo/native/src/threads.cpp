@@ -12,7 +12,7 @@
 namespace halo {
 namespace {
 
-constexpr int SPINS = 20000;  // about as long as MindSpore needs between two kernels; then threads sleep
+constexpr int SPINS = 2000;  // some ten microseconds, as between two kernels; then threads sleep
 
 thread_local bool inside_task = false;
 
