@@ -8,12 +8,22 @@ import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
+from ways import has_kernels
 
 from mindcv_halo.config import make_recipe
 from mindcv_halo.data import get_class_names
 from mindcv_halo.engine import preparation
-from mindcv_halo.engine.preparation import find_place, make_train_loader, make_val_loader, start_device
+from mindcv_halo.engine.preparation import (
+    build_network,
+    find_place,
+    make_train_loader,
+    make_val_loader,
+    start_device,
+)
 from mindcv_halo.errors import UserError
+from mindcv_halo.models import HaloNet
+from mindcv_halo.native import NativeUnavailableError
+from mindcv_halo.native.cells import NativeHaloNet
 from mindcv_halo.utils.process_group import ProcessGroup
 from mindcv_halo.utils.topology import ALONE, Topology
 
@@ -164,3 +174,32 @@ def test_a_seed_has_31_bits():
     for seed in (-1, 2**31):
         with pytest.raises(UserError, match=rf"^seed {seed} must be at least 0 and below 2\^31$"):
             find_place(system(seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"amp_level": "O2"}, "float32, not amp level O2"), ({"sync_bn": True}, "no sync_bn")],
+    ids=["half precision", "sync_bn"],
+)
+def test_native_kernels_say_why_they_cannot_be(options, reason):
+    asked = make_recipe({**OPTIONS, **options, "native_kernels": True})
+    with pytest.raises(UserError, match=reason):
+        build_network(asked, 2)
+    left_open = make_recipe({**OPTIONS, **options})
+    assert type(build_network(left_open, 2)) is not NativeHaloNet
+
+
+@pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
+def test_native_kernels_are_taken_wherever_they_can_be():
+    assert type(build_network(make_recipe(OPTIONS), 2)) is NativeHaloNet
+    assert type(build_network(make_recipe({**OPTIONS, "native_kernels": False}), 2)) is HaloNet
+
+
+def test_without_a_compiler_a_run_is_portable(monkeypatch):
+    def fail() -> None:
+        raise NativeUnavailableError("native kernels: no C++ compiler")
+
+    monkeypatch.setattr(preparation, "load_kernels", fail)
+    assert type(build_network(make_recipe(OPTIONS), 2)) is HaloNet
+    with pytest.raises(UserError, match="no C"):
+        build_network(make_recipe({**OPTIONS, "native_kernels": True}), 2)

@@ -1,0 +1,109 @@
+"""A network on native kernels is the same network: names, what goes in and out, and what it refuses."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from differentiate import differentiate, weighted_sum
+from drawn_norms import draw_norms
+from mindspore import Tensor, nn
+from ways import has_kernels
+
+from mindcv_halo import accelerate, attention_maps, create_model, fuse_batchnorm
+from mindcv_halo.errors import UserError
+
+pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
+
+TOLERANCE = 1e-5  # of the largest entry
+
+
+def random_images(size: int = 48, batch: int = 2) -> Tensor:
+    return Tensor(np.random.standard_normal((batch, 3, size, size)).astype(np.float32))
+
+
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    expected = expected.asnumpy()
+    np.testing.assert_allclose(actual.asnumpy(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+
+
+def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
+    """A network on native kernels and a portable one with the same random weights."""
+    native, portable = (create_model("halonet_test", **options) for _ in range(2))
+    draw_norms(portable)
+    ms.load_param_into_net(native, portable.parameters_dict())
+    return accelerate(native), portable
+
+
+def test_parameters_keep_their_names_and_order():
+    native, portable = build_pair(num_classes=7)
+    assert list(native.parameters_dict()) == list(portable.parameters_dict())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mask_padding": True}, {"dialect": "keras"}, {"dialect": "mindcv"}, {"in_channels": 1}, {"num_classes": 0}],
+    ids=str,
+)
+def test_evaluation(mode, options):
+    native, portable = build_pair(**options)
+    images = random_images(45)[:, : options.get("in_channels", 3)]
+    assert_near(native.set_train(False)(images), portable.set_train(False)(images))
+
+
+def test_stochastic_depth_draws_the_same_masks():
+    native, portable = build_pair(drop_path_rate=0.5, drop_rate=0.3)
+    seeds = {name: cell.seed for name, cell in portable.cells_and_names() if hasattr(cell, "seed")}
+    for name, cell in native.cells_and_names():
+        if hasattr(cell, "seed"):
+            cell.seed = seeds[name]
+    images = random_images(32, batch=8)
+    slope = np.random.standard_normal((8, 1000)).astype(np.float32)
+    ours, theirs = (differentiate(net.set_train(), weighted_sum, images.asnumpy(), slope) for net in (native, portable))
+    np.testing.assert_allclose(ours.output, theirs.output, rtol=0, atol=1e-4 * np.abs(theirs.output).max())
+
+
+def test_frozen_network_is_for_inference():
+    portable = draw_norms(create_model("halonet_test")).set_train(False)
+    frozen = accelerate(fuse_batchnorm(portable), frozen=True)
+    for size in (32, 48):
+        assert_near(frozen(random := random_images(size)), portable(random))
+    with pytest.raises(RuntimeError, match="folded"):
+        frozen.set_train()(random_images())
+
+
+def test_maps_on_the_way_are_as_usual():
+    native, portable = (net.set_train(False) for net in build_pair())
+    images = random_images()
+    last, maps = native.forward_intermediates(images)
+    expected_last, expected = portable.forward_intermediates(images)
+    assert_near(last, expected_last)
+    for map_, expected_map in zip(maps, expected, strict=True):
+        assert_near(map_, expected_map)
+    assert_near(native.forward_head(native.forward_features(images)), portable(images))
+
+
+def test_features_only():
+    native, portable = (net.set_train(False) for net in build_pair(features_only=True, out_indices=(0, 2, 4)))
+    images = random_images()
+    for map_, expected in zip(native(images), portable(images), strict=True):
+        assert_near(map_, expected)
+
+
+def test_attention_maps():
+    native, portable = (net.set_train(False) for net in build_pair())
+    image = random_images(batch=1)
+    np.testing.assert_allclose(
+        attention_maps(native, image).weights, attention_maps(portable, image).weights, atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("network", [nn.Dense(2, 2), nn.Conv2d(2, 2, 1)])
+def test_refuses_other_cells(network):
+    with pytest.raises(UserError, match="no model of create_model"):
+        accelerate(network)
+
+
+def test_refuses_a_network_twice():
+    with pytest.raises(UserError, match="already accelerated"):
+        accelerate(accelerate(create_model("halonet_test")))
