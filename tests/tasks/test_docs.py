@@ -27,6 +27,7 @@ def test_its_python_runs(pytestconfig, tmp_path, monkeypatch, capsys):
     "name, num_blocks, said",
     [
         ("weights.md", 1, ["mindcv\nmindcv"]),
+        ("native_kernels.md", 1, ["(1, 10)"]),
         ("inference.md", 2, ["6\n(1, 3)", "(4, 4, 4)"]),
         ("features.md", 3, ["(2, 48, 16, 24) 48 4", "(2, 96, 4, 6) 5 2 (2, 48, 16, 24)", "(2, 10)", "True"]),
     ],
