@@ -60,9 +60,10 @@ def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -
         if native:
             network = accelerate(network, frozen=True)
         return lambda: network(images).asnumpy()
+    optimizer = create_optimizer(network, "adamw", weight_decay=0.05)
     if native:
-        network = accelerate(network)
-    step = TrainStep(network, create_loss(), create_optimizer(network, "adamw", weight_decay=0.05))
+        network, optimizer = accelerate(network), accelerate(optimizer)
+    step = TrainStep(network, create_loss(), optimizer)
     return lambda: step(images, labels).asnumpy()
 
 

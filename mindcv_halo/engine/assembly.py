@@ -12,7 +12,10 @@ from ..config import Recipe
 from ..errors import UserError
 from ..loss import create_loss
 from ..models.layers import BottleneckAttention, HaloAttention
+from ..native import accelerate
+from ..native.cells import NativeHaloNet
 from ..optim import create_optimizer
+from ..optim.adamw import AdamW
 from ..scheduler import create_scheduler
 from ..utils.loss_scale import LossScale
 from ..utils.sync_batch_norm import convert_sync_batch_norm
@@ -66,6 +69,8 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], num_ranks: i
         checkpoint_path=str(_optimizer_file(recipe)) if recipe.run.resume_opt else "",
         **asdict(recipe.optim),
     )
+    if isinstance(network, NativeHaloNet) and isinstance(optimizer, AdamW):
+        optimizer = accelerate(optimizer)
     return TrainStep(
         network,
         create_loss(**asdict(recipe.loss)),

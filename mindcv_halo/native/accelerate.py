@@ -13,8 +13,10 @@ from ..models.layers.channel_attention import EfficientChannelAttention, Squeeze
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
+from ..optim.adamw import AdamW
 from . import cells
 from .operators import load_kernels
+from .optimizer import NativeAdamW
 
 _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
     ConvNormAct: cells.NativeConvNormAct,
@@ -33,7 +35,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
     For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
-    before the first call.
+    before the first call. Also for an AdamW optimizer.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
     Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows) run as before.
 
@@ -43,6 +45,8 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
+    if type(network) is AdamW:
+        return _accelerate_optimizer(network)
     if type(network) not in (HaloNet, FeatureExtractor, HaloAttention) or not _can_be_native(network):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
@@ -59,6 +63,13 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     for cell in reversed(layers):  # from the inside out
         cell.prepare(frozen)
     return network
+
+
+def _accelerate_optimizer(optimizer: AdamW) -> AdamW:
+    load_kernels()
+    optimizer.__class__ = NativeAdamW
+    optimizer.prepare()
+    return optimizer
 
 
 def _can_be_native(cell: nn.Cell) -> bool:

@@ -14,6 +14,7 @@ from itertools import count
 import mindspore
 import numpy as np
 from mindspore import Tensor, nn, ops
+from mindspore.ops import signature as sig
 
 from .build import LIBRARY, ONEDNN, NativeUnavailableError, build_kernels
 
@@ -170,6 +171,19 @@ class HaloKernel(nn.Cell):
 
 def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, scales, settings):
     return (q, kv, height_rel, width_rel)
+
+
+def make_adamw(count: int) -> ops.Custom:
+    """(parameters, averages of g, averages of g^2, gradients, rates, decays, numbers) -> nothing of use.
+
+    The first four are `count` tensors each, of which it changes the first three in place; rates and decays have a
+    number for each parameter, numbers are beta1, beta2 and eps.
+    """
+    kernel = _kernel("adamw", lambda *shapes: (1,))
+    written = [sig.make_sig(f"written{i}", sig.sig_rw.RW_WRITE) for i in range(3 * count)]
+    kernel.set_signatures([*written, *(sig.make_sig(f"read{i}") for i in range(count + 3))])
+    kernel.add_prim_attr("side_effect_mem", True)  # keeps everything that reads the parameters before it
+    return kernel
 
 
 class MaxPool(nn.Cell):

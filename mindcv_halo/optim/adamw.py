@@ -64,9 +64,13 @@ class AdamW(nn.Optimizer):
         root = ops.sqrt(bias_correction(self.log_beta2, step))
         correction = root / bias_correction(self.log_beta1, step)
         if self.is_group_lr:
-            lr = tuple([each * correction for each in rate])
+            rates = tuple([each * correction for each in rate])
         else:
-            lr = (rate * correction,) * self.param_length
-        decay = tuple([each / correction for each in self.decays])
-        update = ops.partial(_update, self.kernel, self.beta1, self.beta2, self.eps * root, decay)
-        return self.hyper_map(update, self.decay_index, lr, self.parameters, self.moments1, self.moments2, gradients)
+            rates = (rate * correction,) * self.param_length
+        decays = tuple([each / correction for each in self.decays])
+        return self.update(rates, self.eps * root, decays, gradients)
+
+    def update(self, rates, eps, decays, gradients):
+        """Change every parameter; `rates` has a number for each, `decays` one for each of self.decays."""
+        update = ops.partial(_update, self.kernel, self.beta1, self.beta2, eps, decays)
+        return self.hyper_map(update, self.decay_index, rates, self.parameters, self.moments1, self.moments2, gradients)

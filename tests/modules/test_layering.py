@@ -14,7 +14,7 @@ LEAVES = {"errors", "version"}
 ALLOWED = {
     **{sibling: {"utils"} | LEAVES for sibling in SIBLINGS},
     "deploy": {"models", "utils"} | LEAVES,
-    "native": {"models", "utils"} | LEAVES,
+    "native": {"models", "optim", "utils"} | LEAVES,
     "utils": LEAVES,
     "errors": set(),
     "version": set(),

@@ -9,7 +9,10 @@ namespace halo {
 
 class Arguments {
  public:
-  Arguments(void** params, int* ndims, int64_t** shapes) : params_(params), ndims_(ndims), shapes_(shapes) {}
+  Arguments(int count, void** params, int* ndims, int64_t** shapes)
+      : count_(count), params_(params), ndims_(ndims), shapes_(shapes) {}
+
+  int count() const { return count_; }  // of inputs and outputs
 
   float* floats(int index) const { return static_cast<float*>(params_[index]); }
   const int64_t* settings(int index) const { return static_cast<const int64_t*>(params_[index]); }
@@ -22,6 +25,7 @@ class Arguments {
   }
 
  private:
+  int count_;
   void** params_;
   int* ndims_;
   int64_t** shapes_;
@@ -30,15 +34,15 @@ class Arguments {
 }  // namespace halo
 
 // Defines an operator that MindSpore can call: HALO_KERNEL(name) { ... args ... }
-#define HALO_KERNEL(name)                                                                                     \
-  static void name##_body(const halo::Arguments& args);                                                      \
-  extern "C" int name(int, void** params, int* ndims, int64_t** shapes, const char**, void*, void*) {         \
-    try {                                                                                                    \
-      name##_body(halo::Arguments(params, ndims, shapes));                                                    \
-      return 0;                                                                                              \
-    } catch (const std::exception& error) {                                                                  \
-      std::fprintf(stderr, "%s: %s\n", #name, error.what());                                                  \
-      return 1;                                                                                              \
-    }                                                                                                        \
-  }                                                                                                          \
+#define HALO_KERNEL(name)                                                                               \
+  static void name##_body(const halo::Arguments& args);                                                 \
+  extern "C" int name(int count, void** params, int* ndims, int64_t** shapes, const char**, void*, void*) { \
+    try {                                                                                               \
+      name##_body(halo::Arguments(count, params, ndims, shapes));                                       \
+      return 0;                                                                                         \
+    } catch (const std::exception& error) {                                                             \
+      std::fprintf(stderr, "%s: %s\n", #name, error.what());                                            \
+      return 1;                                                                                         \
+    }                                                                                                   \
+  }                                                                                                     \
   static void name##_body(const halo::Arguments& args)
