@@ -19,7 +19,7 @@ from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.layers.window import num_blocks
-from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, nothing
+from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, SwapAxes, nothing
 
 
 def to_channels_last(x: Tensor) -> Tensor:
@@ -91,6 +91,7 @@ class NativeHaloAttention(HaloAttention):
 
     def prepare(self, frozen: bool) -> None:
         self.nothing = nothing()
+        self.swap = SwapAxes()
         self.pools = not isinstance(self.pool, nn.Identity)
         self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
         self.project_kv = Convolution(frozen=frozen)
@@ -105,10 +106,14 @@ class NativeHaloAttention(HaloAttention):
         )
 
     def construct(self, x: Tensor) -> Tensor:
+        axis = 1 if self.alone else 3
+        if x.ndim != 4 or x.shape[axis] != self.dim:
+            raise ValueError(
+                f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}"
+            )
         if self.alone:
-            x = to_channels_last(x)
-        if x.ndim != 4 or x.shape[3] != self.dim:
-            raise ValueError(f"HaloAttention: a map of shape {x.shape}, channels last, must have {self.dim} channels")
+            batch, channels, height, width = x.shape
+            x = self.swap(x.reshape(batch, channels, height * width)).reshape(batch, height, width, channels)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
         if self.q.has_bias:
@@ -117,7 +122,10 @@ class NativeHaloAttention(HaloAttention):
         if self.pools:
             height, width = num_blocks(x.shape[1], self.stride), num_blocks(x.shape[2], self.stride)
             out = to_channels_last(self.pool(to_channels_first(out))[:, :, :height, :width])
-        return to_channels_first(out) if self.alone else out
+        if not self.alone:
+            return out
+        batch, height, width, channels = out.shape
+        return self.swap(out.reshape(batch, height * width, channels)).reshape(batch, channels, height, width)
 
 
 class NativeAttentionMix(AttentionMix):

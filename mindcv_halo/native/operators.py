@@ -202,6 +202,20 @@ class MaxPool(nn.Cell):
         return (self.backward(dout, out, x),)
 
 
+class SwapAxes(nn.Cell):
+    """(B, M, N) -> (B, N, M)."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = _kernel("swap_axes", lambda x: (x[0], x[2], x[1]))
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.kernel(x)
+
+    def bprop(self, x, out, dout):
+        return (self.kernel(dout),)
+
+
 class MeanPixels(nn.Cell):
     """The mean over H and W: (B, H, W, C) -> (B, C)."""
 
