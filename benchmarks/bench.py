@@ -254,15 +254,21 @@ def main() -> None:
         if all(word in f"{row.work} {row.model} {row.batch_size}" for word in args.only):
             results["rows"].append(bench.compare(row))
             _say(results["rows"][-1])
+            _write(results, args.output)
     if not args.only:
         results["macs"] = bench.macs()
         results["start"] = bench.start()
         results["growth"] = bench.growth()
         results["operators"] = bench.operators()
         results["pipeline"] = bench.pipeline()
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "RESULTS.json").write_text(json.dumps(results, indent=1) + "\n")
+        _write(results, args.output)
     print(write_report(results, args.output))
+
+
+def _write(results: dict, folder: Path) -> None:
+    """After every row: a run takes the better part of an hour."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "RESULTS.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _say(row: dict) -> None:

@@ -119,8 +119,9 @@ def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
     except NativeUnavailableError as error:
         if wanted:
             raise
-        _logger.debug("%s", error)
+        _logger.info("kernels: portable; %s", error)
         return False
+    _logger.info("kernels: native")
     return True
 
 

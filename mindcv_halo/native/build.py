@@ -9,6 +9,7 @@ MindSpore's convolutions keep to AVX2 (see utils/runtime.py).
 from __future__ import annotations
 
 import hashlib
+import logging
 import platform
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from ..errors import UserError
 from ..utils.path import find_cache_folder
 from ..utils.runtime import name_compilers
 
+_logger = logging.getLogger("mindcv_halo")
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "kernels.so"
 ONEDNN = "onednn.so"
@@ -40,6 +42,7 @@ def build_kernels() -> Path:
     flags = (*_FLAGS, _WIDE) if platform.machine() == "x86_64" else _FLAGS
     folder = find_cache_folder() / "native" / _fingerprint(compiler, onednn, flags)
     if not (folder / LIBRARY).is_file():
+        _logger.info("compiling native kernels, once for this machine, into %s", folder)
         _fill(folder, [compiler, *flags, *map(str, sorted(SOURCES.glob("*.cpp")))], onednn)
     return folder
 

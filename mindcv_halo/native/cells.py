@@ -108,9 +108,7 @@ class NativeHaloAttention(HaloAttention):
     def construct(self, x: Tensor) -> Tensor:
         axis = 1 if self.alone else 3
         if x.ndim != 4 or x.shape[axis] != self.dim:
-            raise ValueError(
-                f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}"
-            )
+            raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
             batch, channels, height, width = x.shape
             x = self.swap(x.reshape(batch, channels, height * width)).reshape(batch, height, width, channels)
