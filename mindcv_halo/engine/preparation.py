@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels
+from ..native.cells import NativeHaloNet
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup
@@ -27,7 +27,6 @@ from ..utils.runtime import count_devices, describe_environment, find_device, sh
 from ..utils.topology import ALONE, Topology, find_topology
 from ..version import __version__
 
-_logger = logging.getLogger("mindcv_halo")
 CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
 
 
@@ -100,6 +99,11 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
 
 
+def name_kernels(network: nn.Cell) -> str:
+    """For the log: what the network computes with."""
+    return "native" if isinstance(network, NativeHaloNet) else "portable"
+
+
 def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
     """Whether the network is to run on native kernels. Raises UserError where it must and cannot."""
     wanted = recipe.system.native_kernels
@@ -116,12 +120,10 @@ def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
         if is_training and recipe.step.sync_bn:
             raise NativeUnavailableError("native_kernels know no sync_bn; leave one out")
         load_kernels()
-    except NativeUnavailableError as error:
+    except NativeUnavailableError:
         if wanted:
             raise
-        _logger.info("kernels: portable; %s", error)
         return False
-    _logger.info("kernels: native")
     return True
 
 

@@ -48,6 +48,7 @@ from .preparation import (
     find_place,
     make_train_loader,
     make_val_loader,
+    name_kernels,
     start_device,
 )
 from .reading import check_image_files, limit_batches, read_batches
@@ -174,6 +175,7 @@ class TrainingRun:
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
             f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
         )
+        self.logger.info(f"kernels: {name_kernels(self.step.network)}")
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
             self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")

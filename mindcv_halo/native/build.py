@@ -9,10 +9,10 @@ MindSpore's convolutions keep to AVX2 (see utils/runtime.py).
 from __future__ import annotations
 
 import hashlib
-import logging
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +22,6 @@ from ..errors import UserError
 from ..utils.path import find_cache_folder
 from ..utils.runtime import name_compilers
 
-_logger = logging.getLogger("mindcv_halo")
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "kernels.so"
 ONEDNN = "onednn.so"
@@ -42,7 +41,7 @@ def build_kernels() -> Path:
     flags = (*_FLAGS, _WIDE) if platform.machine() == "x86_64" else _FLAGS
     folder = find_cache_folder() / "native" / _fingerprint(compiler, onednn, flags)
     if not (folder / LIBRARY).is_file():
-        _logger.info("compiling native kernels, once for this machine, into %s", folder)
+        print(f"compiling native kernels, once for this machine, into {folder}", file=sys.stderr)
         _fill(folder, [compiler, *flags, *map(str, sorted(SOURCES.glob("*.cpp")))], onednn)
     return folder
 
