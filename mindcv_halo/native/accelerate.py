@@ -31,6 +31,9 @@ _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
 }
 
 
+_WHOLE = (HaloNet, FeatureExtractor, HaloAttention)  # what can be accelerated by itself
+
+
 def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
@@ -45,14 +48,17 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
-    if type(network) is AdamW:
-        return _accelerate_optimizer(network)
-    if type(network) not in (HaloNet, FeatureExtractor, HaloAttention) or not _can_be_native(network):
+    is_optimizer = type(network) is AdamW
+    if not is_optimizer and not (type(network) in _WHOLE and _can_be_native(network)):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":
         raise UserError(f"accelerate: the native kernels are for CPUs, and MindSpore runs on {device}")
     load_kernels()
+    if is_optimizer:
+        network.__class__ = NativeAdamW
+        network.prepare()
+        return network
     layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]
     for cell in layers:
         cell.__class__ = _NATIVE[type(cell)]
@@ -63,13 +69,6 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     for cell in reversed(layers):  # from the inside out
         cell.prepare(frozen)
     return network
-
-
-def _accelerate_optimizer(optimizer: AdamW) -> AdamW:
-    load_kernels()
-    optimizer.__class__ = NativeAdamW
-    optimizer.prepare()
-    return optimizer
 
 
 def _can_be_native(cell: nn.Cell) -> bool:

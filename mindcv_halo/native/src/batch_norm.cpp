@@ -65,6 +65,20 @@ void apply(int64_t rows, int64_t channels, const float* map, const float* added,
   });
 }
 
+// The same for the arguments that both forward kernels have.
+void apply_any(const Arguments& args, const Affine& affine) {
+  const int64_t channels = args.side(0, 3);
+  const int64_t rows = args.size(0) / channels;
+  const int64_t* settings = args.settings(6);
+  const auto run = [&](auto function) {
+    function(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
+  };
+  with_activation(settings[0], [&](auto tag) {
+    constexpr Activation activation = decltype(tag)::activation;
+    settings[1] ? run(apply<activation, true>) : run(apply<activation, false>);
+  });
+}
+
 struct Gradients {
   const float *diff_out, *map, *added, *gamma, *beta, *mean, *inverse;
   float *diff_map, *diff_gamma, *diff_beta, *diff_added;
@@ -150,21 +164,13 @@ HALO_KERNEL(batch_norm_training) {
     args.floats(12)[c] = static_cast<float>(momentum * args.floats(5)[c] + (1 - momentum) * unbiased);
   }
   const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  with_activation(args.settings(6)[0], [&](auto tag) {
-    constexpr Activation activation = decltype(tag)::activation;
-    if (args.settings(6)[1]) {
-      apply<activation, true>(rows, channels, map, args.floats(1), affine, args.floats(8));
-    } else {
-      apply<activation, false>(rows, channels, map, args.floats(1), affine, args.floats(8));
-    }
-  });
+  apply_any(args, affine);
 }
 
 // The same with the running statistics: map, added, gamma, beta, running mean, running variance, settings, numbers
 // -> out, running mean, 1 / standard deviation
 HALO_KERNEL(batch_norm_inference) {
   const int64_t channels = args.side(0, 3);
-  const int64_t rows = args.size(0) / channels;
   const float eps = args.floats(7)[0];
   float *mean = args.floats(9), *inverse = args.floats(10);
   for (int64_t c = 0; c < channels; ++c) {
@@ -172,14 +178,7 @@ HALO_KERNEL(batch_norm_inference) {
     inverse[c] = 1.f / std::sqrt(args.floats(5)[c] + eps);
   }
   const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  with_activation(args.settings(6)[0], [&](auto tag) {
-    constexpr Activation activation = decltype(tag)::activation;
-    if (args.settings(6)[1]) {
-      apply<activation, true>(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
-    } else {
-      apply<activation, false>(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
-    }
-  });
+  apply_any(args, affine);
 }
 
 // out's gradient, map, added, gamma, beta, mean, 1 / standard deviation,
