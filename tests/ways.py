@@ -1,4 +1,4 @@
-"""The ways in which a cell can compute: MindSpore's two modes, and graph mode on native kernels."""
+"""The ways in which a cell can compute: MindSpore's two modes, and graph mode on native kernels, `frozen` or not."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def has_kernels() -> bool:
     return True
 
 
-def take(way: str, cell: nn.Cell) -> nn.Cell:
+def take(way: str, cell: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """The cell, made to compute in this way."""
-    return accelerate(cell) if way == "native" else cell
+    return accelerate(cell, frozen=frozen) if way == "native" else cell

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..loss import create_loss
 from ..models.layers import BottleneckAttention, HaloAttention
 from ..native import accelerate
-from ..native.cells import NativeHaloNet
+from ..native.networks import NativeHaloNet
 from ..optim import create_optimizer
 from ..optim.adamw import AdamW
 from ..scheduler import create_scheduler

@@ -18,7 +18,7 @@ from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels
-from ..native.cells import NativeHaloNet
+from ..native.networks import NativeHaloNet
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup

@@ -1,4 +1,4 @@
-"""Turns a network's layers into those of cells.py, in place."""
+"""Turns a network's layers into those of cells.py and networks.py, in place."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from mindspore import nn
 from ..errors import UserError
 from ..models.features import FeatureExtractor
 from ..models.halonet import HaloNet
-from ..models.layers.bottleneck import AttentionMix, Bottleneck
+from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..optim.adamw import AdamW
-from . import cells
+from . import cells, networks
 from .operators import load_kernels
 from .optimizer import NativeAdamW
 
 _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
     ConvNormAct: cells.NativeConvNormAct,
     HaloAttention: cells.NativeHaloAttention,
+    ConvMix: cells.NativeConvMix,
     AttentionMix: cells.NativeAttentionMix,
     SqueezeExcite: cells.NativeSqueezeExcite,
     EfficientChannelAttention: cells.NativeEfficientChannelAttention,
     StemPool: cells.NativeStemPool,
     Bottleneck: cells.NativeBottleneck,
-    HaloNet: cells.NativeHaloNet,
-    FeatureExtractor: cells.NativeFeatureExtractor,
+    HaloNet: networks.NativeHaloNet,
+    FeatureExtractor: networks.NativeFeatureExtractor,
 }
 
 
@@ -66,8 +67,10 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
         network.alone = True
     else:
         next(cell for cell in layers if isinstance(cell, ConvNormAct)).enters = True
-    for cell in reversed(layers):  # from the inside out
+    for cell in layers:  # from the outside in: a block tells its last layer what to add
         cell.prepare(frozen)
+    if frozen and isinstance(network, HaloNet):
+        network.freeze()
     return network
 
 

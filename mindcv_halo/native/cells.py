@@ -1,25 +1,36 @@
 """The models' layers on channels-last maps (B, H, W, C) and the kernels of operators.py.
 
 Each is a subclass of the portable layer with the same parameters, and what `accelerate` turns that layer into:
-`prepare` makes its kernels. Layers between them take and give channels-last maps; HaloNet and FeatureExtractor take
-and give the usual (B, C, H, W).
+`prepare` makes its kernels. `construct` computes with them; `plan` adds the same kernels to a frozen network's plan
+(networks.py).
 """
 
 from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from ..models.features import FeatureExtractor
 from ..models.fusion import FoldedNorm
-from ..models.halonet import HaloNet, check_images
 from ..models.layers.activation import UnbiasedSiLU
-from ..models.layers.bottleneck import AttentionMix, Bottleneck
+from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.layers.window import num_blocks
-from .operators import BatchNorm, ChannelGate, Convolution, HaloKernel, MaxPool, MeanPixels, SwapAxes, nothing
+from .operators import (
+    BatchNorm,
+    ChannelGate,
+    Convolution,
+    HaloKernel,
+    MaxPool,
+    MeanPixels,
+    NeighbourChannels,
+    SwapAxes,
+    nothing,
+)
+from .plan import Map, Plan
+
+FROZEN = "this network is frozen, for inference: train one that accelerate was given without `frozen`"
 
 
 def to_channels_last(x: Tensor) -> Tensor:
@@ -46,6 +57,9 @@ class NormKernels(nn.Cell):
         self.by_batch = BatchNorm(**options, training=True)
         self.by_running = BatchNorm(**options, training=False)
 
+    def plan(self, plan: Plan, x: Map, added: Map | Tensor, norm: nn.BatchNorm2d) -> Map:
+        return plan.add(self.by_running, x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+
     def construct(self, x, added, gamma, beta, mean, variance):
         if not self.training:
             return self.by_running(x, added, gamma, beta, mean, variance)[0]
@@ -59,9 +73,12 @@ class NativeConvNormAct(ConvNormAct):
     """act(norm(conv(x)) + added), where only the last layer of a residual branch gets a map to add."""
 
     enters = False  # whether it is the network's first, which gets images as (B, C, H, W)
+    adds = False  # whether it ends a residual block, whose shortcut it adds,
+    block_activation: str | None = None  # and whose activation it does
 
-    def prepare(self, frozen: bool, adds: bool = False, activation: str | None = None) -> None:
-        activation = activation or name_activation(self.act)
+    def prepare(self, frozen: bool) -> None:
+        adds, activation = self.adds, name_activation(self.act) or self.block_activation
+        self.frozen = frozen
         self.folded = isinstance(self.norm, FoldedNorm)
         self.nothing = nothing()
         options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
@@ -71,7 +88,20 @@ class NativeConvNormAct(ConvNormAct):
             self.kernel = Convolution(**options)
             self.finish = NormKernels(self.norm, activation, adds)
 
+    def plan(self, plan: Plan, x: Map, added: Map | None = None) -> Map:
+        if self.enters:
+            batch, channels, height, width = x.shape
+            x = plan.add(SwapAxes(), x.reshape(batch, channels, height * width)).reshape(batch, height, width, channels)
+        if added is None:
+            added = self.nothing
+        if self.folded:
+            return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added)
+        x = plan.add(self.kernel, x, self.conv.weight, self.nothing, self.nothing)
+        return self.finish.plan(plan, x, added, self.norm)
+
     def construct(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        if self.frozen and self.training:
+            raise RuntimeError(FROZEN)
         if added is None:
             added = self.nothing
         if self.enters:
@@ -105,6 +135,15 @@ class NativeHaloAttention(HaloAttention):
             whole_blocks=self.pools,
         )
 
+    @property
+    def has_plan(self) -> bool:
+        return not self.pools and not self.q.has_bias
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        q = plan.add(self.project_q, x, self.q.weight, self.nothing, self.nothing)
+        kv = plan.add(self.project_kv, x, self.kv.weight, self.nothing, self.nothing)
+        return plan.add(self.kernel, q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)
+
     def construct(self, x: Tensor) -> Tensor:
         axis = 1 if self.alone else 3
         if x.ndim != 4 or x.shape[axis] != self.dim:
@@ -134,16 +173,42 @@ class NativeAttentionMix(AttentionMix):
         self.nothing = nothing()
         self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
 
+    @property
+    def has_plan(self) -> bool:
+        return self.is_native and self.attention.has_plan
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        return self.finish.plan(plan, self.attention.plan(plan, x), self.nothing, self.norm)
+
     def construct(self, x: Tensor) -> Tensor:
         x = self.attention(x) if self.is_native else to_channels_last(self.attention(to_channels_first(x)))
         norm = self.norm
         return self.finish(x, self.nothing, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
 
 
+class NativeConvMix(ConvMix):
+    def prepare(self, frozen: bool) -> None:
+        pass
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        x = self.conv.plan(plan, x)
+        return x if isinstance(self.gate, nn.Identity) else self.gate.plan(plan, x)
+
+
 class NativeSqueezeExcite(SqueezeExcite):
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
         self.gate = ChannelGate()
+        self.nothing = nothing()
+        self.reduce_kernel = Convolution(activation=name_activation(self.act), has_bias=True, frozen=frozen)
+        self.expand_kernel = Convolution(has_bias=True, frozen=frozen)
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        batch, _, _, channels = x.shape
+        gate = plan.add(self.mean, x).reshape(batch, 1, 1, channels)
+        gate = plan.add(self.reduce_kernel, gate, self.reduce.weight, self.reduce.bias, self.nothing)
+        gate = plan.add(self.expand_kernel, gate, self.expand.weight, self.expand.bias, self.nothing)
+        return plan.add(self.gate, x, gate.reshape(batch, channels))
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
@@ -155,6 +220,10 @@ class NativeEfficientChannelAttention(EfficientChannelAttention):
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
         self.gate = ChannelGate()
+        self.along_channels = NeighbourChannels()
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        return plan.add(self.gate, x, plan.add(self.along_channels, plan.add(self.mean, x), self.conv.weight))
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
@@ -166,6 +235,9 @@ class NativeStemPool(StemPool):
     def prepare(self, frozen: bool) -> None:
         self.kernel = MaxPool(self.border)
 
+    def plan(self, plan: Plan, x: Map) -> Map:
+        return plan.add(self.kernel, x)
+
     def construct(self, x: Tensor) -> Tensor:
         return self.kernel(x)
 
@@ -174,36 +246,20 @@ class NativeBottleneck(Bottleneck):
     """The residual shell, whose last norm also adds the shortcut and activates, but for stochastic depth in between."""
 
     def prepare(self, frozen: bool) -> None:
-        self.fuses = self.has_shortcut and isinstance(self.drop_path, nn.Identity)
-        self.expand.prepare(frozen, adds=self.fuses, activation=name_activation(self.act) if self.fuses else None)
-
-    def construct(self, x: Tensor) -> Tensor:
-        shortcut = self.shortcut(x) if self.has_shortcut else x
-        mixed = self.mix(self.reduce(x))
+        self.fuses = frozen or isinstance(self.drop_path, nn.Identity)
         if self.fuses:
-            return self.expand(mixed, shortcut)
-        branch = self.drop_path(self.expand(mixed))
-        return self.act(branch + shortcut if self.has_shortcut else branch)
+            self.expand.adds = self.has_shortcut
+            self.expand.block_activation = name_activation(self.act)
 
-
-class NativeHaloNet(HaloNet):
-    def prepare(self, frozen: bool) -> None:
-        self.mean = MeanPixels()
+    def plan(self, plan: Plan, x: Map) -> Map:
+        shortcut = None
+        if self.has_shortcut:
+            shortcut = x if isinstance(self.shortcut, nn.Identity) else self.shortcut.plan(plan, x)
+        return self.expand.plan(plan, self.mix.plan(plan, self.reduce.plan(plan, x)), shortcut)
 
     def construct(self, x: Tensor) -> Tensor:
-        check_images(x, self.spec, self.in_channels, self.image_size)
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-        return self.classifier(self.dropout(self.mean(self.final_conv(x))))
-
-    def channels_first(self, x: Tensor) -> Tensor:
-        return to_channels_first(x)
-
-
-class NativeFeatureExtractor(FeatureExtractor):
-    def prepare(self, frozen: bool) -> None:
-        pass
-
-    def construct(self, x: Tensor) -> list[Tensor]:
-        return [to_channels_first(maps) for maps in super().construct(x)]
+        mixed = self.mix(self.reduce(x))
+        if not self.has_shortcut:
+            return self.expand(mixed) if self.fuses else self.act(self.drop_path(self.expand(mixed)))
+        shortcut = self.shortcut(x)
+        return self.expand(mixed, shortcut) if self.fuses else self.act(self.drop_path(self.expand(mixed)) + shortcut)

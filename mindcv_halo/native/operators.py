@@ -1,6 +1,7 @@
 """The kernels of src/ as MindSpore cells with gradients: float32, channels-last maps (B, H, W, C), on a CPU.
 
-Each works in graph and PyNative mode. Where a kernel has an operand that a layer may lack, that operand is one zero.
+Each works in graph and PyNative mode, and in a Plan by its `forward_kernel` and the `constants` that end its operands.
+Where a kernel has an operand that a layer may lack, that operand is one zero.
 """
 
 from __future__ import annotations
@@ -36,9 +37,23 @@ def load_kernels() -> ctypes.CDLL:
     return library
 
 
-def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT) -> ops.Custom:
+def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT, **settings: int) -> ops.Custom:
+    """The kernel as a primitive. `settings` are what `out_shape` depends on beside its arguments.
+
+    PyNative mode remembers shapes by operands and attributes, and so must find the settings among these.
+    """
     load_kernels()
-    return ops.Custom(f"{build_kernels() / LIBRARY}:{name}", out_shape=out_shape, out_dtype=out_dtype, func_type="aot")
+    path = f"{build_kernels() / LIBRARY}:{name}"
+    kernel = ops.Custom(path, out_shape=out_shape, out_dtype=out_dtype, func_type="aot")
+    for setting, value in settings.items():
+        kernel.add_prim_attr(setting, value)
+    kernel.symbol, kernel.find_shapes = name, out_shape
+    return kernel
+
+
+def number_kernel(name: str) -> int:
+    """The number by which plans name a kernel."""
+    return load_kernels().number_kernel(name.encode())
 
 
 def nothing() -> Tensor:
@@ -69,6 +84,7 @@ class Convolution(nn.Cell):
         number = next(_frozen_numbers) if frozen else 0
         extras = int(has_bias) + 2 * int(adds)
         self.settings = Tensor(np.array([stride, groups, ACTIVATIONS[activation], extras, number], np.int64))
+        self.constants = (self.settings,)
         self.forward_kernel = _convolution_kernel(stride)
         self.backward_input = _kernel("convolution_backward_input", lambda diff, weight, x, settings: x)
         self.backward_weights = _kernel("convolution_backward_weights", lambda diff, x, weight, settings: weight)
@@ -94,7 +110,7 @@ def _convolution_kernel(stride: int) -> ops.Custom:
     def out_shape(x, weight, bias, added, settings):
         return (x[0], -(-x[1] // stride), -(-x[2] // stride), weight[0])
 
-    return _kernel("convolution", out_shape)
+    return _kernel("convolution", out_shape, stride=stride)
 
 
 class BatchNorm(nn.Cell):
@@ -108,6 +124,7 @@ class BatchNorm(nn.Cell):
         settings = [ACTIVATIONS[activation], int(adds), int(training)]
         self.settings = Tensor(np.array(settings, np.int64))
         self.numbers = Tensor(np.array([eps, momentum], np.float32))
+        self.constants = (self.settings, self.numbers)
         name = "batch_norm_training" if training else "batch_norm_inference"
         self.forward_kernel = _kernel(name, _norm_shapes, (FLOAT,) * 5)
         self.backward = _kernel("batch_norm_backward", _norm_gradient_shapes, (FLOAT,) * 4)
@@ -150,6 +167,7 @@ class HaloKernel(nn.Cell):
         super().__init__()
         settings = [block_size, halo_size, num_heads, query_size, int(mask_padding), int(scale_pos_embed)]
         self.settings = Tensor(np.array(settings, np.int64))
+        self.constants = (self.settings,)
 
         def out_shapes(q, kv, height_rel, width_rel, settings):
             rows, columns = -(-kv[1] // block_size), -(-kv[2] // block_size)
@@ -159,7 +177,15 @@ class HaloKernel(nn.Cell):
                 (q[0] * num_heads * rows * columns, query_size * query_size, 2),
             )
 
-        self.forward_kernel = _kernel("halo_attention", out_shapes, (FLOAT, FLOAT))
+        self.forward_kernel = _kernel(
+            "halo_attention",
+            out_shapes,
+            (FLOAT, FLOAT),
+            block_size=block_size,
+            num_heads=num_heads,
+            query_size=query_size,
+            whole_blocks=int(whole_blocks),
+        )
         self.backward = _kernel("halo_attention_backward", _halo_gradient_shapes, (FLOAT,) * 4)
 
     def construct(self, q: Tensor, kv: Tensor, height_rel: Tensor, width_rel: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,6 +197,21 @@ class HaloKernel(nn.Cell):
 
 def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, scales, settings):
     return (q, kv, height_rel, width_rel)
+
+
+class NeighbourChannels(nn.Cell):
+    """A convolution along channels, with zeros beyond them: (B, C), weights (1, 1, 1, k) -> (B, C). For inference."""
+
+    constants = ()
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel("neighbour_channels", lambda x, weight: x)
+
+
+def make_plan_runner(channels: int) -> ops.Custom:
+    """(images, the parameters that a Plan names, the plan's numbers) -> its result, (B, channels)."""
+    return _kernel("run_plan", lambda images, *others: (images[0], channels), channels=channels)
 
 
 def make_adamw(count: int) -> ops.Custom:
@@ -192,6 +233,7 @@ class MaxPool(nn.Cell):
     def __init__(self, border: float):
         super().__init__()
         self.border = Tensor(np.array([border], np.float32))
+        self.constants = (self.border,)
         self.forward_kernel = _kernel("max_pool", lambda x, border: (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3]))
         self.backward = _kernel("max_pool_backward", lambda diff, out, x: x)
 
@@ -205,19 +247,23 @@ class MaxPool(nn.Cell):
 class SwapAxes(nn.Cell):
     """(B, M, N) -> (B, N, M)."""
 
+    constants = ()
+
     def __init__(self):
         super().__init__()
-        self.kernel = _kernel("swap_axes", lambda x: (x[0], x[2], x[1]))
+        self.forward_kernel = _kernel("swap_axes", lambda x: (x[0], x[2], x[1]))
 
     def construct(self, x: Tensor) -> Tensor:
-        return self.kernel(x)
+        return self.forward_kernel(x)
 
     def bprop(self, x, out, dout):
-        return (self.kernel(dout),)
+        return (self.forward_kernel(dout),)
 
 
 class MeanPixels(nn.Cell):
     """The mean over H and W: (B, H, W, C) -> (B, C)."""
+
+    constants = ()
 
     def __init__(self):
         super().__init__()
@@ -233,6 +279,8 @@ class MeanPixels(nn.Cell):
 
 class ChannelGate(nn.Cell):
     """map * sigmoid(gate): (B, H, W, C), (B, C) -> (B, H, W, C)."""
+
+    constants = ()
 
     def __init__(self):
         super().__init__()

@@ -160,7 +160,7 @@ def test_evaluation(way, golden, record_property):
     """Logits in every way; activations where cells can be hooked, which is PyNative mode."""
     arrays = read(golden)
     network, _ = load_network(golden)
-    take(way, network)
+    take(way, network, frozen=True)
     network.set_train(False)
     names = names_of(arrays["act_names"]) if way == "pynative" and "act_names" in arrays else []
     activations = watch(network, names)

@@ -83,6 +83,22 @@ HALO_KERNEL(mean_pixels_backward) {
   scale_channels(batch, pixels, channels, nullptr, share.data(), args.floats(2));
 }
 
+// channels (B, C), weights (1, 1, 1, k) -> a convolution along the channels, with zeros beyond them (B, C)
+HALO_KERNEL(neighbour_channels) {
+  const int64_t batch = args.side(0, 0), channels = args.side(0, 1), length = args.side(1, 3);
+  const float *in = args.floats(0), *weights = args.floats(1);
+  float* out = args.floats(2);
+  for (int64_t image = 0; image < batch; ++image) {
+    for (int64_t c = 0; c < channels; ++c) {
+      float sum = 0.f;
+      for (int64_t i = std::max<int64_t>(0, length / 2 - c); i < std::min(length, channels + length / 2 - c); ++i) {
+        sum += weights[i] * in[image * channels + c + i - length / 2];
+      }
+      out[image * channels + c] = sum;
+    }
+  }
+}
+
 // map (B, H, W, C), gate (B, C) -> map * sigmoid(gate)
 HALO_KERNEL(channel_gate) {
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);

@@ -1,7 +1,6 @@
 // Convolutions on channels-last maps, computed by oneDNN: (B, H, W, C) -> (B, H', W', O). Weights stay (O, C / groups,
 // k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen.
 #include <algorithm>
-#include <cstdlib>
 #include <initializer_list>
 #include <list>
 #include <map>
@@ -10,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "buffer.hpp"
 #include "kernel.hpp"
 #include "onednn.hpp"
 #include "threads.hpp"
@@ -32,26 +32,6 @@ struct Shape {
                     activation, extras);
   }
   bool operator<(const Shape& other) const { return key() < other.key(); }
-};
-
-struct Buffer {
-  void* reserve(size_t size) {
-    if (size > size_) {
-      std::free(data_);
-      size_ = (size + 63) / 64 * 64;
-      data_ = std::aligned_alloc(64, size_);
-      if (data_ == nullptr) throw std::bad_alloc();
-    }
-    return data_;
-  }
-  void* data() const { return data_; }
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  ~Buffer() { std::free(data_); }
-
- private:
-  void* data_ = nullptr;
-  size_t size_ = 0;
 };
 
 struct Operand {

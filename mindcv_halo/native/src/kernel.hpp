@@ -31,7 +31,15 @@ class Arguments {
   int64_t** shapes_;
 };
 
+using Kernel = int(int count, void** params, int* ndims, int64_t** shapes, const char**, void*, void*);
+
 }  // namespace halo
+
+// Kernels that others run, too.
+extern "C" {
+halo::Kernel convolution, batch_norm_inference, halo_attention, max_pool, mean_pixels, channel_gate, neighbour_channels,
+    swap_axes;
+}
 
 // Defines an operator that MindSpore can call: HALO_KERNEL(name) { ... args ... }
 #define HALO_KERNEL(name)                                                                               \

@@ -23,7 +23,7 @@ from mindcv_halo.engine.preparation import (
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import HaloNet
 from mindcv_halo.native import NativeUnavailableError
-from mindcv_halo.native.cells import NativeHaloNet
+from mindcv_halo.native.networks import NativeHaloNet
 from mindcv_halo.utils.process_group import ProcessGroup
 from mindcv_halo.utils.topology import ALONE, Topology
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -27,6 +29,15 @@ def assert_near(actual: Tensor, expected: Tensor) -> None:
     np.testing.assert_allclose(actual.asnumpy(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
+def run_by_operator(network: nn.Cell, images: Tensor) -> Tensor:
+    """Its output in PyNative mode, which compiles nothing."""
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    output = network(images)
+    ms.set_context(mode=mode)
+    return output
+
+
 def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
     """A network on native kernels and a portable one with the same random weights."""
     native, portable = (create_model("halonet_test", **options) for _ in range(2))
@@ -50,7 +61,7 @@ def test_parameters_keep_their_names_and_order():
 def test_evaluation(mode, options):
     native, portable = build_pair(**options)
     images = random_images(45)[:, : options.get("in_channels", 3)]
-    assert_near(native.set_train(False)(images), portable.set_train(False)(images))
+    assert_near(native.set_train(False)(images), run_by_operator(portable.set_train(False), images))
 
 
 def test_training_with_the_same_masks(mode):
@@ -69,13 +80,49 @@ def test_training_with_the_same_masks(mode):
         )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_classes": 0}, {"in_channels": 1}, {"drop_path_rate": 0.2}, {"dialect": "mindcv"}],
+    ids=str,
+)
+@pytest.mark.parametrize("folds", [True, False], ids=["folded", "norms"])
+def test_frozen_network(mode, folds, options):
+    portable = draw_norms(create_model("halonet_test", **options)).set_train(False)
+    frozen = accelerate(fuse_batchnorm(portable) if folds else deepcopy(portable), frozen=True)
+    for size in (32, 45):
+        images = random_images(size)[:, : options.get("in_channels", 3)]
+        assert_near(frozen(images), run_by_operator(portable, images))
+
+
+@pytest.mark.parametrize("name", ["halonet_se33t", "halonet_eca26t", "haloregnetz_b"])
+def test_frozen_network_with_gates(name):
+    portable = draw_norms(create_model(name)).set_train(False)
+    images = random_images(64, batch=1)
+    expected = run_by_operator(portable, images)
+    assert_near(accelerate(portable, frozen=True)(images), expected)
+
+
 def test_frozen_network_is_for_inference():
-    portable = draw_norms(create_model("halonet_test")).set_train(False)
-    frozen = accelerate(fuse_batchnorm(portable), frozen=True)
-    for size in (32, 48):
-        assert_near(frozen(random := random_images(size)), portable(random))
-    with pytest.raises(RuntimeError, match="folded"):
+    frozen = accelerate(create_model("halonet_test"), frozen=True)
+    with pytest.raises(RuntimeError, match="frozen, for inference"):
         frozen.set_train()(random_images())
+    with pytest.raises(ValueError, match="halonet_test"):
+        frozen.set_train(False)(random_images()[:, :2])
+
+
+def test_frozen_network_inside_another_cell():
+    portable = draw_norms(create_model("halonet_test")).set_train(False)
+    frozen = accelerate(deepcopy(portable), frozen=True)
+    images = random_images()
+    assert_near(nn.SequentialCell(frozen, nn.Softmax())(images), nn.Softmax()(run_by_operator(portable, images)))
+
+
+def test_frozen_network_with_a_new_classifier():
+    frozen = accelerate(create_model("halonet_test").set_train(False), frozen=True)
+    images = random_images()
+    assert frozen(images).shape == (2, 1000)
+    frozen.reset_classifier(5)
+    assert frozen(images).shape == (2, 5)
 
 
 def test_maps_on_the_way_are_as_usual():

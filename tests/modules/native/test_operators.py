@@ -75,6 +75,13 @@ def test_convolution(mode, channels, out, kernel, stride, groups, height, width)
     assert_same_derivatives(ChannelsLast(NativeConvolution(conv)), conv, random(2, channels, height, width))
 
 
+def test_the_same_operands_under_other_settings(mode):
+    """MindSpore remembers the shapes of outputs in PyNative mode, and must not take one stride's for another's."""
+    x, weight, none = Tensor(random(1, 6, 6, 4)), Tensor(random(4, 4, 3, 3)), nothing()
+    sizes = [Convolution(stride=stride)(x, weight, none, none).shape[1] for stride in (1, 2, 1)]
+    assert sizes == [6, 3, 6]
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
 def test_convolution_with_bias_sum_and_activation(activation):
     x, weight, bias, added = random(2, 5, 6, 8), random(12, 8, 3, 3), random(12), random(2, 5, 6, 12)

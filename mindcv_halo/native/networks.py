@@ -1,0 +1,107 @@
+"""The models on native kernels: in and out go the usual (B, C, H, W), and in between are the layers of cells.py."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from mindspore import ParameterTuple, Tensor, nn
+from mindspore.ops import constexpr
+
+from ..models.features import FeatureExtractor
+from ..models.halonet import HaloNet, check_images
+from ..models.layers.bottleneck import AttentionMix
+from .cells import FROZEN, to_channels_first
+from .operators import Convolution, MeanPixels, make_plan_runner, nothing
+from .plan import Map, Plan, View
+
+
+class NativeHaloNet(HaloNet):
+    """The network, which runs as one operator when it is frozen and all its layers have kernels."""
+
+    has_plan = False
+
+    def prepare(self, frozen: bool) -> None:
+        self.mean = MeanPixels()
+        self.dense_kernel = Convolution(has_bias=True, frozen=frozen)
+        self.nothing = nothing()
+
+    def freeze(self) -> None:
+        """Plan the whole network, if all of it can be planned. Its layers must be prepared."""
+        if not all(cell.has_plan for _, cell in self.cells_and_names() if isinstance(cell, AttentionMix)):
+            return
+        self.has_plan = True
+        # Hidden from MindSpore, which would name and check the parameters once more.
+        object.__setattr__(self, "planned", PlannedNetwork(self))
+
+    def __call__(self, *args, **kwargs):
+        # In graph mode MindSpore walks through all cells at each call, which takes 1.5 ms; this one has none inside.
+        if self.has_plan and not self.training:
+            return self.planned(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+    def plan(self, shape: tuple[int, ...]) -> tuple[Plan, Map]:
+        plan = Plan(shape)
+        x = plan.images
+        for layer in (*self.stem, *(block for stage in self.stages for block in stage), self.final_conv):
+            if not isinstance(layer, nn.Identity):
+                x = layer.plan(plan, x)
+        x = plan.add(self.mean, x)
+        if isinstance(self.classifier, nn.Identity):
+            return plan, x
+        batch, channels = x.shape
+        weight = View(self.classifier.weight, (self.num_classes, channels, 1, 1))
+        logits = plan.add(
+            self.dense_kernel, x.reshape(batch, 1, 1, channels), weight, self.classifier.bias, self.nothing
+        )
+        return plan, logits.reshape(batch, self.num_classes)
+
+    def construct(self, x: Tensor) -> Tensor:
+        if self.has_plan:
+            if self.training:
+                raise RuntimeError(FROZEN)
+            return self.planned(x)
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.classifier(self.dropout(self.mean(self.final_conv(x))))
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        return to_channels_first(x)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        super().reset_classifier(num_classes)
+        if self.has_plan:
+            self.freeze()
+
+
+class PlannedNetwork(nn.Cell):
+    """All of a frozen network in one operator."""
+
+    def __init__(self, network: NativeHaloNet):
+        super().__init__(auto_prefix=False)
+        self.spec = network.spec
+        self.in_channels = network.in_channels
+        self.image_size = network.image_size
+        plan, logits = network.plan((1, self.in_channels, *self.image_size))
+        object.__setattr__(self, "weights", ParameterTuple(plan.parameters))
+        self.run_plan = make_plan_runner(logits.shape[1])
+
+        @cache
+        def write_plan(shape: tuple[int, ...]) -> Tensor:
+            plan, logits = network.plan(shape)
+            return Tensor(plan.write(logits))
+
+        self.write_plan = constexpr(write_plan)
+
+    def construct(self, x: Tensor) -> Tensor:
+        check_images(x, self.spec, self.in_channels, self.image_size)
+        return self.run_plan(x, *self.weights, self.write_plan(x.shape))
+
+
+class NativeFeatureExtractor(FeatureExtractor):
+    def prepare(self, frozen: bool) -> None:
+        pass
+
+    def construct(self, x: Tensor) -> list[Tensor]:
+        return [to_channels_first(maps) for maps in super().construct(x)]

@@ -1,0 +1,135 @@
+"""A list of kernels that runs as one operator: what lies between two kernels of a frozen network is then nothing.
+
+A Plan is written for images of one shape, kernel by kernel, on Maps that stand for what will be computed. Its numbers,
+which the kernel `run_plan` reads, say for each step which kernel runs on what; maps on the way share one arena.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+from .operators import number_kernel
+
+_PARAMETER, _ARENA, _CONSTANT, _RESULT = range(4)  # where an argument lies, as in src/plan.cpp
+_ALIGNMENT = 16  # floats, a line of the cache
+
+
+@dataclass(frozen=True)
+class Map:
+    """What will be computed: an array of float32 that some step writes; number 0 is the images."""
+
+    number: int
+    shape: tuple[int, ...]
+
+    def reshape(self, *shape: int) -> Map:
+        return replace(self, shape=shape)
+
+
+@dataclass(frozen=True)
+class View:
+    """A parameter under another shape."""
+
+    parameter: Parameter
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    kernel: int
+    arguments: tuple[Map | View | Tensor, ...]
+    results: tuple[Map, ...]
+
+
+class Plan:
+    """The kernels of a network for images of `shape`, in the order in which they run."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.images = Map(0, tuple(shape))
+        self._count = 1  # of maps
+        self._steps: list[_Step] = []
+        self._parameters: dict[int, Parameter] = {}
+
+    def add(self, operator: nn.Cell, *arguments: Map | View | Tensor) -> Map:
+        """One more step, with an operator of operators.py; its first result.
+
+        Parameters are read whenever the plan runs; other tensors become part of it.
+        """
+        arguments = tuple(View(a, a.shape) if isinstance(a, Parameter) else a for a in arguments)
+        arguments = (*arguments, *operator.constants)
+        kernel = operator.forward_kernel
+        shapes = kernel.find_shapes(*(argument.shape for argument in arguments))
+        shapes = shapes if isinstance(shapes[0], tuple) else (shapes,)
+        results = tuple(Map(self._count + i, shape) for i, shape in enumerate(shapes))
+        self._count += len(results)
+        self._steps.append(_Step(number_kernel(kernel.symbol), arguments, results))
+        for argument in arguments:
+            if isinstance(argument, View):
+                self._parameters.setdefault(id(argument.parameter), argument.parameter)
+        return results[0]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What `run_plan` gets besides images and numbers, in this order."""
+        return tuple(self._parameters.values())
+
+    def write(self, result: Map) -> np.ndarray:
+        """The plan as numbers: floats of the arena, steps, then for each its kernel and its arguments.
+
+        An argument is a place, an index in it, and a shape with its length before it; constants follow at the end.
+        """
+        offsets, size = self._place(result)
+        order = {key: index for index, key in enumerate(self._parameters)}
+        constants: list[int] = []
+        numbers = [size, len(self._steps)]
+        for step in self._steps:
+            numbers += [step.kernel, len(step.arguments) + len(step.results)]
+            for argument in (*step.arguments, *step.results):
+                if isinstance(argument, View):
+                    place = (_PARAMETER, 1 + order[id(argument.parameter)])
+                elif isinstance(argument, Tensor):
+                    place = (_CONSTANT, len(constants))
+                    constants += _as_integers(argument.asnumpy())
+                elif argument.number == 0:
+                    place = (_PARAMETER, 0)
+                elif argument.number == result.number:
+                    place = (_RESULT, 0)
+                else:
+                    place = (_ARENA, offsets[argument.number])
+                numbers += [*place, len(argument.shape), *argument.shape]
+        return np.array([len(numbers) + 1, *numbers, *constants], np.int64)
+
+    def _place(self, result: Map) -> tuple[dict[int, int], int]:
+        """Where in the arena each map lies, first fit, and the arena's size, in floats."""
+        last_use = {}
+        for index, step in enumerate(self._steps):
+            for argument in (*step.arguments, *step.results):
+                if isinstance(argument, Map):
+                    last_use[argument.number] = index
+        offsets: dict[int, int] = {}
+        taken: list[tuple[int, int, int]] = []  # (offset, end, last step that needs it), by offset
+        size = 0
+        for index, step in enumerate(self._steps):
+            taken = [part for part in taken if part[2] >= index]
+            for made in step.results:
+                if made.number == result.number:
+                    continue
+                needed = -(-prod(made.shape) // _ALIGNMENT) * _ALIGNMENT
+                offset = 0
+                for start, end, _ in taken:
+                    if offset + needed <= start:
+                        break
+                    offset = end
+                offsets[made.number] = offset
+                taken = sorted([*taken, (offset, offset + needed, last_use[made.number])])
+                size = max(size, offset + needed)
+        return offsets, size
+
+
+def _as_integers(constant: np.ndarray) -> list[int]:
+    """An array's bytes as whole 64-bit numbers."""
+    content = constant.tobytes()
+    return np.frombuffer(content.ljust(-(-len(content) // 8) * 8, b"\0"), np.int64).tolist()

@@ -1,0 +1,33 @@
+// Memory that grows and stays.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+namespace halo {
+
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+  void* data() const { return data_; }
+
+  // At least `size` bytes, on a line of the cache; what was there before is lost if they are more than ever.
+  void* reserve(size_t size) {
+    if (size > size_) {
+      std::free(data_);
+      size_ = (size + 63) / 64 * 64;
+      data_ = std::aligned_alloc(64, size_);
+      if (data_ == nullptr) throw std::bad_alloc();
+    }
+    return data_;
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace halo

@@ -1,0 +1,77 @@
+// Runs a list of kernels as one operator; plan.py says what the list looks like.
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "buffer.hpp"
+#include "kernel.hpp"
+
+namespace {
+
+struct Entry {
+  const char* name;
+  halo::Kernel* run;
+};
+
+constexpr Entry KERNELS[] = {
+    {"convolution", convolution},
+    {"batch_norm_inference", batch_norm_inference},
+    {"halo_attention", halo_attention},
+    {"max_pool", max_pool},
+    {"mean_pixels", mean_pixels},
+    {"channel_gate", channel_gate},
+    {"neighbour_channels", neighbour_channels},
+    {"swap_axes", swap_axes},
+};
+
+enum Place : int64_t { PARAMETER, ARENA, CONSTANT, RESULT };
+
+std::mutex turn;  // networks share the arena
+halo::Buffer arena;
+
+}  // namespace
+
+// The number by which a plan names a kernel, or -1.
+extern "C" int number_kernel(const char* name) {
+  int number = 0;
+  for (const Entry& entry : KERNELS) {
+    if (std::strcmp(entry.name, name) == 0) return number;
+    ++number;
+  }
+  return -1;
+}
+
+// images, parameters ..., plan -> the plan's result
+HALO_KERNEL(run_plan) {
+  const int64_t* plan = args.settings(args.count() - 2);
+  const int64_t* constants = plan + plan[0];
+  std::lock_guard<std::mutex> lock(turn);
+  float* maps = static_cast<float*>(arena.reserve(plan[1] * sizeof(float)));
+  const int64_t* next = plan + 3;
+  std::vector<void*> params;
+  std::vector<int> ndims;
+  std::vector<int64_t*> shapes;
+  for (int64_t step = 0; step < plan[2]; ++step) {
+    const Entry& entry = KERNELS[next[0]];
+    const int64_t count = next[1];
+    next += 2;
+    params.clear();
+    ndims.clear();
+    shapes.clear();
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t place = next[0], index = next[1];
+      if (place == PARAMETER) params.push_back(args.floats(static_cast<int>(index)));
+      if (place == ARENA) params.push_back(maps + index);
+      if (place == CONSTANT) params.push_back(const_cast<int64_t*>(constants + index));
+      if (place == RESULT) params.push_back(args.floats(args.count() - 1));
+      ndims.push_back(static_cast<int>(next[2]));
+      shapes.push_back(const_cast<int64_t*>(next + 3));
+      next += 3 + next[2];
+    }
+    if (entry.run(static_cast<int>(count), params.data(), ndims.data(), shapes.data(), nullptr, nullptr, nullptr)) {
+      throw std::runtime_error(std::string(entry.name) + " failed");
+    }
+  }
+}

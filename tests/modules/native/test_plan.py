@@ -1,0 +1,65 @@
+"""What a frozen network runs: kernels in order, on maps that do not get in each other's way."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import prod
+
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor
+from ways import has_kernels
+
+from mindcv_halo import accelerate, create_model
+from mindcv_halo.native.operators import MeanPixels, SwapAxes, make_plan_runner
+from mindcv_halo.native.plan import Plan, View
+
+pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
+
+
+def run(plan: Plan, result, images: np.ndarray) -> np.ndarray:
+    runner = make_plan_runner(result.shape[1])
+    return runner(Tensor(images), *plan.parameters, Tensor(plan.write(result))).asnumpy()
+
+
+def test_steps_run_in_order(mode):
+    images = np.random.standard_normal((2, 3, 5)).astype(np.float32)
+    plan = Plan(images.shape)
+    swapped = plan.add(SwapAxes(), plan.images)
+    result = plan.add(MeanPixels(), swapped.reshape(2, 5, 1, 3))
+    assert (swapped.shape, result.shape) == ((2, 5, 3), (2, 3))
+    np.testing.assert_allclose(run(plan, result, images), images.mean(2), rtol=1e-6)
+
+
+def test_parameters_are_read_when_it_runs(mode):
+    plan = Plan((1, 1, 1, 4))
+    table = Parameter(np.zeros((2, 8), np.float32))
+    result = plan.add(MeanPixels(), View(table, (1, 4, 1, 4)))
+    table.set_data(Tensor(np.ones((2, 8), np.float32)))
+    np.testing.assert_array_equal(run(plan, result, np.zeros((1, 1, 1, 4), np.float32)), np.ones((1, 4), np.float32))
+
+
+def find_lives(plan: Plan) -> dict[int, tuple[int, int]]:
+    """The first and the last step of each map."""
+    lives = {}
+    for index, step in enumerate(plan._steps):
+        for argument in (*step.arguments, *step.results):
+            if hasattr(argument, "number"):
+                first, _ = lives.get(argument.number, (index, index))
+                lives[argument.number] = (first, index)
+    return lives
+
+
+@pytest.mark.parametrize("name", ["halonet_test", "halonet_eca26t", "halonet_h0"])
+def test_maps_that_live_at_once_do_not_overlap(name):
+    network = accelerate(create_model(name), frozen=True)
+    plan, result = network.plan((2, 3, 64, 64))
+    offsets, size = plan._place(result)
+    lives = find_lives(plan)
+    sizes = {made.number: prod(made.shape) for step in plan._steps for made in step.results}
+    assert set(offsets) == set(sizes) - {result.number}
+    assert max(offsets[number] + sizes[number] for number in offsets) <= size < sum(sizes.values()) / 2
+    for one, other in combinations(offsets, 2):
+        if lives[one][0] <= lives[other][1] and lives[other][0] <= lives[one][1]:
+            first, second = sorted((one, other), key=offsets.get)
+            assert offsets[first] + sizes[first] <= offsets[second], (one, other)
