@@ -17,7 +17,7 @@ import mindcv_halo  # noqa: E402, F401  before MindSpore
 
 import mindspore  # noqa: E402
 import numpy as np  # noqa: E402
-from mindspore import Tensor, nn  # noqa: E402
+from mindspore import Tensor, nn, ops  # noqa: E402
 from turns import ATTENTION, take_turns  # noqa: E402
 
 from mindcv_halo import accelerate, create_loss, create_model, create_optimizer, fuse_batchnorm  # noqa: E402
@@ -26,18 +26,16 @@ from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
 
 
 class Gradients(nn.Cell):
-    """A layer's output and its gradients by the input and the weights, as the loss is the sum of the output."""
+    """A layer's gradients by its input and its weights, from a slope of the output."""
 
     def __init__(self, layer: nn.Cell):
         super().__init__()
         self.layer = layer
-        self.gradients = mindspore.value_and_grad(self.compute, 0, layer.trainable_params())
+        self.parameters = mindspore.ParameterTuple(layer.trainable_params())
+        self.differentiate = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
 
-    def compute(self, x: Tensor) -> Tensor:
-        return self.layer(x).sum()
-
-    def construct(self, x: Tensor):
-        return self.gradients(x)
+    def construct(self, x: Tensor, slope: Tensor):
+        return self.differentiate(self.layer, self.parameters)(x, slope)
 
 
 def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -> Callable[[], object]:
@@ -49,9 +47,10 @@ def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -
             block_size=ATTENTION["block_size"],
             halo_size=ATTENTION["halo_size"],
         )
-        maps = Tensor(rng.standard_normal((batch_size, ATTENTION["dim"], size, size)).astype(np.float32))
+        shape = (batch_size, ATTENTION["dim"], size, size)
+        maps, slope = (Tensor(rng.standard_normal(shape).astype(np.float32)) for _ in range(2))
         step = Gradients(accelerate(layer) if native else layer)
-        return lambda: step(maps)[0].asnumpy()
+        return lambda: step(maps, slope)[0][0].asnumpy()
     images = Tensor(rng.standard_normal((batch_size, 3, size, size)).astype(np.float32))
     labels = Tensor(np.arange(batch_size, dtype=np.int32))
     network = create_model(model)

@@ -31,10 +31,12 @@ def make_attention(batch_size: int, size: int, variant: str) -> Callable[[], obj
     run = torch.compile(layer) if variant == "compiled" else layer
     maps = torch.randn(batch_size, dim, size, size).to(memory_format=layout).requires_grad_()
 
+    slope = torch.randn(batch_size, dim, size, size).to(memory_format=layout)
+
     def step() -> None:
         layer.zero_grad()
         maps.grad = None
-        run(maps).sum().backward()
+        run(maps).backward(slope)
         maps.grad.sum().item()
 
     return step

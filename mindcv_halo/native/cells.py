@@ -20,25 +20,18 @@ from ..models.layers.window import num_blocks
 from .operators import (
     BatchNorm,
     ChannelGate,
+    ChannelsFirst,
+    ChannelsLast,
     Convolution,
     HaloKernel,
     MaxPool,
     MeanPixels,
     NeighbourChannels,
-    SwapAxes,
     nothing,
 )
 from .plan import Map, Plan
 
 FROZEN = "this network is frozen, for inference: train one that accelerate was given without `frozen`"
-
-
-def to_channels_last(x: Tensor) -> Tensor:
-    return x.transpose(0, 2, 3, 1)
-
-
-def to_channels_first(x: Tensor) -> Tensor:
-    return x.transpose(0, 3, 1, 2)
 
 
 def name_activation(cell: nn.Cell) -> str | None:
@@ -81,6 +74,8 @@ class NativeConvNormAct(ConvNormAct):
         self.frozen = frozen
         self.folded = isinstance(self.norm, FoldedNorm)
         self.nothing = nothing()
+        if self.enters:
+            self.to_last = ChannelsLast()
         options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
         if self.folded:
             self.kernel = Convolution(activation=activation, has_bias=True, adds=adds, **options)
@@ -90,8 +85,7 @@ class NativeConvNormAct(ConvNormAct):
 
     def plan(self, plan: Plan, x: Map, added: Map | None = None) -> Map:
         if self.enters:
-            batch, channels, height, width = x.shape
-            x = plan.add(SwapAxes(), x.reshape(batch, channels, height * width)).reshape(batch, height, width, channels)
+            x = plan.add(self.to_last, x)
         if added is None:
             added = self.nothing
         if self.folded:
@@ -105,7 +99,7 @@ class NativeConvNormAct(ConvNormAct):
         if added is None:
             added = self.nothing
         if self.enters:
-            x = to_channels_last(x)
+            x = self.to_last(x)
         if self.folded:
             self.norm(self.nothing)  # refuses to train
             return self.kernel(x, self.conv.weight, self.conv.bias, added)
@@ -121,7 +115,8 @@ class NativeHaloAttention(HaloAttention):
 
     def prepare(self, frozen: bool) -> None:
         self.nothing = nothing()
-        self.swap = SwapAxes()
+        self.to_last = ChannelsLast()
+        self.to_first = ChannelsFirst()
         self.pools = not isinstance(self.pool, nn.Identity)
         self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
         self.project_kv = Convolution(frozen=frozen)
@@ -149,8 +144,7 @@ class NativeHaloAttention(HaloAttention):
         if x.ndim != 4 or x.shape[axis] != self.dim:
             raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
-            batch, channels, height, width = x.shape
-            x = self.swap(x.reshape(batch, channels, height * width)).reshape(batch, height, width, channels)
+            x = self.to_last(x)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
         if self.q.has_bias:
@@ -158,11 +152,8 @@ class NativeHaloAttention(HaloAttention):
         out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
         if self.pools:
             height, width = num_blocks(x.shape[1], self.stride), num_blocks(x.shape[2], self.stride)
-            out = to_channels_last(self.pool(to_channels_first(out))[:, :, :height, :width])
-        if not self.alone:
-            return out
-        batch, height, width, channels = out.shape
-        return self.swap(out.reshape(batch, height * width, channels)).reshape(batch, channels, height, width)
+            out = self.to_last(self.pool(self.to_first(out))[:, :, :height, :width])
+        return self.to_first(out) if self.alone else out
 
 
 class NativeAttentionMix(AttentionMix):
@@ -170,6 +161,8 @@ class NativeAttentionMix(AttentionMix):
 
     def prepare(self, frozen: bool) -> None:
         self.is_native = isinstance(self.attention, NativeHaloAttention)
+        self.to_last = ChannelsLast()
+        self.to_first = ChannelsFirst()
         self.nothing = nothing()
         self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
 
@@ -181,7 +174,7 @@ class NativeAttentionMix(AttentionMix):
         return self.finish.plan(plan, self.attention.plan(plan, x), self.nothing, self.norm)
 
     def construct(self, x: Tensor) -> Tensor:
-        x = self.attention(x) if self.is_native else to_channels_last(self.attention(to_channels_first(x)))
+        x = self.attention(x) if self.is_native else self.to_last(self.attention(self.to_first(x)))
         norm = self.norm
         return self.finish(x, self.nothing, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
 

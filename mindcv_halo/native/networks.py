@@ -10,8 +10,8 @@ from mindspore.ops import constexpr
 from ..models.features import FeatureExtractor
 from ..models.halonet import HaloNet, check_images
 from ..models.layers.bottleneck import AttentionMix
-from .cells import FROZEN, to_channels_first
-from .operators import Convolution, MeanPixels, make_plan_runner, nothing
+from .cells import FROZEN
+from .operators import ChannelsFirst, Convolution, MeanPixels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 
 
@@ -22,6 +22,7 @@ class NativeHaloNet(HaloNet):
 
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
+        self.to_first = ChannelsFirst()
         self.dense_kernel = Convolution(has_bias=True, frozen=frozen)
         self.nothing = nothing()
 
@@ -67,7 +68,7 @@ class NativeHaloNet(HaloNet):
         return self.classifier(self.dropout(self.mean(self.final_conv(x))))
 
     def channels_first(self, x: Tensor) -> Tensor:
-        return to_channels_first(x)
+        return self.to_first(x)
 
     def reset_classifier(self, num_classes: int) -> None:
         super().reset_classifier(num_classes)
@@ -101,7 +102,7 @@ class PlannedNetwork(nn.Cell):
 
 class NativeFeatureExtractor(FeatureExtractor):
     def prepare(self, frozen: bool) -> None:
-        pass
+        self.to_first = ChannelsFirst()
 
     def construct(self, x: Tensor) -> list[Tensor]:
-        return [to_channels_first(maps) for maps in super().construct(x)]
+        return [self.to_first(maps) for maps in super().construct(x)]

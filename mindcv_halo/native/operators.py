@@ -244,20 +244,44 @@ class MaxPool(nn.Cell):
         return (self.backward(dout, out, x),)
 
 
-class SwapAxes(nn.Cell):
-    """(B, M, N) -> (B, N, M)."""
+class ChannelsLast(nn.Cell):
+    """(B, C, H, W) -> (B, H, W, C)."""
 
     constants = ()
 
     def __init__(self):
         super().__init__()
-        self.forward_kernel = _kernel("swap_axes", lambda x: (x[0], x[2], x[1]))
+        self.forward_kernel = _kernel("channels_last", _last_from_first)
+        self.backward = _kernel("channels_first", _first_from_last)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x)
 
     def bprop(self, x, out, dout):
-        return (self.forward_kernel(dout),)
+        return (self.backward(dout),)
+
+
+class ChannelsFirst(nn.Cell):
+    """(B, H, W, C) -> (B, C, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel("channels_first", _first_from_last)
+        self.backward = _kernel("channels_last", _last_from_first)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_kernel(x)
+
+    def bprop(self, x, out, dout):
+        return (self.backward(dout),)
+
+
+def _last_from_first(x):
+    return (x[0], x[2], x[3], x[1])
+
+
+def _first_from_last(x):
+    return (x[0], x[3], x[1], x[2])
 
 
 class MeanPixels(nn.Cell):

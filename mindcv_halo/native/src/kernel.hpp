@@ -38,7 +38,7 @@ using Kernel = int(int count, void** params, int* ndims, int64_t** shapes, const
 // Kernels that others run, too.
 extern "C" {
 halo::Kernel convolution, batch_norm_inference, halo_attention, max_pool, mean_pixels, channel_gate, neighbour_channels,
-    swap_axes;
+    channels_last;
 }
 
 // Defines an operator that MindSpore can call: HALO_KERNEL(name) { ... args ... }

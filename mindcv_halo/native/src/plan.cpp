@@ -23,7 +23,7 @@ constexpr Entry KERNELS[] = {
     {"mean_pixels", mean_pixels},
     {"channel_gate", channel_gate},
     {"neighbour_channels", neighbour_channels},
-    {"swap_axes", swap_axes},
+    {"channels_last", channels_last},
 };
 
 enum Place : int64_t { PARAMETER, ARENA, CONSTANT, RESULT };

@@ -1,18 +1,14 @@
-// A map's channels from first to last, or back.
-#include <vector>
-
+// A map's channels from first to last, and back.
 #include "kernel.hpp"
 #include "threads.hpp"
 
-using namespace halo;
+namespace halo {
+namespace {
 
-// (B, M, N) -> (B, N, M)
-HALO_KERNEL(swap_axes) {
+// (batch, rows, columns) -> (batch, columns, rows)
+void swap_axes(int64_t batch, int64_t rows, int64_t columns, const float* in, float* out) {
   constexpr int64_t TILE = 16;  // a side of what is moved at once: both its rows and its columns stay in the cache
-  const int64_t batch = args.side(0, 0), rows = args.side(0, 1), columns = args.side(0, 2);
   const int64_t strips = (columns + TILE - 1) / TILE;
-  const float* in = args.floats(0);
-  float* out = args.floats(1);
   parallel_ranges(batch * strips, [&](int, int64_t begin, int64_t end) {
     for (int64_t strip = begin; strip < end; ++strip) {
       const float* source = in + strip / strips * rows * columns;
@@ -26,4 +22,19 @@ HALO_KERNEL(swap_axes) {
       }
     }
   });
+}
+
+}  // namespace
+}  // namespace halo
+
+using namespace halo;
+
+// (B, C, H, W) -> (B, H, W, C)
+HALO_KERNEL(channels_last) {
+  swap_axes(args.side(0, 0), args.side(0, 1), args.side(0, 2) * args.side(0, 3), args.floats(0), args.floats(1));
+}
+
+// (B, H, W, C) -> (B, C, H, W)
+HALO_KERNEL(channels_first) {
+  swap_axes(args.side(0, 0), args.side(0, 1) * args.side(0, 2), args.side(0, 3), args.floats(0), args.floats(1));
 }

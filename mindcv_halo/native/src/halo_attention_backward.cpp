@@ -1,0 +1,234 @@
+// The gradients of halo attention, block by block: logits and weights are computed again.
+#include <memory>
+#include <vector>
+
+#include "activation.hpp"
+#include "halo_blocks.hpp"
+#include "threads.hpp"
+
+namespace halo {
+namespace {
+
+struct Gradients {
+  const float *diff_out, *q, *kv, *height_rel, *width_rel, *scales;
+  float *diff_q, *diff_kv, *diff_height_rel, *diff_width_rel;
+};
+
+// What one thread needs for the gradients of one block after the other.
+template <int TILE>
+class Differentiation {
+ public:
+  Differentiation(const Geometry& g, const Gradients& data, const Positions& heights, const Positions& widths)
+      : g_(g),
+        data_(data),
+        heights_(heights),
+        widths_(widths),
+        block_(g),
+        key_stride_(round_up(g.dim_key, LANES)),
+        value_stride_(round_up(g.dim_value, LANES)),
+        weights_(g.padded_keys() * TILE),
+        slopes_(g.padded_keys() * TILE),
+        positions_(2 * g.window * TILE),
+        diff_columns_(g.dim_value * TILE),
+        diff_q_(g.dim_key * TILE),
+        q_rows_(TILE * key_stride_),
+        diff_rows_(TILE * value_stride_),
+        diff_keys_(g.padded_keys() * key_stride_),
+        diff_values_(g.padded_keys() * value_stride_),
+        diff_heights_((2 * g.window - 1) * key_stride_),
+        diff_widths_((2 * g.window - 1) * key_stride_) {}
+
+  void run(int64_t number) {
+    block_.move_to(number, data_.kv);
+    std::fill(diff_keys_.begin(), diff_keys_.end(), 0.f);
+    std::fill(diff_values_.begin(), diff_values_.end(), 0.f);
+    for (int64_t first = 0; first < g_.queries; first += TILE) {
+      block_.read_columns(data_.diff_out, first, g_.out_height, g_.out_width, g_.dim_value, diff_columns_.data());
+      block_.read_rows(data_.diff_out, first, g_.out_height, g_.out_width, g_.dim_value, value_stride_,
+                       diff_rows_.data());
+      block_.read_rows(data_.q, first, g_.query_height, g_.query_width, g_.dim_key, key_stride_, q_rows_.data());
+      compute_weights(number, first);
+      compute_slopes();
+      differentiate_queries(first);
+      differentiate_tables(first);
+      collect_queries<TILE>(weights_.data(), g_.padded_keys(), diff_rows_.data(), value_stride_, diff_values_.data());
+      collect_queries<TILE>(slopes_.data(), g_.padded_keys(), q_rows_.data(), key_stride_, diff_keys_.data());
+    }
+    add_window();
+  }
+
+  // Adds what its blocks gave to the gradients of the position tables.
+  void add_tables() const {
+    const float scale = g_.scale_position ? g_.scale : 1.f;
+    for (int64_t position = 0; position < 2 * g_.window - 1; ++position) {
+      for (int64_t d = 0; d < g_.dim_key; ++d) {
+        const int64_t from = position * key_stride_ + d, to = position * g_.dim_key + d;
+        data_.diff_height_rel[to] += scale * diff_heights_[from];
+        data_.diff_width_rel[to] += scale * diff_widths_[from];
+      }
+    }
+  }
+
+ private:
+  void compute_weights(int64_t number, int64_t first) {
+    float most[TILE] = {}, scale[TILE] = {};  // zeros for lanes beyond the last query, whose weights become zeros
+    for (int64_t i = 0; i < std::min<int64_t>(TILE, g_.queries - first); ++i) {
+      most[i] = data_.scales[2 * (number * g_.queries + first + i)];
+      scale[i] = data_.scales[2 * (number * g_.queries + first + i) + 1];
+    }
+    compute_logits<TILE>(block_, data_.q, first, heights_, widths_, positions_, weights_.data(),
+                         [&](int64_t, float* weight) {
+                           for (int i = 0; i < TILE; ++i) weight[i] = fast_exp(weight[i] - most[i]) * scale[i];
+                         });
+    std::fill(weights_.begin() + g_.keys * TILE, weights_.end(), 0.f);
+  }
+
+  // The loss's slope by each logit: weight * (its own slope - the mean slope under the weights). Sums of it over the
+  // rows and the columns of the window are the slopes by position logits.
+  void compute_slopes() {
+    multiply_rows<TILE>(block_.key.data(), g_.padded_keys(), g_.dim_key, g_.dim_value, diff_columns_.data(),
+                        slopes_.data());
+    float mean[TILE] = {};
+    for (int64_t k = 0; k < g_.keys; ++k) {
+      for (int i = 0; i < TILE; ++i) mean[i] += weights_[k * TILE + i] * slopes_[k * TILE + i];
+    }
+    std::fill(positions_.begin(), positions_.end(), 0.f);
+    float* slope = slopes_.data();
+    const float* weight = weights_.data();
+    for (int64_t row = 0; row < g_.window; ++row) {
+      float in_row[TILE] = {};
+      for (int64_t column = 0; column < g_.window; ++column, slope += TILE, weight += TILE) {
+        float* in_column = by_column() + column * TILE;
+#pragma GCC ivdep
+        for (int i = 0; i < TILE; ++i) {
+          slope[i] = weight[i] * (slope[i] - mean[i]);
+          in_row[i] += slope[i];
+          in_column[i] += slope[i];
+        }
+      }
+      std::copy(in_row, in_row + TILE, by_row() + row * TILE);
+    }
+    std::fill(slope, slopes_.data() + slopes_.size(), 0.f);
+  }
+
+  void differentiate_queries(int64_t first) {
+    mix_rows<TILE>(slopes_.data(), block_.key.data(), g_.keys, 0, g_.dim_key, diff_q_.data());
+    for (float& value : diff_q_) value *= g_.scale;
+    const float scale = g_.scale_position ? g_.scale : 1.f;
+    add_positions(by_row(), heights_.tile(first / TILE), scale);
+    add_positions(by_column(), widths_.tile(first / TILE), scale);
+    block_.write_columns(diff_q_.data(), first, g_.query_height, g_.query_width, g_.dim_key, data_.diff_q);
+  }
+
+  // diff_q[d][q] += scale * the sum over keys of slopes[key][q] * spread[key][d][q]
+  void add_positions(const float* slopes, const float* spread, float scale) {
+    constexpr int DIMS = 4;
+    int64_t d = 0;
+    for (; d + DIMS <= g_.dim_key; d += DIMS) add_position_dims<DIMS>(slopes, spread, scale, d);
+    for (; d < g_.dim_key; ++d) add_position_dims<1>(slopes, spread, scale, d);
+  }
+
+  template <int DIMS>
+  void add_position_dims(const float* slopes, const float* spread, float scale, int64_t first_dim) {
+    constexpr int VECTORS = TILE / LANES;
+    Vector sum[DIMS][VECTORS] = {};
+    for (int64_t key = 0; key < g_.window; ++key) {
+      const float* value = spread + (key * g_.dim_key + first_dim) * TILE;
+      for (int v = 0; v < VECTORS; ++v) {
+        const Vector slope = vector_at(slopes + key * TILE + v * LANES);
+        for (int i = 0; i < DIMS; ++i) sum[i][v] += slope * vector_at(value + i * TILE + v * LANES);
+      }
+    }
+    for (int i = 0; i < DIMS; ++i) {
+      for (int v = 0; v < VECTORS; ++v) {
+        vector_at(diff_q_.data() + (first_dim + i) * TILE + v * LANES) += scale * sum[i][v];
+      }
+    }
+  }
+
+  // Queries of one row of the block share the tables' entries for heights, those of one column the ones for widths.
+  void differentiate_tables(int64_t first) {
+    const int64_t end = std::min<int64_t>(first + TILE, g_.queries);
+    for (int64_t row = first / g_.query; row * g_.query < end; ++row) {
+      const int64_t begin = std::max(first, row * g_.query);
+      add_entries(by_row(), begin - first, std::min(end, (row + 1) * g_.query) - first, 1, row, diff_heights_);
+    }
+    for (int64_t column = 0; column < g_.query; ++column) {
+      const int64_t begin = (column - first % g_.query + g_.query) % g_.query;
+      add_entries(by_column(), begin, end - first, g_.query, column, diff_widths_);
+    }
+  }
+
+  // table[key - coordinate + window - 1][d] += the sum over queries of slopes[key][q] * q_rows[q][d]
+  void add_entries(const float* slopes, int64_t begin, int64_t end, int64_t step, int64_t coordinate,
+                   std::vector<float>& table) {
+    for (int64_t key = 0; key < g_.window; ++key) {
+      float* entry = table.data() + (key - coordinate + g_.window - 1) * key_stride_;
+      for (int64_t d = 0; d < key_stride_; d += LANES) {
+        Vector sum = {};
+        for (int64_t q = begin; q < end; q += step) {
+          sum += slopes[key * TILE + q] * vector_at(q_rows_.data() + q * key_stride_ + d);
+        }
+        vector_at(entry + d) += sum;
+      }
+    }
+  }
+
+  void add_window() {
+    for (int64_t k = 0; k < g_.keys; ++k) {
+      if (block_.pixel[k] < 0) continue;
+      float* target = data_.diff_kv + (block_.pixel[k] * g_.heads + block_.head) * g_.depth();
+      const float *key = diff_keys_.data() + k * key_stride_, *value = diff_values_.data() + k * value_stride_;
+#pragma GCC ivdep
+      for (int64_t d = 0; d < g_.dim_key; ++d) target[d] += g_.scale * key[d];
+#pragma GCC ivdep
+      for (int64_t d = 0; d < g_.dim_value; ++d) target[g_.dim_key + d] += value[d];
+    }
+  }
+
+  float* by_row() { return positions_.data(); }
+  float* by_column() { return positions_.data() + g_.window * TILE; }
+
+  const Geometry& g_;
+  const Gradients& data_;
+  const Positions &heights_, &widths_;
+  Block<TILE> block_;
+  const int64_t key_stride_, value_stride_;
+  std::vector<float> weights_, slopes_, positions_, diff_columns_, diff_q_, q_rows_, diff_rows_, diff_keys_,
+      diff_values_, diff_heights_, diff_widths_;
+};
+
+// Windows overlap, so that a head of an image stays with one thread.
+template <int TILE>
+void differentiate(const Geometry& g, const Gradients& data) {
+  const Positions heights(g, data.height_rel, true, TILE), widths(g, data.width_rel, false, TILE);
+  const int64_t blocks = g.rows * g.columns;
+  std::fill(data.diff_kv, data.diff_kv + g.batch * g.height * g.width * g.heads * g.depth(), 0.f);
+  std::fill(data.diff_height_rel, data.diff_height_rel + (2 * g.window - 1) * g.dim_key, 0.f);
+  std::fill(data.diff_width_rel, data.diff_width_rel + (2 * g.window - 1) * g.dim_key, 0.f);
+  std::vector<std::unique_ptr<Differentiation<TILE>>> parts(num_threads());
+  parallel_ranges(g.batch * g.heads, [&](int thread, int64_t begin, int64_t end) {
+    parts[thread] = std::make_unique<Differentiation<TILE>>(g, data, heights, widths);
+    for (int64_t number = begin * blocks; number < end * blocks; ++number) parts[thread]->run(number);
+  });
+  for (const auto& part : parts) {
+    if (part != nullptr) part->add_tables();
+  }
+}
+
+}  // namespace
+}  // namespace halo
+
+using namespace halo;
+
+// out's gradient, q, kv, height_rel, width_rel, largest logits and 1 / sums, settings
+// -> gradients of q, kv, height_rel, width_rel
+HALO_KERNEL(halo_attention_backward) {
+  Geometry g(args, 1, 2, 3, args.settings(6));
+  g.out_height = args.side(0, 1);
+  g.out_width = args.side(0, 2);
+  const Gradients data = {args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(4),
+                          args.floats(5), args.floats(7), args.floats(8), args.floats(9), args.floats(10)};
+  const auto run = g.queries > LANES ? differentiate<2 * LANES> : differentiate<LANES>;
+  run(g, data);
+}
