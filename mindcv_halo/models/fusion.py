@@ -37,7 +37,9 @@ def fuse_batchnorm(network: nn.Cell) -> nn.Cell:
 
     Raises UserError for a network that auto_mixed_precision has been applied to; apply it to the result.
     """
-    fused = deepcopy(network)
+    convs = (cell.conv for _, cell in network.cells_and_names() if type(cell) is ConvNormAct)
+    replaced = [conv.weight for conv in convs if isinstance(conv, nn.Conv2d)]
+    fused = deepcopy(network, {id(weight): weight for weight in replaced})  # which need no copy
     for name, cell in fused.cells_and_names():
         fold = _FOLDS.get(type(cell))
         if fold is not None and not any(isinstance(child, FoldedNorm) for child in cell.cells()):
@@ -88,7 +90,7 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
 def _fold(conv: nn.Conv2d, scale: np.ndarray, shift: np.ndarray) -> nn.Conv2d:
     """`conv`, which has no bias, with its outputs multiplied by `scale` and `shift` added: both (out_channels,)."""
     kernel = conv.weight.asnumpy().astype(np.float64) * scale[:, None, None, None]
-    return nn.Conv2d(
+    folded = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,
@@ -98,6 +100,9 @@ def _fold(conv: nn.Conv2d, scale: np.ndarray, shift: np.ndarray) -> nn.Conv2d:
         conv.dilation,
         conv.group,
         has_bias=True,
-        weight_init=Tensor(kernel.astype(np.float32)),
-        bias_init=Tensor(shift.astype(np.float32)),
+        weight_init="zeros",  # it would keep an array beside the parameter
+        bias_init="zeros",
     )
+    folded.weight.set_data(Tensor(kernel.astype(np.float32)))
+    folded.bias.set_data(Tensor(shift.astype(np.float32)))
+    return folded
