@@ -24,7 +24,7 @@ from mindspore.profiler import ProfilerActivity, profile, tensorboard_trace_hand
 from worker_ours import make_step  # noqa: E402
 
 STEPS = 3
-CELLS = r"(Convolution|BatchNorm|HaloKernel|MaxPool|MeanPixels|ChannelGate)/Custom-op\d+$"
+CELLS = r"(Convolution|BatchNorm|HaloKernel|MaxPool|MeanPixels|ChannelGate|ChannelsLast|ChannelsFirst)/Custom-op\d+$"
 
 
 def name_operator(row: dict[str, str]) -> str:
@@ -36,7 +36,7 @@ def name_operator(row: dict[str, str]) -> str:
 work, model, batch_size = sys.argv[1:4]
 mindspore.set_device("CPU")
 mindspore.set_context(mode=mindspore.GRAPH_MODE)
-step = make_step(work, model, int(batch_size), 256, native=True)
+step = make_step(work, model, int(batch_size), 256, native=True, frozen=False)  # else inference is one operator
 step()
 with tempfile.TemporaryDirectory() as folder:
     with profile(activities=[ProfilerActivity.CPU], on_trace_ready=tensorboard_trace_handler(folder)):

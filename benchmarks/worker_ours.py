@@ -38,7 +38,9 @@ class Gradients(nn.Cell):
         return self.differentiate(self.layer, self.parameters)(x, slope)
 
 
-def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -> Callable[[], object]:
+def make_step(
+    work: str, model: str, batch_size: int, size: int, native: bool, frozen: bool = True
+) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     if work == "attention":
         layer = HaloAttention(
@@ -57,7 +59,7 @@ def make_step(work: str, model: str, batch_size: int, size: int, native: bool) -
     if work == "inference":
         network = fuse_batchnorm(network)
         if native:
-            network = accelerate(network, frozen=True)
+            network = accelerate(network, frozen=frozen)
         return lambda: network(images).asnumpy()
     optimizer = create_optimizer(network, "adamw", weight_decay=0.05)
     if native:
