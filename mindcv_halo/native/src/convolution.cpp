@@ -199,9 +199,14 @@ Convolution& find_convolution(const Shape& shape) {
 
 // Weights of a network that is only for inference, as primitives want them: shapes that want the same share it.
 struct Frozen {
+  const float* plain = nullptr;
   std::list<std::pair<const MemoryDesc*, Buffer>> forms;
 
   const float* find(Convolution& convolution, const float* weights) {
+    if (weights != plain) {  // a compiled graph out of MindSpore's cache brings the numbers of another process
+      forms.clear();
+      plain = weights;
+    }
     for (auto& [desc, buffer] : forms) {
       if (library().memory_desc_equal(desc, convolution.packed_desc())) return static_cast<float*>(buffer.data());
     }

@@ -82,6 +82,18 @@ def test_the_same_operands_under_other_settings(mode):
     assert sizes == [6, 3, 6]
 
 
+def test_frozen_weights_are_not_taken_for_others():
+    """Two networks share a number where a graph comes out of MindSpore's cache."""
+    x, none = Tensor(random(1, 4, 4, 16)), nothing()
+    weights = [Tensor(random(16, 16, 3, 3)) for _ in range(2)]
+    kernels = [Convolution(frozen=True) for _ in range(2)]
+    kernels[1].settings = kernels[0].settings
+    for _ in range(2):
+        for kernel, weight in zip(kernels, weights, strict=True):
+            expected = Convolution()(x, weight, none, none).asnumpy()
+            assert_near(kernel(x, weight, none, none).asnumpy(), expected)
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
 def test_convolution_with_bias_sum_and_activation(activation):
     x, weight, bias, added = random(2, 5, 6, 8), random(12, 8, 3, 3), random(12), random(2, 5, 6, 12)
