@@ -9,7 +9,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart test lint bench bench-pipeline bench-scaling bench-export clean
+.PHONY: quickstart test lint pages docs bench bench-pipeline bench-scaling bench-export clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -20,6 +20,13 @@ test: lint  ## all tests
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+pages: $(VENV)/ready  ## the pages and pictures of docs/ that come from the code
+	$(RUN) docs/scripts/generate.py
+
+docs: $(VENV)/ready  ## the site, into site/; a broken link or an undocumented public name fails
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: $(VENV)/ready $(VENV)-torch/ready $(VENV)-keras/ready  ## speed and memory beside every peer, into benchmarks/RESULTS.md
 	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.cache/inductor $(RUN) benchmarks/bench.py \
@@ -59,4 +66,4 @@ $(VENV)/ready: requirements/test.txt setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp build *.egg-info runs data
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs data

@@ -13,8 +13,19 @@ setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["mindcv_halo", "mindcv_halo.*"]),
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=[*find_packages(include=["mindcv_halo", "mindcv_halo.*"]), "mindcv_halo.configs"],
+    package_dir={"mindcv_halo.configs": "configs"},  # the recipes travel with the package
     package_data={
+        "mindcv_halo": ["py.typed"],
+        "mindcv_halo.configs": ["README.md", "*/*.yaml"],
         "mindcv_halo.data": ["imagenet_classes.txt"],
         "mindcv_halo.serving": ["page.*"],
         "mindcv_halo.native": ["src/*"],
@@ -34,10 +45,15 @@ setup(
         "convert": ["torch>=2.6", "h5py>=3.10"],  # torch's weights-only loader of earlier versions can run code
         "onnx": ["onnx>=1.23", "onnxruntime>=1.23"],
         "serve": ["starlette>=1.7", "uvicorn>=0.54"],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26", "matplotlib>=3.8"],
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
+            "mypy>=1.14",
+            "types-PyYAML",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.26",
             "scikit-learn>=1.2",
             "matplotlib>=3.8",
             "tensorboardX>=2.6.2.2",

@@ -21,9 +21,12 @@ from .errors import UserError, unknown_name
 BASE = "base"  # the key that names a recipe, relative to this one, whose values hold where this one has none
 
 
-def option(default: Any, help: str, *, key: str | None = None, choices: Sequence[Any] = ()) -> Any:
+RECIPES = "configs"  # the folder of the recipes that come with the package, or with the checkout around it
+
+
+def option(default: Any, help: str, *, key: str | None = None, unit: str = "", choices: Sequence[Any] = ()) -> Any:
     """A field of an option group; `key` is its name on the outside, by default the field's own."""
-    return field(default=default, metadata={"help": help, "key": key, "choices": tuple(choices)})
+    return field(default=default, metadata={"help": help, "key": key, "unit": unit, "choices": tuple(choices)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,46 +56,54 @@ class DatasetOptions:
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")
-    num_samples: int | None = option(None, "train on only so many images an epoch; default: all")
+    num_samples: int | None = option(None, "train on only so many images an epoch; default: all", unit="images")
     download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
-    num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats")
+    num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats", unit="images")
     skip_bad_images: bool = option(False, "leave out files that cannot be decoded, and say how many")
-    num_parallel_workers: int = option(8, "per stage of the pipeline, at most one for each processor")
+    num_parallel_workers: int = option(8, "per stage of the pipeline, at most one for each processor", unit="threads")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderOptions:
     """How images become batches: data.create_loader."""
 
-    batch_size: int = option(128, "images per step and device")
+    batch_size: int = option(128, "images per step and device", unit="images")
     drop_remainder: bool = option(True, "leave out a training epoch's last batch if it is not full")
     mixup: float = option(0.0, "alpha of mixup; 0 is off")
     cutmix: float = option(0.0, "alpha of cutmix; 0 is off")
-    cutmix_prob: float = option(1.0, "probability that a batch is mixed, by either")
+    cutmix_prob: float = option(1.0, "probability that a batch is mixed, by either", unit="probability")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformOptions:
     """How an image is augmented and normalised: data.create_transforms. Defaults of None are the model's own."""
 
-    image_resize: int | None = option(None, "side of the images, in pixels")
-    scale: tuple[float, float] = option((0.08, 1.0), "share of the area that a random crop keeps")
+    image_resize: int | None = option(None, "side of the images, in pixels", unit="pixels")
+    scale: tuple[float, float] = option(
+        (0.08, 1.0), "share of the area that a random crop keeps", unit="share of the area"
+    )
     ratio: tuple[float, float] = option((0.75, 1.333), "width / height of a random crop")
-    hflip: float = option(0.5, "probability of a flip left to right")
-    vflip: float = option(0.0, "probability of a flip upside down")
+    hflip: float = option(0.5, "probability of a flip left to right", unit="probability")
+    vflip: float = option(0.0, "probability of a flip upside down", unit="probability")
     color_jitter: float | tuple[float, ...] | None = option(
         0.4, "strength of brightness, contrast and saturation, or each; auto_augment takes its place"
     )
     auto_augment: str | None = option(None, "in timm's notation, such as randaug-m9-n2-mstd0.5-inc1")
-    re_prob: float = option(0.0, "probability of erasing a rectangle")
-    re_scale: tuple[float, float] = option((0.02, 0.33), "its share of the area")
+    re_prob: float = option(0.0, "probability of erasing a rectangle", unit="probability")
+    re_scale: tuple[float, float] = option((0.02, 0.33), "its share of the area", unit="share of the area")
     re_ratio: tuple[float, float] = option((0.3, 3.3), "its width / height")
-    re_value: float | tuple[float, ...] | str = option(0.0, "what it holds after normalisation, or random")
-    re_max_attempts: int = option(10, "tries to fit it in")
+    re_value: float | tuple[float, ...] | str = option(
+        0.0, "what it holds after normalisation, or random", unit="standard deviations"
+    )
+    re_max_attempts: int = option(10, "tries to fit it in", unit="tries")
     interpolation: str | None = option(None, "nearest, bilinear, bicubic or area")
-    crop_pct: float | None = option(None, "share of the short side that validation keeps")
-    mean: tuple[float, ...] | None = option(None, "of each channel, for pixels of 0 to 255")
-    std: tuple[float, ...] | None = option(None, "of each channel, for pixels of 0 to 255")
+    crop_pct: float | None = option(None, "share of the short side that validation keeps", unit="share of the side")
+    mean: tuple[float, ...] | None = option(
+        None, "of each channel, for pixels of 0 to 255", unit="pixel values, 0 to 255"
+    )
+    std: tuple[float, ...] | None = option(
+        None, "of each channel, for pixels of 0 to 255", unit="pixel values, 0 to 255"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +111,10 @@ class ModelOptions:
     """Which network, and the weights that it starts from: models.create_model."""
 
     model_name: str = option("halonet_50t", "see mindcv_halo.list_models()", key="model")
-    num_classes: int | None = option(None, "default: as many as the data has")
-    in_channels: int = option(3, "channels of the images")
-    drop_rate: float | None = option(None, "dropout before the classifier")
-    drop_path_rate: float | None = option(None, "stochastic depth of the last block")
+    num_classes: int | None = option(None, "default: as many as the data has", unit="classes")
+    in_channels: int = option(3, "channels of the images", unit="channels")
+    drop_rate: float | None = option(None, "dropout before the classifier", unit="probability")
+    drop_path_rate: float | None = option(None, "stochastic depth of the last block", unit="probability")
     pretrained: bool = option(False, "start from published weights")
     checkpoint_path: str = option("", "weights to start from, or to validate", key="ckpt_path")
     reset_head: bool | None = option(
@@ -112,9 +123,15 @@ class ModelOptions:
     resize_pos: bool = option(False, "fit the weights' position tables to other windows or images")
     dialect: str | None = option(None, "whose reading of the paper; default: that of the weights")
     mask_padding: bool = option(False, "keep pixels outside the map out of the softmax of halo attention")
-    conv_stages: tuple[int, ...] = option((), "H models: stages, from 1, with convolutions in place of attention")
-    block_size: int | None = option(None, "side of a block of halo attention, in pixels; default: the model's")
-    halo_size: int | None = option(None, "pixels by which a window reaches beyond its block; default: the model's")
+    conv_stages: tuple[int, ...] = option(
+        (), "H models: stages, from 1, with convolutions in place of attention", unit="stages, from 1"
+    )
+    block_size: int | None = option(
+        None, "side of a block of halo attention, in pixels; default: the model's", unit="pixels of the map"
+    )
+    halo_size: int | None = option(
+        None, "pixels by which a window reaches beyond its block; default: the model's", unit="pixels of the map"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +141,7 @@ class OptimOptions:
     opt: str = option("adamw", "see optim.create_optimizer")
     momentum: float = option(0.9, "of sgd, momentum and rmsprop")
     nesterov: bool = option(False, "Nesterov's momentum", key="use_nesterov")
-    weight_decay: float = option(0.05, "see weight_decay_filter")
+    weight_decay: float = option(0.05, "see weight_decay_filter", unit="per unit of lr")
     weight_decay_filter: str = option(
         "auto",
         "auto: no decay of norms, biases and position tables; disable: decay of all",
@@ -139,16 +156,18 @@ class SchedulerOptions:
     """The learning rate of each step: scheduler.create_scheduler."""
 
     scheduler: str = option("cosine_decay", "see scheduler.create_scheduler")
-    lr: float = option(0.001, "the highest learning rate")
-    min_lr: float = option(1e-6, "the lowest after the decay")
-    warmup_epochs: int = option(3, "epochs until lr is reached")
-    warmup_factor: float = option(0.0, "share of lr to start with")
-    decay_epochs: int | None = option(None, "epochs from lr to min_lr; default: all that the warm-up leaves")
+    lr: float = option(0.001, "the highest learning rate", unit="per step")
+    min_lr: float = option(1e-6, "the lowest after the decay", unit="per step")
+    warmup_epochs: int = option(3, "epochs until lr is reached", unit="epochs")
+    warmup_factor: float = option(0.0, "share of lr to start with", unit="share of lr")
+    decay_epochs: int | None = option(
+        None, "epochs from lr to min_lr; default: all that the warm-up leaves", unit="epochs"
+    )
     decay_rate: float = option(0.9, "of exponential, step and polynomial decay")
     milestones: tuple[int, ...] | None = option(
-        None, "epochs at which multi_step_decay decays", key="multi_step_decay_milestones"
+        None, "epochs at which multi_step_decay decays", key="multi_step_decay_milestones", unit="epochs"
     )
-    num_cycles: int = option(1, "of cosine decay")
+    num_cycles: int = option(1, "of cosine decay", unit="cycles")
     cycle_decay: float = option(1.0, "of the highest rate, per cycle")
     lr_epoch_stair: bool = option(False, "one rate per epoch, not per step")
 
@@ -158,7 +177,7 @@ class LossOptions:
     """What is minimised: loss.create_loss."""
 
     name: str = option("CE", "see loss.create_loss", key="loss")
-    label_smoothing: float = option(0.0, "in [0, 1)")
+    label_smoothing: float = option(0.0, "in [0, 1)", unit="share")
     aux_factor: float = option(0.0, "weight of an auxiliary head's loss")
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
 
@@ -183,12 +202,14 @@ class PrecisionOptions:
 class StepOptions:
     """What happens between gradients and weights: utils.train_step."""
 
-    gradient_accumulation_steps: int = option(1, "batches per update")
+    gradient_accumulation_steps: int = option(1, "batches per update", unit="batches")
     clip_grad: bool = option(False, "clip gradients by clip_value")
     clip_value: float = option(15.0, "the largest norm of all gradients, or the largest value")
     clip_mode: str = option("norm", "what clip_value bounds", choices=("norm", "value"))
     ema: bool = option(False, "keep a running average of the weights, and validate that")
-    ema_decay: float = option(0.9999, "share of the past in the average; it rises from 0 to this")
+    ema_decay: float = option(
+        0.9999, "share of the past in the average; it rises from 0 to this", unit="share per update"
+    )
     recompute: bool = option(False, "compute attention again in the backward pass, to save memory")
     sync_bn: bool = option(False, "batch norm over the images of all ranks")
     lr_scaling: str | None = option(
@@ -196,7 +217,7 @@ class StepOptions:
         "multiply all rates by images per update / lr_base_size, or by its square root",
         choices=("linear", "sqrt"),
     )
-    lr_base_size: int = option(256, "images per update for which lr is meant, with lr_scaling")
+    lr_base_size: int = option(256, "images per update for which lr is meant, with lr_scaling", unit="images")
     dataset_sink_mode: bool = option(
         False, "feed steps from the device's queue; a CPU has none and feeds them one by one"
     )
@@ -206,21 +227,23 @@ class StepOptions:
 class RunOptions:
     """How long the run is, and what it writes."""
 
-    epoch_size: int = option(90, "epochs")
+    epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))
     resume: bool = option(False, "go on with the run in ckpt_save_dir")
     resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
-    val_interval: int = option(1, "epochs")
+    val_interval: int = option(1, "epochs", unit="epochs")
     eval_shuffle: bool = option(False, "known from MindCV; validation reads in order, which changes no result")
-    data_timeout: float = option(45.0, "with several ranks: seconds without a batch after which a rank ends the job")
-    log_interval: int = option(100, "steps between lines of the log where there is no terminal")
+    data_timeout: float = option(
+        45.0, "with several ranks: seconds without a batch after which a rank ends the job", unit="seconds"
+    )
+    log_interval: int = option(100, "steps between lines of the log where there is no terminal", unit="steps")
     ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")
-    ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved")
+    ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved", unit="epochs")
     ckpt_save_policy: str | None = option(
         "latest_k", "which keep_checkpoint_max to keep; None: all", choices=("latest_k", "top_k")
     )
-    keep_checkpoint_max: int = option(10, "checkpoints to keep, besides the last and the best")
+    keep_checkpoint_max: int = option(10, "checkpoints to keep, besides the last and the best", unit="files")
     tensorboard: bool = option(False, "write events for TensorBoard too")
 
 
@@ -251,6 +274,7 @@ class Option:
     annotation: Any
     default: Any
     help: str
+    unit: str
     choices: tuple[Any, ...]
 
 
@@ -294,7 +318,7 @@ def parse_command(
         groups[option.group].add_argument(
             f"--{option.key}",
             nargs="*" if _takes_many(option.annotation) else None,
-            metavar=_type_name(option.annotation),
+            metavar=type_name(option.annotation),
             help=option.help,
         )
     found, unknown = parser.parse_known_intermixed_args(argv) if operands else parser.parse_known_args(argv)
@@ -337,8 +361,11 @@ def make_recipe(values: Mapping[str, Any]) -> Recipe:
 
 
 def read_recipe(path: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The flat keys and values of a YAML file, on top of those of its `base`; `above` are the files based on it."""
-    path = Path(path)
+    """The flat keys and values of a YAML file, on top of those of its `base`; `above` are the files based on it.
+
+    A relative path that leads nowhere may name a recipe that comes with the package: `halonet/halonet_26t_cpu.yaml`.
+    """
+    path = _find_recipe(Path(path))
     if path.resolve() in above:
         raise UserError(f"recipe {path} is its own base; take one of the `{BASE}` lines away")
     values = _read_yaml(path)
@@ -351,6 +378,16 @@ def read_recipe(path: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any
             raise unknown_name(f"key in {path}:", key, [*options, BASE])
         values[key] = _convert(f"{path}: {key}", value, options[key])
     return {**read_recipe(path.parent / base, (*above, path.resolve())), **values} if base else values
+
+
+def _find_recipe(path: Path) -> Path:
+    """The file, or the recipe of that name out of those that come with us; `configs/` before the name is no matter."""
+    if path.is_absolute() or path.exists():
+        return path
+    name = Path(*path.parts[1:]) if path.parts[0] == RECIPES else path
+    package = Path(__file__).parent
+    shipped = (folder / RECIPES / name for folder in (package, package.parent))
+    return next((found for found in shipped if found.is_file()), path)
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
@@ -371,9 +408,8 @@ def _walk_options() -> Iterator[Option]:
         for item in fields(group_class):
             meta = item.metadata
             key = meta["key"] or item.name
-            yield Option(
-                key, group.name, item.name, annotations[item.name], item.default, meta["help"], meta["choices"]
-            )
+            facts = (meta["help"], meta["unit"], meta["choices"])
+            yield Option(key, group.name, item.name, annotations[item.name], item.default, *facts)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -411,7 +447,7 @@ def _convert(where: str, value: Any, option: Option) -> Any:
     """`value`, from YAML or as the text of a flag, as the option's type. Raises UserError that says `where`."""
     result = _as_type(value, option.annotation)
     if result is _Mismatch:
-        raise UserError(f"{where}: {value!r} is not {_type_name(option.annotation)}")
+        raise UserError(f"{where}: {value!r} is not {type_name(option.annotation)}")
     if option.choices and result is not None and result not in option.choices:
         raise UserError(f"{where}: {value!r} is none of {', '.join(map(str, option.choices))}")
     return result
@@ -476,7 +512,8 @@ def _takes_many(annotation: Any) -> bool:
     return any(get_origin(member) is tuple for member in _members(annotation))
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """An option's type in words, such as `a number or None`."""
     return " or ".join(_member_name(member) for member in _members(annotation))
 
 

@@ -1,4 +1,4 @@
-"""Weight files of halonet_test, of every kind, for the tests in this folder and for tests/drills/fuzz_weights.py."""
+"""Weight files of halonet_test, of every kind, for tests and drills."""
 
 from __future__ import annotations
 

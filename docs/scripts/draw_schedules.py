@@ -1,4 +1,4 @@
-"""Draw docs/schedules.png, every schedule of the learning rate: python docs/draw_schedules.py (needs matplotlib)."""
+"""Every schedule of the learning rate, as a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEDULES = (
 )
 
 
-def main() -> None:
+def draw(path: Path) -> None:
     figure = make_figure(10, 8)
     panels = figure.subplots(4, 3, sharex=True, sharey=True).ravel()
     for panel, (title, options) in zip(panels, SCHEDULES, strict=False):
@@ -35,8 +35,4 @@ def main() -> None:
         panel.grid(alpha=0.3)
     for panel in panels[len(SCHEDULES) :]:
         panel.set_axis_off()
-    save_figure(figure, Path(__file__).with_name("schedules.png"))
-
-
-if __name__ == "__main__":
-    main()
+    save_figure(figure, path)

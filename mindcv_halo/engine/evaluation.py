@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,10 @@ from .reporting import LogitsRecorder, write_report
 def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     """Validate the checkpoint that the recipe names, and write a report into the folder `report` if one is given.
 
+    The recipe may be that of a training run whose head was new: the weights must fit as they are.
     Raises UserError when there is no checkpoint, and for a report that cannot be written, before anything runs.
     """
+    recipe = replace(recipe, model=replace(recipe.model, reset_head=False))
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("validation needs weights: give --ckpt_path FILE")
     topology = find_place(recipe.system)

@@ -22,8 +22,8 @@ from ..native.networks import NativeHaloNet
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup
-from ..utils.random import set_seed
 from ..utils.runtime import count_devices, describe_environment, find_device, share_processors, use_device
+from ..utils.seeds import set_seed
 from ..utils.topology import ALONE, Topology, find_topology
 from ..version import __version__
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
-from .common import add_auxiliary, check_settings, dense_labels, smooth_labels
+from .common import SmoothedLoss, dense_labels, smooth_labels
 
 
-class BinaryCrossEntropySmooth(nn.LossBase):
+class BinaryCrossEntropySmooth(SmoothedLoss):
     """Binary cross entropy between sigmoid(logits) and labels.
 
     Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B,)
@@ -27,16 +27,8 @@ class BinaryCrossEntropySmooth(nn.LossBase):
         weight: Tensor | None = None,
         pos_weight: Tensor | None = None,
     ):
-        super().__init__()
-        check_settings(reduction, smoothing, aux_factor)
-        self.smoothing = smoothing
-        self.aux_factor = aux_factor
-        self.reduction = reduction
-        self.weight = weight
+        super().__init__(smoothing, aux_factor, reduction, weight)
         self.pos_weight = pos_weight
-
-    def construct(self, logits, labels):
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
 
     def loss(self, logits, labels):
         targets = smooth_labels(dense_labels(labels, logits), self.smoothing)

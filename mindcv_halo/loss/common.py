@@ -6,7 +6,7 @@ Axes: B batch, C classes.
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from ..errors import UserError, unknown_name
@@ -37,6 +37,27 @@ def add_auxiliary(loss, logits, labels, aux_factor, training):
         for head in heads[1:]:
             total = total + aux_factor * loss(head.astype(ms.float32), labels)
     return total
+
+
+class SmoothedLoss(nn.LossBase):
+    """A loss with smoothed labels, weights of classes and auxiliary heads; a subclass says `loss(logits, labels)`."""
+
+    def __init__(
+        self,
+        smoothing: float = 0.0,
+        aux_factor: float = 0.0,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+    ):
+        super().__init__()
+        check_settings(reduction, smoothing, aux_factor)
+        self.smoothing = smoothing
+        self.aux_factor = aux_factor
+        self.reduction = reduction
+        self.weight = weight
+
+    def construct(self, logits, labels):
+        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
 
 
 def dense_labels(labels: Tensor, logits: Tensor) -> Tensor:

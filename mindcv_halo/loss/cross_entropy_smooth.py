@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from mindspore import ops
 
-from .common import add_auxiliary, check_settings, dense_labels, reduce_loss, smooth_labels
+from .common import SmoothedLoss, dense_labels, reduce_loss, smooth_labels
 
 
-class CrossEntropySmooth(nn.LossBase):
+class CrossEntropySmooth(SmoothedLoss):
     """Cross entropy between softmax(logits) and labels that are smoothed towards the uniform distribution.
 
     Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B,)
@@ -17,23 +17,6 @@ class CrossEntropySmooth(nn.LossBase):
 
     Raises UserError for a setting out of range and for labels that do not fit the logits.
     """
-
-    def __init__(
-        self,
-        smoothing: float = 0.0,
-        aux_factor: float = 0.0,
-        reduction: str = "mean",
-        weight: Tensor | None = None,
-    ):
-        super().__init__()
-        check_settings(reduction, smoothing, aux_factor)
-        self.smoothing = smoothing
-        self.aux_factor = aux_factor
-        self.reduction = reduction
-        self.weight = weight
-
-    def construct(self, logits, labels):
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
 
     def loss(self, logits, labels):
         targets = dense_labels(labels, logits)

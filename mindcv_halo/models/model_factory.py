@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-
-from mindspore import nn
+from typing import Any
 
 from ..errors import UserError, unknown_name
 from .features import FeatureExtractor
+from .halonet import HaloNet
 from .registry import canonical_name, get_pretrained_cfg, model_entrypoint
 from .specs import DIALECTS
 from .weights import fetch_pretrained, load_weights, open_weights
@@ -35,8 +35,8 @@ def create_model(
     halo_size: int | None = None,
     reset_head: bool | None = None,
     resize_pos: bool = False,
-    **unknown,
-) -> nn.Cell:
+    **unknown: Any,
+) -> HaloNet | FeatureExtractor:
     """The model that is registered as `model_name`, or under that name in timm or Keras.
 
     Args:
@@ -66,7 +66,7 @@ def create_model(
         raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})
     name = canonical_name(model_name)
     options = {"drop_rate": drop_rate or 0.0, "drop_path_rate": drop_path_rate or 0.0, "mask_padding": mask_padding}
-    options |= {"block_size": block_size, "halo_size": halo_size}
+    options |= {k: v for k, v in {"block_size": block_size, "halo_size": halo_size}.items() if v is not None}
     options["image_size"] = _image_size(name, image_size)
     entrypoint = model_entrypoint(name)
     if conv_stages:

@@ -28,6 +28,12 @@ def register_aliases(aliases: dict[str, str]) -> None:
     _aliases.update(aliases)
 
 
+def list_aliases(model_name: str) -> list[str]:
+    """What other libraries call a model, in the order in which they were registered."""
+    name = canonical_name(model_name)
+    return [alias for alias, target in _aliases.items() if target.partition(".")[0] == name]
+
+
 def canonical_name(model_name: str) -> str:
     """Our name, without a tag, for a model that may be called by a peer's name.
 

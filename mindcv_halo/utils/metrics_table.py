@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from pathlib import Path
 
 from .metrics import Metrics
+from .whole_file import write_whole
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "top1", "top5", "val_loss", "images_per_second")
 
@@ -17,12 +18,11 @@ class MetricsTable:
     def __init__(self, path: Path, resume_after: int = 0):
         self.path = path
         kept = [row for row in read_metrics(path) if int(row["epoch"]) <= resume_after] if resume_after else []
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(unfinished, path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(kept)
+        write_whole(path, text.getvalue())
 
     def append(
         self, epoch: int, step: int, rate: float, train_loss: float, metrics: Metrics | None, speed: float

@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 def start(environ: dict[str, str]) -> subprocess.Popen:
     """Start the scheduler with these variables; it lives at most GRACE seconds longer than this process."""
     return subprocess.Popen(
-        [sys.executable, "-I", __file__],  # isolated: utils/random.py beside it is not Python's
+        [sys.executable, "-I", __file__],  # isolated: no file beside it is taken for a module of Python's
         env={**environ, "MS_ROLE": "MS_SCHED"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # an inherited one would keep the launcher waiting

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS.parent), str(TESTS / "modules" / "models" / "weights")]
+sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "modules" / "models" / "weights")]
 
 MEMORY = 1 << 30  # bytes that a file may take on top of what the process has
 SECONDS = 60  # of a whole way; HDF5 and torch on their own

@@ -118,9 +118,10 @@ def test_bad_images_are_skipped_if_asked(capsys, flags, image_folder, tmp_path):
 
 
 def test_a_new_head_is_not_validated(capsys, flags, tmp_path):
+    """The recipe of a fine-tuning run asks for one."""
     ms.save_checkpoint(create_model("halonet_test", num_classes=5), str(tmp_path / "model.ckpt"))
     changes = {"ckpt_path": str(tmp_path / "model.ckpt"), "reset_head": "True"}
-    assert "reset_head is for training" in refuse(capsys, command("validate", {**flags, **changes}))
+    assert "5 classes" in refuse(capsys, command("validate", {**flags, **changes}))
 
 
 @pytest.mark.parametrize(

@@ -12,39 +12,6 @@ from mindcv_halo.config import list_options
 from mindcv_halo.scheduler.scheduler_factory import create_scheduler
 
 
-def test_its_python_runs(pytestconfig, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("sklearn")
-    text = (pytestconfig.rootpath / "docs/training.md").read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "training.md", "exec"), {})
-    assert "halonet_test_last.ckpt" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "name, num_blocks, said",
-    [
-        ("weights.md", 1, ["mindcv\nmindcv"]),
-        ("native_kernels.md", 1, ["(1, 10)"]),
-        ("inference.md", 2, ["6\n(1, 3)", "(4, 4, 4)"]),
-        ("features.md", 3, ["(2, 48, 16, 24) 48 4", "(2, 96, 4, 6) 5 2 (2, 48, 16, 24)", "(2, 10)", "True"]),
-    ],
-)
-def test_python_of_the_others_runs(pytestconfig, tmp_path, monkeypatch, capsys, name, num_blocks, said):
-    """The blocks of a page go on from each other; what they print is what their comments say."""
-    text = (pytestconfig.rootpath / "docs" / name).read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == num_blocks
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, name, "exec"), names)
-    out = capsys.readouterr().out
-    assert [part for part in said if part not in out] == []
-
-
 @pytest.mark.parametrize("name", ["inference.md", "features.md"])
 def test_the_flags_they_name_exist(pytestconfig, capsys, name):
     text = (pytestconfig.rootpath / "docs" / name).read_text(encoding="utf-8")
@@ -65,7 +32,7 @@ def test_the_keys_it_names_exist(pytestconfig):
 
 
 def test_the_picture_shows_every_schedule(pytestconfig):
-    drawn = runpy.run_path(str(pytestconfig.rootpath / "docs/draw_schedules.py"))["SCHEDULES"]
+    drawn = runpy.run_path(str(pytestconfig.rootpath / "docs/scripts/draw_schedules.py"))["SCHEDULES"]
     names = {title.partition(",")[0] for title, _ in drawn}
     with pytest.raises(ValueError, match="unknown scheduler") as error:
         create_scheduler(1, "none")

@@ -14,15 +14,6 @@ def readme(pytestconfig) -> str:
     return (pytestconfig.rootpath / "README.md").read_text(encoding="utf-8")
 
 
-def test_its_python_runs(readme, capsys):
-    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(blocks) >= 2
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    out = capsys.readouterr().out
-    assert "(1, 10)" in out and "(1, 512, 32, 32)" in out
-
-
 def test_its_table_of_models(readme):
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|$", readme, re.MULTILINE)
     assert sorted(row[0] for row in rows) == list_models()

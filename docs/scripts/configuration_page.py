@@ -1,0 +1,50 @@
+"""Every key of a recipe, from the option groups of mindcv_halo/config.py."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from mindcv_halo.config import Option, Recipe, list_options, type_name
+
+HEAD = """# Configuration
+
+A recipe is a YAML file of the keys below; what it leaves out has its default. Every key is also a flag of `train.py`,
+`validate.py`, `infer.py` and `export.py`, and of the command `mindcv-halo`, and a flag wins over the recipe.
+`base: FILE` in a recipe takes over another one's values. Unknown keys, values of another type and values that are no
+choice stop the command before any work, with the nearest key. A flag with several values takes them one after the other
+(`--scale 0.08 1.0`); `None` stands for no value.
+
+This page is written by `make pages` from the option groups in `mindcv_halo/config.py`: each group is the arguments of
+one factory.
+"""
+
+
+def write_configuration() -> str:
+    """The page's text."""
+    options = list_options().values()
+    parts = [HEAD]
+    for group in fields(Recipe):
+        about = " ".join(group.default.__doc__.split())
+        rows = [_row(option) for option in options if option.group == group.name]
+        table = "\n".join(
+            ["| key | type | default | unit or choices | meaning |", "| --- | --- | --- | --- | --- |", *rows]
+        )
+        parts.append(f"## {group.name}\n\n{_linked(about)}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def _row(option: Option) -> str:
+    unit = ", ".join(f"`{choice}`" for choice in option.choices) or option.unit
+    key = f"`{option.key}`" + (f" (argument `{option.name}`)" if option.name != option.key else "")
+    return f"| {key} | {type_name(option.annotation)} | `{_shown(option.default)}` | {unit} | {option.help} |"
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) or "()" if isinstance(value, tuple) else repr(value)
+
+
+def _linked(about: str) -> str:
+    """A group's docstring, which names the factory that it belongs to after a colon."""
+    text, colon, factory = about.rstrip(".").rpartition(": ")
+    return f"{text}. It acts in `mindcv_halo.{factory}`." if colon else about

@@ -1,0 +1,71 @@
+"""Writes the pages and pictures of docs/ that come from the code: python docs/scripts/generate.py (needs matplotlib).
+
+configuration.md from the option groups, models/*.md from the registry and benchmarks/RESULTS.json, pictures/ from the
+operator, the specifications and the schedules. What it writes is committed; tests/tasks/test_generated_docs.py says
+where that is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1]
+sys.path.insert(0, str(DOCS.parent))
+
+from mindcv_halo import create_model, get_pretrained_cfg, list_models  # noqa: E402
+from mindcv_halo.models.macs import count_macs  # noqa: E402
+
+# isort: split
+
+import draw_architecture  # noqa: E402
+import draw_cost  # noqa: E402
+import draw_schedules  # noqa: E402
+import draw_window  # noqa: E402
+from configuration_page import write_configuration  # noqa: E402
+from model_cards import count_parameters, write_card, write_index  # noqa: E402
+
+ROOT = DOCS.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.json"
+# Pages of the site that lie elsewhere, where people look for them.
+COPIES = {
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "recipes.md": "configs/README.md",
+    "performance.md": "benchmarks/RESULTS.md",
+}
+
+
+def main() -> None:
+    (DOCS / "configuration.md").write_text(write_configuration(), encoding="utf-8")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    facts = {}
+    for name in list_models():
+        size = get_pretrained_cfg(name)["input_size"][1:]
+        network = create_model(name)
+        facts[name] = (count_parameters(network), count_macs(network, size))
+        (DOCS / "models" / f"{name}.md").write_text(write_card(network, facts[name][1], results), encoding="utf-8")
+        draw_architecture.draw(network.spec, size, DOCS / "pictures" / f"{name}.png")
+    (DOCS / "models" / "index.md").write_text(write_index(facts), encoding="utf-8")
+    for name, text in copy_pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "benchmarks" / "speed.png", DOCS / "pictures")
+    draw_window.draw(DOCS / "pictures" / "window.png")
+    draw_cost.draw(results, DOCS / "pictures" / "cost.png")
+    draw_schedules.draw(DOCS / "pictures" / "schedules.png")
+
+
+def copy_pages() -> dict[str, str]:
+    """Names and texts of the pages out of COPIES, whose links hold where they are put."""
+    pages = {}
+    for name, source in COPIES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        pages[name] = text.replace("](docs/", "](").replace("](speed.png)", "](pictures/speed.png)")
+    pages["performance.md"] += "\n## Cost over size\n\n![Seconds and memory over pixels](pictures/cost.png)\n"
+    return pages
+
+
+if __name__ == "__main__":
+    main()

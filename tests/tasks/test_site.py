@@ -1,0 +1,49 @@
+"""The site builds, strictly: no broken link, no page outside the navigation, no public name without a docstring."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(config: Path, site: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(config), "-d", str(site)]
+    return subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def mkdocs() -> None:
+    pytest.importorskip("mkdocs", reason="pip install mindcv_halo[docs]")
+
+
+def test_it_builds(mkdocs, tmp_path):
+    done = build(ROOT / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site" / "api" / "models" / "index.html").read_text()
+    assert 'id="mindcv_halo.models.create_model"' in page and "drop_path_rate" in page
+    assert '<script src="http' not in page and "fonts.googleapis" not in page
+
+
+def test_an_undocumented_name_is_found(tmp_path, monkeypatch):
+    pytest.importorskip("griffe")
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "scripts"))
+    import api_is_whole
+
+    assert api_is_whole.find_problems() == []
+    package = tmp_path / "mindcv_halo"
+    for name in ("models", "data", "loss", "optim", "scheduler", "engine", "native", "deploy"):
+        (package / name).mkdir(parents=True)
+        (package / name / "__init__.py").write_text('__all__ = ["fold"]\n\ndef fold():\n    """Folds."""\n')
+    (package / "__init__.py").write_text("")
+    (package / "loss" / "__init__.py").write_text('__all__ = ["fold"]\n\ndef fold():\n    pass\n')
+    (tmp_path / "docs" / "api").mkdir(parents=True)
+    (tmp_path / "docs" / "api" / "all.md").write_text("::: mindcv_halo.loss\n")
+    monkeypatch.setattr(api_is_whole, "ROOT", tmp_path)
+    problems = api_is_whole.find_problems()
+    assert "mindcv_halo.loss.fold is public and has no docstring" in problems
+    assert "mindcv_halo.models is public and on no page of docs/api" in problems
