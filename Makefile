@@ -15,7 +15,7 @@ quickstart: $(VENV)/ready  ## train, validate and predict on the digits that com
 	$(RUN) examples/quickstart.py
 
 test: lint  ## all tests
-	$(RUN) -m pytest -n 2 --basetemp=.pytest_tmp
+	$(RUN) -m pytest -n 2 --dist worksteal --basetemp=.pytest_tmp
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -30,11 +30,14 @@ def mode(request: pytest.FixtureRequest):
 
 @pytest.fixture(params=[*MODES, "native"])
 def way(request: pytest.FixtureRequest):
-    """As `mode`, and in graph mode on native kernels, which ways.take brings a cell to."""
+    """As `mode`, and on native kernels, which ways.take brings a cell to.
+
+    In PyNative mode: kernels are the same, and compiling takes most of the time. tests/modules/native have both modes.
+    """
     if request.param == "native" and not has_kernels():
         pytest.skip("no native kernels: no C++ compiler here, or not the MindSpore that they fit")
     before = ms.get_context("mode")
-    ms.set_context(mode=MODES.get(request.param, ms.GRAPH_MODE))
+    ms.set_context(mode=MODES.get(request.param, ms.PYNATIVE_MODE))
     yield request.param
     ms.set_context(mode=before)
 

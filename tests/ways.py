@@ -1,4 +1,4 @@
-"""The ways in which a cell can compute: MindSpore's two modes, and graph mode on native kernels, `frozen` or not."""
+"""The ways in which a cell can compute: MindSpore's two modes, and native kernels, `frozen` or not."""
 
 from __future__ import annotations
 

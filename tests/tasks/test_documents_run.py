@@ -180,9 +180,10 @@ def test_page(page, workplace, materials, capsys, monkeypatch):
     if page.name == "deployment.md":  # whose recipe is that of a run with flags alone
         run(shlex.split("python train.py --model halonet_50t --ckpt_save_dir ckpt --val_while_train True"))
         shutil.copy(workplace / "ckpt" / "class_names.txt", workplace)
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # compiles nothing; commands choose their own
     printed = []
     names: dict = {"__name__": "__main__"}
-    mode = ms.get_context("mode")
     for kind, text, reason in blocks_of(page):
         assert kind in ("python", "bash", "text", "yaml"), f"{page.name}: a block of kind {kind!r}"
         if reason is not None or kind in ("text", "yaml"):
@@ -197,8 +198,9 @@ def test_page(page, workplace, materials, capsys, monkeypatch):
                 write_foreign(workplace)
             for words in commands_of(text):
                 run(words)
-                ms.set_context(mode=mode)
+                ms.set_context(mode=ms.PYNATIVE_MODE)
             shutil.copy(materials / "model.safetensors", workplace)
+    ms.set_context(mode=mode)
     missing = [
         part for part in SAID.get(str(page.relative_to(ROOT)).removeprefix("docs/"), []) if part not in "".join(printed)
     ]

@@ -119,15 +119,6 @@ def test_convolution_with_activation_has_no_gradient():
         Step()(Tensor(random(1, 4, 4, 8)), Tensor(random(8, 8, 1, 1)), nothing())
 
 
-def test_frozen_weights_are_read_once():
-    x, weight, other = Tensor(random(1, 4, 4, 32)), Tensor(random(32, 32, 3, 3)), Tensor(random(32, 32, 3, 3))
-    frozen, plain = Convolution(frozen=True), Convolution()
-    first = frozen(x, weight, nothing(), nothing()).asnumpy()
-    assert_near(first, plain(x, weight, nothing(), nothing()).asnumpy())
-    np.testing.assert_array_equal(frozen(x, other, nothing(), nothing()).asnumpy(), first)
-    assert np.abs(plain(x, other, nothing(), nothing()).asnumpy() - first).max() > 1
-
-
 class NativeNorm(nn.Cell):
     def __init__(self, norm: nn.BatchNorm2d, activation: str | None, adds: bool, training: bool):
         super().__init__(auto_prefix=False)
