@@ -37,7 +37,8 @@ def fuse_batchnorm(network: nn.Cell) -> nn.Cell:
 
     Raises UserError for a network that auto_mixed_precision has been applied to; apply it to the result.
     """
-    convs = (cell.conv for _, cell in network.cells_and_names() if type(cell) is ConvNormAct)
+    layers = (cell for _, cell in network.cells_and_names() if type(cell) is ConvNormAct)
+    convs = (layer.conv for layer in layers if not isinstance(layer.norm, FoldedNorm))
     replaced = [conv.weight for conv in convs if isinstance(conv, nn.Conv2d)]
     fused = deepcopy(network, {id(weight): weight for weight in replaced})  # which need no copy
     for name, cell in fused.cells_and_names():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import count
 
+import mindspore
 from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
@@ -14,6 +16,14 @@ from .cells import FROZEN
 from .operators import ChannelsFirst, Convolution, MeanPixels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 
+_numbers = count(1)
+
+
+def check_type(x: Tensor) -> None:
+    """Raises TypeError for images that are not float32: kernels would read other numbers as such."""
+    if x.dtype != mindspore.float32:
+        raise TypeError("native kernels take float32 images; convert them with images.astype(mindspore.float32)")
+
 
 class NativeHaloNet(HaloNet):
     """The network, which runs as one operator when it is frozen and all its layers have kernels."""
@@ -23,7 +33,6 @@ class NativeHaloNet(HaloNet):
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
         self.to_first = ChannelsFirst()
-        self.dense_kernel = Convolution(has_bias=True, frozen=frozen)
         self.nothing = nothing()
 
     def freeze(self) -> None:
@@ -31,6 +40,7 @@ class NativeHaloNet(HaloNet):
         if not all(cell.has_plan for _, cell in self.cells_and_names() if isinstance(cell, AttentionMix)):
             return
         self.has_plan = True
+        self.dense_kernel = Convolution(has_bias=True, frozen=True)  # a new one packs a new classifier's weights
         # Hidden from MindSpore, which would name and check the parameters once more.
         object.__setattr__(self, "planned", PlannedNetwork(self))
 
@@ -62,6 +72,7 @@ class NativeHaloNet(HaloNet):
                 raise RuntimeError(FROZEN)
             return self.planned(x)
         check_images(x, self.spec, self.in_channels, self.image_size)
+        check_type(x)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -94,9 +105,12 @@ class PlannedNetwork(nn.Cell):
             return Tensor(plan.write(logits))
 
         self.write_plan = constexpr(write_plan)
+        # MindSpore would take the plan of another network in the same graph for this one's.
+        self.write_plan.add_prim_attr("network", next(_numbers))
 
     def construct(self, x: Tensor) -> Tensor:
         check_images(x, self.spec, self.in_channels, self.image_size)
+        check_type(x)
         return self.run_plan(x, *self.weights, self.write_plan(x.shape))
 
 

@@ -53,7 +53,10 @@ def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT, **settings: int) ->
 
 def number_kernel(name: str) -> int:
     """The number by which plans name a kernel."""
-    return load_kernels().number_kernel(name.encode())
+    number = load_kernels().number_kernel(name.encode())
+    if number < 0:
+        raise ValueError(f"{name} is no kernel of plans; add it to the list in src/plan.cpp")
+    return number
 
 
 def nothing() -> Tensor:

@@ -17,10 +17,12 @@ class Buffer {
   // At least `size` bytes, on a line of the cache; what was there before is lost if they are more than ever.
   void* reserve(size_t size) {
     if (size > size_) {
+      const size_t rounded = (size + 63) / 64 * 64;
       std::free(data_);
-      size_ = (size + 63) / 64 * 64;
-      data_ = std::aligned_alloc(64, size_);
+      size_ = 0;
+      data_ = std::aligned_alloc(64, rounded);
       if (data_ == nullptr) throw std::bad_alloc();
+      size_ = rounded;
     }
     return data_;
   }

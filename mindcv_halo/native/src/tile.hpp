@@ -23,7 +23,7 @@ inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multi
 
 // Lanes of two vectors, by numbers below 2 * LANES, which `index` gives for each lane.
 template <typename Index, int... lanes>
-inline Vector pick(const Vector& one, const Vector& other, const Index& index, std::integer_sequence<int, lanes...>) {
+inline Vector pick(const Vector& one, const Vector& other, Index index, std::integer_sequence<int, lanes...>) {
 #if defined(__clang__)
   return __builtin_shufflevector(one, other, index(std::integral_constant<int, lanes>())...);
 #else

@@ -59,6 +59,12 @@ def test_dialects_stay(pynative, name, dialect):
         assert_near(fused(x), other(x), 10 * TOLERANCE)
 
 
+def test_folding_what_is_folded_copies_it(pynative):
+    once = fuse_batchnorm(create_model("halonet_test"))
+    twice = fuse_batchnorm(once)
+    assert twice.stem.conv1.conv.weight is not once.stem.conv1.conv.weight
+
+
 def test_after_compilation(mode):
     """The copy has a graph of its own, and the network keeps its parameters."""
     network = draw_norms(create_model("halonet_test", num_classes=5))

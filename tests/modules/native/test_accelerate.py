@@ -117,6 +117,31 @@ def test_frozen_network_inside_another_cell():
     assert_near(nn.SequentialCell(frozen, nn.Softmax())(images), nn.Softmax()(run_by_operator(portable, images)))
 
 
+class Both(nn.Cell):
+    def __init__(self, one: nn.Cell, other: nn.Cell):
+        super().__init__()
+        self.one = one
+        self.other = other
+
+    def construct(self, x):
+        return self.one(x), self.other(x)
+
+
+def test_two_frozen_networks_in_one_graph():
+    portable = [draw_norms(create_model(name)).set_train(False) for name in ("halonet_test", "halonet_26t")]
+    images = random_images(64, batch=1)
+    expected = [run_by_operator(network, images) for network in portable]
+    both = Both(*(accelerate(network, frozen=True) for network in portable))
+    for actual, wanted in zip(both(images), expected, strict=True):
+        assert_near(actual, wanted)
+
+
+def test_images_of_another_type_are_refused(mode):
+    frozen = accelerate(create_model("halonet_test").set_train(False), frozen=True)
+    with pytest.raises(TypeError, match="float32"):
+        frozen(random_images().astype(ms.float16))
+
+
 def test_frozen_network_with_a_new_classifier():
     frozen = accelerate(create_model("halonet_test").set_train(False), frozen=True)
     images = random_images()
