@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import count
 
 import mindspore
 from mindspore import ParameterTuple, Tensor, nn
@@ -15,8 +14,6 @@ from ..models.layers.bottleneck import AttentionMix
 from .cells import FROZEN
 from .operators import ChannelsFirst, Convolution, MeanPixels, make_plan_runner, nothing
 from .plan import Map, Plan, View
-
-_numbers = count(1)
 
 
 def check_type(x: Tensor) -> None:
@@ -105,8 +102,6 @@ class PlannedNetwork(nn.Cell):
             return Tensor(plan.write(logits))
 
         self.write_plan = constexpr(write_plan)
-        # MindSpore would take the plan of another network in the same graph for this one's.
-        self.write_plan.add_prim_attr("network", next(_numbers))
 
     def construct(self, x: Tensor) -> Tensor:
         check_images(x, self.spec, self.in_channels, self.image_size)
