@@ -24,7 +24,7 @@ from mindspore.profiler import ProfilerActivity, profile, tensorboard_trace_hand
 from worker_ours import make_step  # noqa: E402
 
 STEPS = 3
-CELLS = r"(Convolution|BatchNorm|HaloKernel|MaxPool|MeanPixels|ChannelGate|ChannelsLast|ChannelsFirst)/Custom-op\d+$"
+CELLS = r"(Convolution|BatchNorm|HaloKernel|MaxPool|MeanPixels|ChannelGate|MoveChannels)/Custom-op\d+$"
 
 
 def name_operator(row: dict[str, str]) -> str:

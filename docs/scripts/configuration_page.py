@@ -1,11 +1,12 @@
-"""Every key of a recipe, from the option groups of mindcv_halo/config.py."""
+"""Every key of a recipe, from the option groups of mindcv_halo/options.py."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
-from mindcv_halo.config import Option, Recipe, list_options, type_name
+from mindcv_halo.option_types import type_name
+from mindcv_halo.options import Option, Recipe, list_options
 
 HEAD = """# Configuration
 
@@ -15,7 +16,7 @@ A recipe is a YAML file of the keys below; what it leaves out has its default. E
 choice stop the command before any work, with the nearest key. A flag with several values takes them one after the other
 (`--scale 0.08 1.0`); `None` stands for no value.
 
-This page is written by `make pages` from the option groups in `mindcv_halo/config.py`: each group is the arguments of
+This page is written by `make pages` from the option groups in `mindcv_halo/options.py`: each group is the arguments of
 one factory.
 """
 

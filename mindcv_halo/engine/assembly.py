@@ -8,7 +8,6 @@ from pathlib import Path
 import mindspore
 from mindspore import nn
 
-from ..config import Recipe
 from ..errors import UserError
 from ..loss import create_loss
 from ..models.layers import BottleneckAttention, HaloAttention
@@ -16,6 +15,7 @@ from ..native import accelerate
 from ..native.networks import NativeHaloNet
 from ..optim import create_optimizer
 from ..optim.adamw import AdamW
+from ..options import Recipe
 from ..scheduler import create_scheduler
 from ..utils.loss_scale import LossScale
 from ..utils.sync_batch_norm import convert_sync_batch_norm

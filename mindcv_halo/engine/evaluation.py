@@ -13,9 +13,9 @@ from mindspore import Tensor, nn
 from mindspore.dataset import Dataset
 from tqdm import tqdm
 
-from ..config import Recipe
 from ..data import get_class_names
 from ..errors import UserError
+from ..options import Recipe
 from ..utils.figures import require_matplotlib
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter

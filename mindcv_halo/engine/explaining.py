@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Recipe
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, Box
+from ..options import Recipe
 from ..utils.figures import make_figure, require_matplotlib, save_figure
 from ..utils.path import make_folder
 from .inference import ClassNames, Explanation, Prediction, Predictor, list_images, show_progress

@@ -15,7 +15,6 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.dataset import vision
 
-from ..config import Recipe
 from ..deploy import (
     encode_metadata,
     require_ascend,
@@ -28,6 +27,7 @@ from ..deploy import (
 )
 from ..errors import UserError, unknown_name
 from ..models import HaloNet, fuse_batchnorm
+from ..options import Recipe
 from ..utils.path import find_kind, make_folder
 from ..utils.whole_file import write_whole
 from ..version import __version__

@@ -17,13 +17,14 @@ from mindspore.dataset import vision
 from PIL import Image
 from tqdm import tqdm
 
-from ..config import Recipe, flatten, make_recipe
+from ..config import make_recipe
 from ..data import IMAGE_EXTENSIONS, read_decodable
 from ..data.batch_finish import split_normalisation
 from ..data.class_names import imagenet_class_names, name_labels, read_class_file
 from ..data.decoding import decode, to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
+from ..options import Recipe, flatten
 from ..utils.path import find_kind
 from ..utils.runtime import use_device
 from .evaluation import predict_logits

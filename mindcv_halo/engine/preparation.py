@@ -12,13 +12,13 @@ import mindspore
 from mindspore import nn
 from mindspore.dataset import Dataset
 
-from ..config import Recipe, SystemOptions
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
 from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels
 from ..native.networks import NativeHaloNet
+from ..options import Recipe, SystemOptions
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup

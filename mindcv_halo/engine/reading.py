@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from mindspore.dataset import Dataset
 
-from ..config import RunOptions
 from ..data import bad_image_error, find_bad_files, find_decode_error
 from ..errors import UserError
+from ..options import RunOptions
 from ..utils.process_group import ProcessGroup
 from ..utils.watchdog import limit_wait
 from .loaded_images import find_loaded_images

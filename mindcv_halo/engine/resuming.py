@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Recipe, flatten
 from ..errors import UserError
 from ..optim import optimizer_state
+from ..options import Recipe, flatten
 from ..utils.process_group import ProcessGroup
 from ..utils.run_state import load_newest_state, restore
 from ..utils.train_step import TrainStep

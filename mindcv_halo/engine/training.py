@@ -14,11 +14,12 @@ import mindspore
 from mindspore import Parameter, Tensor, nn
 from mindspore.dataset import Dataset
 
-from ..config import Recipe, RunOptions, flatten, save_recipe
+from ..config import save_recipe
 from ..data import get_class_names, seed_epoch
 from ..errors import TrainingStoppedError, UserError
 from ..models.weights import describe_network
 from ..optim import optimizer_state
+from ..options import Recipe, RunOptions, flatten
 from ..utils.checkpoint_manager import CheckpointManager, save_atomically
 from ..utils.curves import plot_curves
 from ..utils.interruption import Interruption

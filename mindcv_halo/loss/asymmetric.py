@@ -5,13 +5,13 @@ Source: Ridnik et al. 2020, arXiv:2009.14119. In every formula p is the probabil
 
 from __future__ import annotations
 
-from mindspore import nn, ops
+from mindspore import ops
 
 from ..errors import UserError
-from .common import add_auxiliary, check_settings, dense_labels, reduce_loss, smooth_labels
+from .common import ClassificationLoss, dense_labels, reduce_loss, smooth_labels
 
 
-class AsymmetricLossMultilabel(nn.LossBase):
+class AsymmetricLossMultilabel(ClassificationLoss):
     """-y (1 - p)^gamma_pos log p - (1 - y) q^gamma_neg log(1 - q), with p = sigmoid(logits), q = max(p - clip, 0).
 
     Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B, C)
@@ -31,18 +31,12 @@ class AsymmetricLossMultilabel(nn.LossBase):
         reduction: str = "sum",
         aux_factor: float = 0.0,
     ):
-        super().__init__()
-        check_settings(reduction, aux_factor=aux_factor)
+        super().__init__(aux_factor=aux_factor, reduction=reduction)
         _check_gammas(gamma_pos, gamma_neg)
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
         self.clip = clip
         self.eps = eps
-        self.reduction = reduction
-        self.aux_factor = aux_factor
-
-    def construct(self, logits, labels):
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
 
     def loss(self, logits, labels):
         targets = dense_labels(labels, logits)
@@ -55,7 +49,7 @@ class AsymmetricLossMultilabel(nn.LossBase):
         return reduce_loss(-gains.sum(axis=1), self.reduction)
 
 
-class AsymmetricLossSingleLabel(nn.LossBase):
+class AsymmetricLossSingleLabel(ClassificationLoss):
     """-sum over classes of t w log p, with p = softmax(logits), w = y (1 - p)^gamma_pos + (1 - y) p^gamma_neg.
 
     t is the label y after smoothing: only with `smoothing` do the wrong classes add anything. Inputs: logits (B, C),
@@ -74,17 +68,10 @@ class AsymmetricLossSingleLabel(nn.LossBase):
         smoothing: float = 0.1,
         aux_factor: float = 0.0,
     ):
-        super().__init__()
-        check_settings(reduction, smoothing, aux_factor)
+        super().__init__(smoothing, aux_factor, reduction)
         _check_gammas(gamma_pos, gamma_neg)
         self.gamma_pos = gamma_pos
         self.gamma_neg = gamma_neg
-        self.reduction = reduction
-        self.smoothing = smoothing
-        self.aux_factor = aux_factor
-
-    def construct(self, logits, labels):
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
 
     def loss(self, logits, labels):
         targets = dense_labels(labels, logits)

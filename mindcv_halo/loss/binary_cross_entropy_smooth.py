@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mindspore import Tensor, ops
 
-from .common import SmoothedLoss, dense_labels, smooth_labels
+from .common import ClassificationLoss, dense_labels, smooth_labels
 
 
-class BinaryCrossEntropySmooth(SmoothedLoss):
+class BinaryCrossEntropySmooth(ClassificationLoss):
     """Binary cross entropy between sigmoid(logits) and labels.
 
     Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B,)

@@ -14,33 +14,14 @@ from ..errors import UserError, unknown_name
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def check_settings(reduction: str = "mean", smoothing: float = 0.0, aux_factor: float = 0.0) -> None:
-    """Raise UserError unless the settings that most losses share are in range."""
-    if reduction not in REDUCTIONS:
-        raise unknown_name("reduction", reduction, REDUCTIONS)
-    if not 0 <= smoothing < 1:
-        raise UserError(f"label_smoothing must be at least 0 and below 1, not {smoothing!r}")
-    if not aux_factor >= 0:
-        raise UserError(f"aux_factor must be at least 0, not {aux_factor!r}")
+class ClassificationLoss(nn.LossBase):
+    """A loss of logits and labels, with what all of them share; a subclass says `loss(logits, labels)`.
 
-
-def add_auxiliary(loss, logits, labels, aux_factor, training):
-    """loss(main, labels) + aux_factor * the same of every auxiliary head; logits are a tensor or a tuple (main, ...).
-
-    The logits go on in float32: float16 sums over C lose digits. In training a model without auxiliary heads raises
-    UserError unless `aux_factor` is 0; in evaluation such models often return the main logits alone.
+    Logits are a tensor (B, C) or a tuple (main, auxiliary, ...), whose further members add `aux_factor` times their
+    loss. They are computed with in float32: float16 sums over C lose digits. In training a model without auxiliary
+    heads raises UserError unless `aux_factor` is 0; in evaluation such models often return the main logits alone.
+    Raises UserError for a setting out of range, too.
     """
-    heads = logits if isinstance(logits, (tuple, list)) else (logits,)
-    total = loss(heads[0].astype(ms.float32), labels)
-    if aux_factor > 0:
-        _check_heads(len(heads), aux_factor, training)
-        for head in heads[1:]:
-            total = total + aux_factor * loss(head.astype(ms.float32), labels)
-    return total
-
-
-class SmoothedLoss(nn.LossBase):
-    """A loss with smoothed labels, weights of classes and auxiliary heads; a subclass says `loss(logits, labels)`."""
 
     def __init__(
         self,
@@ -50,14 +31,25 @@ class SmoothedLoss(nn.LossBase):
         weight: Tensor | None = None,
     ):
         super().__init__()
-        check_settings(reduction, smoothing, aux_factor)
+        if reduction not in REDUCTIONS:
+            raise unknown_name("reduction", reduction, REDUCTIONS)
+        if not 0 <= smoothing < 1:
+            raise UserError(f"label_smoothing must be at least 0 and below 1, not {smoothing!r}")
+        if not aux_factor >= 0:
+            raise UserError(f"aux_factor must be at least 0, not {aux_factor!r}")
         self.smoothing = smoothing
         self.aux_factor = aux_factor
         self.reduction = reduction
         self.weight = weight
 
     def construct(self, logits, labels):
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
+        heads = logits if isinstance(logits, (tuple, list)) else (logits,)
+        total = self.loss(heads[0].astype(ms.float32), labels)
+        if self.aux_factor > 0:
+            _check_heads(len(heads), self.aux_factor, self.training)
+            for head in heads[1:]:
+                total = total + self.aux_factor * self.loss(head.astype(ms.float32), labels)
+        return total
 
 
 def dense_labels(labels: Tensor, logits: Tensor) -> Tensor:

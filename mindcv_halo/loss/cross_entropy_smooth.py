@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mindspore import ops
 
-from .common import SmoothedLoss, dense_labels, reduce_loss, smooth_labels
+from .common import ClassificationLoss, dense_labels, reduce_loss, smooth_labels
 
 
-class CrossEntropySmooth(SmoothedLoss):
+class CrossEntropySmooth(ClassificationLoss):
     """Cross entropy between softmax(logits) and labels that are smoothed towards the uniform distribution.
 
     Inputs: logits (B, C), or a tuple of them whose further members add their loss times `aux_factor`; labels (B,)

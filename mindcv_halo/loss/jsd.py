@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
 from ..errors import UserError
-from .common import add_auxiliary, check_settings, reduce_loss
+from .common import ClassificationLoss, reduce_loss
 from .cross_entropy_smooth import CrossEntropySmooth
 
 
-class JSDCrossEntropy(nn.LossBase):
+class JSDCrossEntropy(ClassificationLoss):
     """Cross entropy of the clean images + `alpha` * Jensen-Shannon divergence between all splits.
 
     In training the batch is `num_splits` stacked splits of the same images, the clean one first (aug_splits in a
@@ -32,20 +32,17 @@ class JSDCrossEntropy(nn.LossBase):
         reduction: str = "mean",
         aux_factor: float = 0.0,
     ):
-        super().__init__()
-        check_settings(reduction, smoothing, aux_factor)
+        super().__init__(smoothing, aux_factor, reduction, weight)
         if num_splits < 2:
             raise UserError(f"num_splits must be at least 2, not {num_splits}: there is nothing to compare")
         self.num_splits = num_splits
         self.alpha = alpha
-        self.reduction = reduction
-        self.aux_factor = aux_factor
         self.cross_entropy = CrossEntropySmooth(smoothing, aux_factor, reduction, weight)
 
     def construct(self, logits, labels):
         if not self.training:
             return self.cross_entropy(logits, labels)
-        return add_auxiliary(self.loss, logits, labels, self.aux_factor, self.training)
+        return super().construct(logits, labels)
 
     def loss(self, logits, labels):
         size = _split_size(logits.shape[0], self.num_splits)

@@ -20,12 +20,11 @@ from ..models.layers.window import num_blocks
 from .operators import (
     BatchNorm,
     ChannelGate,
-    ChannelsFirst,
-    ChannelsLast,
     Convolution,
     HaloKernel,
     MaxPool,
     MeanPixels,
+    MoveChannels,
     NeighbourChannels,
     nothing,
 )
@@ -75,7 +74,7 @@ class NativeConvNormAct(ConvNormAct):
         self.folded = isinstance(self.norm, FoldedNorm)
         self.nothing = nothing()
         if self.enters:
-            self.to_last = ChannelsLast()
+            self.to_last = MoveChannels("last")
         options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
         if self.folded:
             self.kernel = Convolution(activation=activation, has_bias=True, adds=adds, **options)
@@ -101,7 +100,7 @@ class NativeConvNormAct(ConvNormAct):
         if self.enters:
             x = self.to_last(x)
         if self.folded:
-            self.norm(self.nothing)  # refuses to train
+            self.norm(self.nothing)  # refuses to train a network that is folded and not frozen
             return self.kernel(x, self.conv.weight, self.conv.bias, added)
         x = self.kernel(x, self.conv.weight, self.nothing, self.nothing)
         norm = self.norm
@@ -115,8 +114,8 @@ class NativeHaloAttention(HaloAttention):
 
     def prepare(self, frozen: bool) -> None:
         self.nothing = nothing()
-        self.to_last = ChannelsLast()
-        self.to_first = ChannelsFirst()
+        self.to_last = MoveChannels("last")
+        self.to_first = MoveChannels("first")
         self.pools = not isinstance(self.pool, nn.Identity)
         self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
         self.project_kv = Convolution(frozen=frozen)
@@ -161,8 +160,8 @@ class NativeAttentionMix(AttentionMix):
 
     def prepare(self, frozen: bool) -> None:
         self.is_native = isinstance(self.attention, NativeHaloAttention)
-        self.to_last = ChannelsLast()
-        self.to_first = ChannelsFirst()
+        self.to_last = MoveChannels("last")
+        self.to_first = MoveChannels("first")
         self.nothing = nothing()
         self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
 

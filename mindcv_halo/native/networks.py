@@ -12,7 +12,7 @@ from ..models.features import FeatureExtractor
 from ..models.halonet import HaloNet, check_images
 from ..models.layers.bottleneck import AttentionMix
 from .cells import FROZEN
-from .operators import ChannelsFirst, Convolution, MeanPixels, make_plan_runner, nothing
+from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 
 
@@ -29,7 +29,7 @@ class NativeHaloNet(HaloNet):
 
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
-        self.to_first = ChannelsFirst()
+        self.to_first = MoveChannels("first")
         self.nothing = nothing()
 
     def freeze(self) -> None:
@@ -111,7 +111,7 @@ class PlannedNetwork(nn.Cell):
 
 class NativeFeatureExtractor(FeatureExtractor):
     def prepare(self, frozen: bool) -> None:
-        self.to_first = ChannelsFirst()
+        self.to_first = MoveChannels("first")
 
     def construct(self, x: Tensor) -> list[Tensor]:
         return [self.to_first(maps) for maps in super().construct(x)]

@@ -247,15 +247,15 @@ class MaxPool(nn.Cell):
         return (self.backward(dout, out, x),)
 
 
-class ChannelsLast(nn.Cell):
-    """(B, C, H, W) -> (B, H, W, C)."""
+class MoveChannels(nn.Cell):
+    """Channels from first to "last", (B, C, H, W) -> (B, H, W, C), or from last to "first"."""
 
     constants = ()
 
-    def __init__(self):
+    def __init__(self, to: str):
         super().__init__()
-        self.forward_kernel = _kernel("channels_last", _last_from_first)
-        self.backward = _kernel("channels_first", _first_from_last)
+        self.forward_kernel = _channel_kernel(to)
+        self.backward = _channel_kernel({"last": "first", "first": "last"}[to])
 
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x)
@@ -264,27 +264,10 @@ class ChannelsLast(nn.Cell):
         return (self.backward(dout),)
 
 
-class ChannelsFirst(nn.Cell):
-    """(B, H, W, C) -> (B, C, H, W)."""
-
-    def __init__(self):
-        super().__init__()
-        self.forward_kernel = _kernel("channels_first", _first_from_last)
-        self.backward = _kernel("channels_last", _last_from_first)
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.forward_kernel(x)
-
-    def bprop(self, x, out, dout):
-        return (self.backward(dout),)
-
-
-def _last_from_first(x):
-    return (x[0], x[2], x[3], x[1])
-
-
-def _first_from_last(x):
-    return (x[0], x[3], x[1], x[2])
+def _channel_kernel(to: str) -> ops.Custom:
+    if to == "last":
+        return _kernel("channels_last", lambda x: (x[0], x[2], x[3], x[1]))
+    return _kernel("channels_first", lambda x: (x[0], x[3], x[1], x[2]))
 
 
 class MeanPixels(nn.Cell):

@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
 from mindcv_halo.cli import main
-from mindcv_halo.config import list_options
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import READERS, open_weights, read_weights, save_network, to_timm
+from mindcv_halo.options import list_options
 
 
 def arrays_of(network) -> dict[str, np.ndarray]:

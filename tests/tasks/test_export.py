@@ -20,8 +20,8 @@ from test_golden_models import GOLDENS, SEED, load_network, read
 
 from mindcv_halo import Predictor, create_model, fuse_batchnorm
 from mindcv_halo.cli import main
-from mindcv_halo.config import list_options
 from mindcv_halo.deploy import read_metadata, write_onnx
+from mindcv_halo.options import list_options
 
 # Of the largest logit: float32 in two libraries.
 TOLERANCE = 1e-4

@@ -36,7 +36,7 @@ def test_an_undocumented_name_is_found(tmp_path, monkeypatch):
 
     assert api_is_whole.find_problems() == []
     package = tmp_path / "mindcv_halo"
-    for name in ("models", "data", "loss", "optim", "scheduler", "engine", "native", "deploy"):
+    for name in api_is_whole.PACKAGES:
         (package / name).mkdir(parents=True)
         (package / name / "__init__.py").write_text('__all__ = ["fold"]\n\ndef fold():\n    """Folds."""\n')
     (package / "__init__.py").write_text("")

@@ -3,13 +3,14 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace halo {
 
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(const Buffer&) = delete;
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   ~Buffer() { std::free(data_); }
 
   void* data() const { return data_; }

@@ -2,12 +2,12 @@
 // k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen.
 #include <algorithm>
 #include <initializer_list>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "buffer.hpp"
 #include "kernel.hpp"
@@ -200,7 +200,7 @@ Convolution& find_convolution(const Shape& shape) {
 // Weights of a network that is only for inference, as primitives want them: shapes that want the same share it.
 struct Frozen {
   const float* plain = nullptr;
-  std::list<std::pair<const MemoryDesc*, Buffer>> forms;
+  std::vector<std::pair<const MemoryDesc*, Buffer>> forms;
 
   const float* find(Convolution& convolution, const float* weights) {
     if (weights != plain) {  // a compiled graph out of MindSpore's cache brings the numbers of another process
@@ -210,9 +210,10 @@ struct Frozen {
     for (auto& [desc, buffer] : forms) {
       if (library().memory_desc_equal(desc, convolution.packed_desc())) return static_cast<float*>(buffer.data());
     }
-    auto& [desc, buffer] = forms.emplace_back();
-    desc = convolution.packed_desc();
-    return convolution.pack(weights, buffer);
+    Buffer buffer;
+    const float* packed = convolution.pack(weights, buffer);
+    forms.emplace_back(convolution.packed_desc(), std::move(buffer));
+    return packed;
   }
 };
 

@@ -3,11 +3,10 @@
 // One task is a block of queries of one head. Its logits are kept as (keys, queries), a tile of queries at a time, with
 // queries along the vectors' lanes: a softmax is then a walk over rows, keys are read where they lie in the map, and
 // the position logits of a key's row and column are two rows to add.
-#include <cstring>
 #include <vector>
 
 #include "activation.hpp"
-#include "halo_blocks.hpp"
+#include "halo_logits.hpp"
 #include "threads.hpp"
 
 namespace halo {
@@ -58,9 +57,8 @@ using namespace halo;
 // q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)), height_rel, width_rel (2 * window - 1, Dk), settings
 // -> out (B, H'', W'', N * Dv), each query's largest logit and 1 / its softmax's sum (B * N * blocks, queries, 2)
 HALO_KERNEL(halo_attention) {
-  Geometry g(args, 0, 1, 2, args.settings(4));
-  g.out_height = args.side(5, 1);
-  g.out_width = args.side(5, 2);
-  const auto run = g.queries > LANES ? attend<2 * LANES> : attend<LANES>;
-  run(g, args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(5), args.floats(6));
+  const Geometry g(args, 0, 1, 2, 5, args.settings(4));
+  with_tile(g, [&](auto tile) {
+    attend<tile>(g, args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(5), args.floats(6));
+  });
 }

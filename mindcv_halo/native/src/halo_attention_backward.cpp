@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "activation.hpp"
-#include "halo_blocks.hpp"
+#include "halo_logits.hpp"
 #include "threads.hpp"
 
 namespace halo {
@@ -224,11 +224,8 @@ using namespace halo;
 // out's gradient, q, kv, height_rel, width_rel, largest logits and 1 / sums, settings
 // -> gradients of q, kv, height_rel, width_rel
 HALO_KERNEL(halo_attention_backward) {
-  Geometry g(args, 1, 2, 3, args.settings(6));
-  g.out_height = args.side(0, 1);
-  g.out_width = args.side(0, 2);
+  const Geometry g(args, 1, 2, 3, 0, args.settings(6));
   const Gradients data = {args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(4),
                           args.floats(5), args.floats(7), args.floats(8), args.floats(9), args.floats(10)};
-  const auto run = g.queries > LANES ? differentiate<2 * LANES> : differentiate<LANES>;
-  run(g, data);
+  with_tile(g, [&](auto tile) { differentiate<tile>(g, data); });
 }

@@ -3,15 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "kernel.hpp"
 #include "tile.hpp"
 
 namespace halo {
-
-constexpr float OUTSIDE_LOGIT = -65504.f;
 
 struct Geometry {
   int64_t batch, height, width, heads, dim_key, dim_value;
@@ -21,8 +19,8 @@ struct Geometry {
   int64_t window, keys, queries, rows, columns;
   float scale;
 
-  // `settings`: block, halo, heads, query, mask_padding, scale_position
-  Geometry(const Arguments& args, int q, int kv, int table, const int64_t* settings)
+  // By the numbers of the arguments; `settings`: block, halo, heads, query, mask_padding, scale_position.
+  Geometry(const Arguments& args, int q, int kv, int table, int out, const int64_t* settings)
       : batch(args.side(kv, 0)),
         height(args.side(kv, 1)),
         width(args.side(kv, 2)),
@@ -31,6 +29,8 @@ struct Geometry {
         dim_value(args.side(kv, 3) / settings[2] - args.side(table, 1)),
         query_height(args.side(q, 1)),
         query_width(args.side(q, 2)),
+        out_height(args.side(out, 1)),
+        out_width(args.side(out, 2)),
         block(settings[0]),
         halo(settings[1]),
         query(settings[3]),
@@ -41,34 +41,18 @@ struct Geometry {
     queries = query * query;
     rows = (height + block - 1) / block;
     columns = (width + block - 1) / block;
-    out_height = query_height;
-    out_width = query_width;
     scale = 1.f / std::sqrt(static_cast<float>(dim_key));
   }
   int64_t depth() const { return dim_key + dim_value; }
   int64_t padded_keys() const { return round_up(keys, UNROLL); }
 };
 
-// A table of relative positions spread out for one axis: [key][d][query of a tile] of table[key - coordinate + last].
-class Positions {
- public:
-  Positions(const Geometry& g, const float* table, bool rows, int tile)
-      : tile_size_(g.window * g.dim_key * tile), spread_(g.window * g.dim_key * round_up(g.queries, tile)) {
-    for (int64_t q = 0; q < g.queries; ++q) {
-      const int64_t coordinate = rows ? q / g.query : q % g.query;
-      float* spread = spread_.data() + q / tile * tile_size_ + q % tile;
-      for (int64_t i = 0; i < g.window * g.dim_key; ++i) {
-        spread[i * tile] = table[(g.window - 1 - coordinate) * g.dim_key + i];
-      }
-    }
-  }
-
-  const float* tile(int64_t number) const { return spread_.data() + number * tile_size_; }
-
- private:
-  int64_t tile_size_;
-  std::vector<float> spread_;
-};
+// Calls run(tile), an integral constant: how many queries fit in the vectors that work on a block's at once.
+template <typename Run>
+void with_tile(const Geometry& g, const Run& run) {
+  if (g.queries > LANES) return run(std::integral_constant<int, 2 * LANES>());
+  run(std::integral_constant<int, LANES>());
+}
 
 // The place of a block in the maps, and where each key of its window lies.
 template <int TILE>
@@ -173,40 +157,5 @@ struct Block {
     if (g.scale_position) q_position = q_key;
   }
 };
-
-// position[key][q] = sum over d of spread[key][d][q] * q[d][q]
-template <int TILE>
-void position_logits(const Geometry& g, const float* spread, const float* q, float* position) {
-  for (int64_t key = 0; key < g.window; ++key) {
-    float sum[TILE] = {};
-    for (int64_t d = 0; d < g.dim_key; ++d) {
-      const float* value = spread + (key * g.dim_key + d) * TILE;
-      for (int i = 0; i < TILE; ++i) sum[i] += value[i] * q[d * TILE + i];
-    }
-    std::memcpy(position + key * TILE, sum, sizeof sum);
-  }
-}
-
-// Calls visit(k, its TILE logits) for each key of the window, with the logits of the block's queries, `first` and on.
-template <int TILE, typename Visit>
-void compute_logits(Block<TILE>& block, const float* q, int64_t first, const Positions& heights,
-                    const Positions& widths, std::vector<float>& positions, float* logits, const Visit& visit) {
-  const Geometry& g = block.g;
-  block.read_queries(q, first);
-  float *by_row = positions.data(), *by_column = positions.data() + g.window * TILE;
-  position_logits<TILE>(g, heights.tile(first / TILE), block.q_position.data(), by_row);
-  position_logits<TILE>(g, widths.tile(first / TILE), block.q_position.data(), by_column);
-  multiply_rows<TILE>(block.key.data(), g.padded_keys(), 0, g.dim_key, block.q_key.data(), logits);
-  for (int64_t k = 0, row = 0; row < g.window; ++row) {
-    const float* in_row = by_row + row * TILE;
-    for (int64_t column = 0; column < g.window; ++column, ++k) {
-      const float* in_column = by_column + column * TILE;
-      const float outside = g.mask_padding && block.pixel[k] < 0 ? OUTSIDE_LOGIT : 0.f;
-      float* logit = logits + k * TILE;
-      for (int i = 0; i < TILE; ++i) logit[i] += in_row[i] + in_column[i] + outside;
-      visit(k, logit);
-    }
-  }
-}
 
 }  // namespace halo

@@ -40,7 +40,6 @@ void find_all(void* handle) {
   find(handle, loaded.stream_wait, "dnnl_stream_wait");
   find(handle, loaded.memory_desc_create, "dnnl_memory_desc_create_with_tag");
   find(handle, loaded.memory_desc_clone, "dnnl_memory_desc_clone");
-  find(handle, loaded.memory_desc_destroy, "dnnl_memory_desc_destroy");
   find(handle, loaded.memory_desc_equal, "dnnl_memory_desc_equal");
   find(handle, loaded.memory_desc_size, "dnnl_memory_desc_get_size");
   find(handle, loaded.memory_create, "dnnl_memory_create");

@@ -50,7 +50,6 @@ enum Role : int {
   DIFF_TARGET = 145,
   DIFF_WEIGHTS = 161,
   FIRST_POST_OP_SOURCE = 32768 | 2,
-  POST_OP_STEP = 32768,
 };
 enum Query : int { WEIGHTS_DESC = 131, DIFF_WEIGHTS_DESC = 132, SCRATCHPAD_DESC = 136 };
 
@@ -70,7 +69,6 @@ struct Library {
   Status (*stream_wait)(Stream*);
   Status (*memory_desc_create)(MemoryDesc**, int ndims, const Dims, int type, int tag);
   Status (*memory_desc_clone)(MemoryDesc**, const MemoryDesc*);
-  Status (*memory_desc_destroy)(MemoryDesc*);
   int (*memory_desc_equal)(const MemoryDesc*, const MemoryDesc*);
   size_t (*memory_desc_size)(const MemoryDesc*);
   Status (*memory_create)(Memory**, const MemoryDesc*, Engine*, void* data);

@@ -12,9 +12,10 @@ import pytest
 from mindspore import Tensor, nn
 
 from mindcv_halo import create_optimizer
-from mindcv_halo.config import Recipe, flatten, make_recipe
+from mindcv_halo.config import make_recipe
 from mindcv_halo.engine.resuming import FREE_KEYS, Position, SavedState, load_state
 from mindcv_halo.errors import UserError
+from mindcv_halo.options import Recipe, flatten
 from mindcv_halo.utils.process_group import ALONE
 from mindcv_halo.utils.run_state import save_state
 from mindcv_halo.utils.train_step import TrainStep

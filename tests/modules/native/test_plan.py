@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor
 from ways import has_kernels
 
 from mindcv_halo import accelerate, create_model
-from mindcv_halo.native.operators import ChannelsLast, MeanPixels, make_plan_runner
+from mindcv_halo.native.operators import MeanPixels, MoveChannels, make_plan_runner
 from mindcv_halo.native.plan import Plan, View
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
@@ -25,7 +25,7 @@ def run(plan: Plan, result, images: np.ndarray) -> np.ndarray:
 def test_steps_run_in_order(mode):
     images = np.random.standard_normal((2, 3, 5, 4)).astype(np.float32)
     plan = Plan(images.shape)
-    maps = plan.add(ChannelsLast(), plan.images)
+    maps = plan.add(MoveChannels("last"), plan.images)
     result = plan.add(MeanPixels(), maps.reshape(2, 20, 1, 3))
     assert (maps.shape, result.shape) == ((2, 5, 4, 3), (2, 3))
     np.testing.assert_allclose(run(plan, result, images), images.mean((2, 3)), rtol=1e-5)

@@ -1,0 +1,70 @@
+// The logits of a tile of queries with every key of their window, positions included.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "halo_blocks.hpp"
+#include "tile.hpp"
+
+namespace halo {
+
+constexpr float OUTSIDE_LOGIT = -65504.f;
+
+// A table of relative positions spread out for one axis: [key][d][query of a tile] of table[key - coordinate + last].
+class Positions {
+ public:
+  Positions(const Geometry& g, const float* table, bool rows, int tile)
+      : tile_size_(g.window * g.dim_key * tile), spread_(g.window * g.dim_key * round_up(g.queries, tile)) {
+    for (int64_t q = 0; q < g.queries; ++q) {
+      const int64_t coordinate = rows ? q / g.query : q % g.query;
+      float* spread = spread_.data() + q / tile * tile_size_ + q % tile;
+      for (int64_t i = 0; i < g.window * g.dim_key; ++i) {
+        spread[i * tile] = table[(g.window - 1 - coordinate) * g.dim_key + i];
+      }
+    }
+  }
+
+  const float* tile(int64_t number) const { return spread_.data() + number * tile_size_; }
+
+ private:
+  int64_t tile_size_;
+  std::vector<float> spread_;
+};
+
+// position[key][q] = sum over d of spread[key][d][q] * q[d][q]
+template <int TILE>
+void position_logits(const Geometry& g, const float* spread, const float* q, float* position) {
+  for (int64_t key = 0; key < g.window; ++key) {
+    float sum[TILE] = {};
+    for (int64_t d = 0; d < g.dim_key; ++d) {
+      const float* value = spread + (key * g.dim_key + d) * TILE;
+      for (int i = 0; i < TILE; ++i) sum[i] += value[i] * q[d * TILE + i];
+    }
+    std::memcpy(position + key * TILE, sum, sizeof sum);
+  }
+}
+
+// Calls visit(k, its TILE logits) for each key of the window, with the logits of the block's queries, `first` and on.
+template <int TILE, typename Visit>
+void compute_logits(Block<TILE>& block, const float* q, int64_t first, const Positions& heights,
+                    const Positions& widths, std::vector<float>& positions, float* logits, const Visit& visit) {
+  const Geometry& g = block.g;
+  block.read_queries(q, first);
+  float *by_row = positions.data(), *by_column = positions.data() + g.window * TILE;
+  position_logits<TILE>(g, heights.tile(first / TILE), block.q_position.data(), by_row);
+  position_logits<TILE>(g, widths.tile(first / TILE), block.q_position.data(), by_column);
+  multiply_rows<TILE>(block.key.data(), g.padded_keys(), 0, g.dim_key, block.q_key.data(), logits);
+  for (int64_t k = 0, row = 0; row < g.window; ++row) {
+    const float* in_row = by_row + row * TILE;
+    for (int64_t column = 0; column < g.window; ++column, ++k) {
+      const float* in_column = by_column + column * TILE;
+      const float outside = g.mask_padding && block.pixel[k] < 0 ? OUTSIDE_LOGIT : 0.f;
+      float* logit = logits + k * TILE;
+      for (int i = 0; i < TILE; ++i) logit[i] += in_row[i] + in_column[i] + outside;
+      visit(k, logit);
+    }
+  }
+}
+
+}  // namespace halo
