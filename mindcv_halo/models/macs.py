@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, nn
 
+from ..errors import UserError
 from ..utils.execution_mode import pynative_mode
 from .halonet import HaloNet
 from .layers.bottleneck_attention import BottleneckAttention
@@ -17,8 +18,12 @@ def count_macs(network: HaloNet, image_size: tuple[int, int]) -> int:
 
     In convolutions, the classifier, and the products of attentions with keys, values and position tables; norms,
     activations and softmaxes are not counted. Counted while the network runs once, so that every map has its real
-    size, padding to whole blocks included.
+    size, padding to whole blocks included. Raises UserError for a network that `accelerate` changed.
     """
+    if type(network) is not HaloNet:
+        raise UserError(
+            f"count_macs: {type(network).__name__} is no HaloNet as create_model makes it; count before accelerate"
+        )
     total = 0
 
     def count(cell: nn.Cell, inputs: tuple[Tensor, ...], out: Tensor) -> None:

@@ -44,8 +44,9 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows) run as before.
 
     Args:
-        frozen: for inference: weights are read at the first call for each shape only, so that changing them later may
-            have no effect. Fold the batch norms first (fuse_batchnorm).
+        frozen: for inference: weights are read at the first call for each shape only, and after loading others some
+            layers go on with the old ones: accelerate a new network then. Hooks of layers are not called. Fold the
+            batch norms first (fuse_batchnorm).
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """

@@ -7,6 +7,7 @@ Each is a subclass of the portable layer with the same parameters, and what `acc
 
 from __future__ import annotations
 
+import mindspore
 from mindspore import Tensor, nn, ops
 
 from ..models.fusion import FoldedNorm
@@ -31,6 +32,12 @@ from .operators import (
 from .plan import Map, Plan
 
 FROZEN = "this network is frozen, for inference: train one that accelerate was given without `frozen`"
+
+
+def check_type(x: Tensor) -> None:
+    """Raises TypeError for images or maps that are not float32: kernels would read other numbers as such."""
+    if x.dtype != mindspore.float32:
+        raise TypeError("native kernels take float32; convert with .astype(mindspore.float32)")
 
 
 def name_activation(cell: nn.Cell) -> str | None:
@@ -98,6 +105,7 @@ class NativeConvNormAct(ConvNormAct):
         if added is None:
             added = self.nothing
         if self.enters:
+            check_type(x)
             x = self.to_last(x)
         if self.folded:
             self.norm(self.nothing)  # refuses to train a network that is folded and not frozen
@@ -143,6 +151,7 @@ class NativeHaloAttention(HaloAttention):
         if x.ndim != 4 or x.shape[axis] != self.dim:
             raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
+            check_type(x)
             x = self.to_last(x)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
-import mindspore
 from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
 from ..models.features import FeatureExtractor
 from ..models.halonet import HaloNet, check_images
 from ..models.layers.bottleneck import AttentionMix
-from .cells import FROZEN
+from .cells import FROZEN, check_type
 from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
-
-
-def check_type(x: Tensor) -> None:
-    """Raises TypeError for images that are not float32: kernels would read other numbers as such."""
-    if x.dtype != mindspore.float32:
-        raise TypeError("native kernels take float32 images; convert them with images.astype(mindspore.float32)")
 
 
 class NativeHaloNet(HaloNet):
@@ -69,7 +62,6 @@ class NativeHaloNet(HaloNet):
                 raise RuntimeError(FROZEN)
             return self.planned(x)
         check_images(x, self.spec, self.in_channels, self.image_size)
-        check_type(x)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)

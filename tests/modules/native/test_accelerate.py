@@ -14,6 +14,9 @@ from ways import has_kernels
 
 from mindcv_halo import accelerate, attention_maps, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
+from mindcv_halo.models.halonet import HaloNet
+from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.models.macs import count_macs
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 
@@ -38,14 +41,14 @@ def run_by_operator(network: nn.Cell, images: Tensor) -> Tensor:
     return output
 
 
-def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
+def build_pair(*, frozen: bool = False, **options) -> tuple[nn.Cell, nn.Cell]:
     """A network on native kernels and a portable one with the same random weights."""
     native, portable = (create_model("halonet_test", **options) for _ in range(2))
     draw_norms(portable)
     # Copies: MindSpore would let both networks share one memory, and so what training changes.
     copies = {name: ms.Parameter(p.asnumpy().copy(), name=name) for name, p in portable.parameters_dict().items()}
     ms.load_param_into_net(native, copies)
-    return accelerate(native), portable
+    return accelerate(native, frozen=frozen), portable
 
 
 def test_parameters_keep_their_names_and_order():
@@ -136,10 +139,26 @@ def test_two_frozen_networks_in_one_graph():
         assert_near(actual, wanted)
 
 
-def test_images_of_another_type_are_refused(mode):
-    frozen = accelerate(create_model("halonet_test").set_train(False), frozen=True)
+@pytest.mark.parametrize(
+    "make, enter",
+    [
+        (lambda: accelerate(create_model("halonet_test").set_train(False), frozen=True), nn.Cell.__call__),
+        (lambda: accelerate(create_model("halonet_test")), nn.Cell.__call__),
+        (lambda: accelerate(create_model("halonet_test")), HaloNet.forward_features),
+        (lambda: accelerate(create_model("halonet_test", features_only=True)), nn.Cell.__call__),
+        (lambda: accelerate(HaloAttention(3, dim_out=16, num_heads=2, block_size=4, halo_size=1)), nn.Cell.__call__),
+    ],
+    ids=["frozen", "network", "forward_features", "features_only", "attention"],
+)
+def test_images_of_another_type_are_refused(mode, make, enter):
+    network = make()
     with pytest.raises(TypeError, match="float32"):
-        frozen(random_images().astype(ms.float16))
+        enter(network, random_images().astype(ms.float16))
+
+
+def test_an_accelerated_network_is_not_counted():
+    with pytest.raises(UserError, match="count before accelerate"):
+        count_macs(accelerate(create_model("halonet_test")), (64, 64))
 
 
 def test_frozen_network_with_a_new_classifier():
@@ -150,8 +169,9 @@ def test_frozen_network_with_a_new_classifier():
     assert frozen(images).shape == (2, 5)
 
 
-def test_maps_on_the_way_are_as_usual():
-    native, portable = (net.set_train(False) for net in build_pair())
+@pytest.mark.parametrize("frozen", [False, True])
+def test_maps_on_the_way_are_as_usual(frozen):
+    native, portable = (net.set_train(False) for net in build_pair(frozen=frozen))
     images = random_images()
     last, maps = native.forward_intermediates(images)
     expected_last, expected = portable.forward_intermediates(images)
