@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import make_once
 from PIL import Image
 
 from mindcv_halo import engine
@@ -29,10 +31,12 @@ def write_images(folder: Path, count: int, seed: int) -> None:
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory) -> Path:
     """train: 3 x 8 images, val: 3 x 5 images."""
-    root = tmp_path_factory.mktemp("colours")
-    write_images(root / "train", 8, seed=0)
-    write_images(root / "val", 5, seed=1)
-    return root
+
+    def write(root: Path) -> None:
+        write_images(root / "train", 8, seed=0)
+        write_images(root / "val", 5, seed=1)
+
+    return make_once(tmp_path_factory, "colours", write)
 
 
 def make_flags(image_folder: Path, folder: Path) -> dict[str, str]:
@@ -59,7 +63,12 @@ def flags(image_folder, tmp_path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
     """What a run with just these flags ends with, for tests that only look at it; most of its time is compilation."""
-    return engine.train(make_recipe(make_flags(image_folder, tmp_path_factory.mktemp("plain") / "run")))
+
+    def train(folder: Path) -> None:
+        result = engine.train(make_recipe(make_flags(image_folder, folder / "run")))
+        (folder / "result").write_bytes(pickle.dumps(result))
+
+    return pickle.loads((make_once(tmp_path_factory, "plain", train) / "result").read_bytes())
 
 
 def command(name: str, flags: dict[str, str]) -> list[str]:

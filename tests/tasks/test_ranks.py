@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import make_once
 from safetensors.numpy import load_file
 
 from mindcv_halo import engine
@@ -53,30 +54,35 @@ def square_images(tmp_path_factory) -> Path:
     """26 images to train on, 15 to validate; square, so that a crop of the whole of an image is the image."""
     from PIL import Image
 
-    root = tmp_path_factory.mktemp("squares")
-    random = np.random.default_rng(0)
-    for split, counts in {"train": (9, 9, 8), "val": (5, 5, 5)}.items():
-        for channel, count in enumerate(counts):
-            folder = root / split / str(channel)
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = random.integers(0, 128, (36, 36, 3), dtype=np.uint8)
-                pixels[..., channel] += 96
-                Image.fromarray(pixels).save(folder / f"{number:02d}.png")
-    return root
+    def write(root: Path) -> None:
+        random = np.random.default_rng(0)
+        for split, counts in {"train": (9, 9, 8), "val": (5, 5, 5)}.items():
+            for channel, count in enumerate(counts):
+                folder = root / split / str(channel)
+                folder.mkdir(parents=True)
+                for number in range(count):
+                    pixels = random.integers(0, 128, (36, 36, 3), dtype=np.uint8)
+                    pixels[..., channel] += 96
+                    Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+
+    return make_once(tmp_path_factory, "squares", write)
 
 
 @pytest.fixture(scope="module")
 def job(square_images, tmp_path_factory) -> tuple[Path, str]:
     """The folder of a run on two ranks with synchronised batch norm, and what it printed."""
-    folder = tmp_path_factory.mktemp("two")
-    flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "4", "sync_bn": "True", "distribute": "True"}
-    done = mpirun(
-        TESTS / "tasks" / "record_losses.py",
-        *(str(folder / "losses.json"), *arguments(flags), "--ckpt_save_dir", str(folder / "run")),
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return folder, done.stdout
+
+    def train(folder: Path) -> None:
+        flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "4", "sync_bn": "True", "distribute": "True"}
+        done = mpirun(
+            TESTS / "tasks" / "record_losses.py",
+            *(str(folder / "losses.json"), *arguments(flags), "--ckpt_save_dir", str(folder / "run")),
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        (folder / "printed.txt").write_text(done.stdout)
+
+    folder = make_once(tmp_path_factory, "two", train)
+    return folder, (folder / "printed.txt").read_text()
 
 
 @needs_mpirun
@@ -132,10 +138,10 @@ def test_every_image_is_validated_once(job, square_images):
 
 
 @needs_mpirun
-@pytest.mark.parametrize("fault, line", [("kill", "signal 9"), ("hang", "rank 1: no batch for 3 s")])
-def test_a_rank_that_fails_ends_the_job(square_images, tmp_path, fault, line):
+@pytest.mark.parametrize("fault, line, mode", [("kill", "signal 9", "0"), ("hang", "rank 1: no batch for 3 s", "1")])
+def test_a_rank_that_fails_ends_the_job(square_images, tmp_path, fault, line, mode):
     flags = {**FLAGS, "data_dir": str(square_images), "batch_size": "4", "distribute": "True", "data_timeout": "3"}
-    flags |= {"ema": "False", "val_while_train": "False"}  # less to compile
+    flags |= {"ema": "False", "val_while_train": "False", "mode": mode}  # less to compile
     done = mpirun(
         TESTS / "drills" / "faulty_train.py",
         *(fault, "1", "5", *arguments(flags), "--epoch_size", "100", "--ckpt_save_dir", str(tmp_path / "run")),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import make_once
 from safetensors.numpy import load_file
 
 from mindcv_halo import engine
@@ -47,13 +48,16 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 @pytest.fixture(scope="module")
 def whole(image_folder, tmp_path_factory) -> tuple[dict[str, str], dict[str, np.ndarray], str]:
     """Flags of a run with everything, its final state, and its metrics.csv."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
     flags = {
         "model": "halonet_test", "data_dir": str(image_folder), "image_resize": "32", "batch_size": "8",
         "warmup_epochs": "1", "lr": "0.004", "val_while_train": "True", "device_target": "CPU", **EVERYTHING,
     }  # fmt: skip
+
+    def train(folder: Path) -> None:
+        engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder / "run")}))
+
+    folder = make_once(tmp_path_factory, "whole", train) / "run"
     flags["ckpt_save_dir"] = str(folder)
-    engine.train(make_recipe(flags))
     return flags, final_state(folder), (folder / "metrics.csv").read_text()
 
 
