@@ -1,4 +1,4 @@
-"""The command `mindcv-halo`, and what train.py, validate.py and infer.py call.
+"""The command `mindcv-halo`, and what train.py, validate.py, infer.py and export.py call.
 
 Bad input ends with one line and status 2; any other exception is a defect of ours and keeps its traceback.
 """

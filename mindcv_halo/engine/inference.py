@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +14,20 @@ import numpy as np
 from mindspore import Tensor
 from mindspore.dataset import vision
 from PIL import Image
-from tqdm import tqdm
 
 from ..config import make_recipe
-from ..data import IMAGE_EXTENSIONS, read_decodable
 from ..data.batch_finish import split_normalisation
 from ..data.class_names import imagenet_class_names, name_labels, read_class_file
-from ..data.decoding import decode, to_rgb
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..options import Recipe, flatten
-from ..utils.path import find_kind
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
+from .image_paths import list_images, show_progress
+from .image_pixels import ImageLike, read_pixels
 from .preparation import build_network, find_place, make_transforms, read_class_names
 
-ImageLike = str | os.PathLike | Image.Image | np.ndarray
 ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
-
-_LARGEST_RATIO = 50  # of an image's sides
 
 
 @dataclass(frozen=True)
@@ -211,9 +205,7 @@ class Predictor:
         return run
 
     def _read(self, image: ImageLike) -> np.ndarray:
-        pixels = _read_pixels(image)
-        _check_proportions(image, pixels)
-        return self._view(pixels)
+        return self._view(read_pixels(image))
 
     def _view(self, pixels: np.ndarray) -> np.ndarray:
         """What the network sees of an image: uint8, (height, width, channels)."""
@@ -259,38 +251,19 @@ def predict(
     handed to `on_error`, if that is given. On a terminal a bar shows how far it is.
     Raises UserError for a missing checkpoint, and a path without images.
     """
-    paths = [path for path, _ in list_images(recipe, image_path)]
+    check_job(recipe)
+    paths = [path for path, _ in list_images(image_path)]
     batch_size = min(recipe.loader.batch_size, len(paths))
     predictor = Predictor.from_recipe(recipe, class_names=class_names, batch_size=batch_size, top_k=top_k)
     yield from predictor.stream(show_progress(paths), on_error if len(paths) > 1 else None)
 
 
-def list_images(recipe: Recipe, image_path: str | Sequence[str]) -> list[tuple[Path, Path]]:
-    """The files to predict, each with its place relative to the folder that was named; a file's is its name.
-
-    Raises UserError for a path that does not exist, a folder without images, a recipe that cannot predict, and where
-    this is one of several processes.
-    """
+def check_job(recipe: Recipe) -> None:
+    """Raises UserError for a recipe that cannot predict, and where this is one of several processes."""
     _check_recipe(recipe)
     topology = find_place(recipe.system)
     if topology.size > 1:
         raise UserError(f"prediction runs in one process; start infer.py without {topology.launcher}")
-    found = []
-    for path in map(Path, [image_path] if isinstance(image_path, str) else image_path):
-        kind = find_kind(path)
-        if kind == "folder":
-            found += _list_folder(path)
-        elif kind == "file":
-            found.append((path, Path(path.name)))
-        else:
-            raise UserError(f"image_path {path}: there is no such file or folder; check the path")
-    return found
-
-
-def show_progress(paths: Sequence[Path]) -> Iterable[Path]:
-    """The same paths; on a terminal a bar on stderr counts them."""
-    hidden = len(paths) < 2 or not sys.stderr.isatty()
-    return tqdm(paths, desc="predicting", unit="img", disable=hidden, dynamic_ncols=True)
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -298,19 +271,6 @@ def _check_recipe(recipe: Recipe) -> None:
         raise UserError("prediction needs weights: give --ckpt_path FILE, in Python checkpoint_path=FILE")
     if recipe.loader.batch_size < 1:
         raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
-
-
-def _list_folder(folder: Path) -> list[tuple[Path, Path]]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS and file.is_file())
-    names = [file.relative_to(folder) for file in files]
-    found = [(file, name) for file, name in zip(files, names, strict=True) if not _is_hidden(name)]
-    if not found:
-        raise UserError(f"image_path {folder}: no image there; give a file or a folder of {' '.join(IMAGE_EXTENSIONS)}")
-    return found
-
-
-def _is_hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
 
 
 def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
@@ -331,37 +291,3 @@ def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
     if num_classes not in (None, len(names)):
         raise UserError(f"{origin}: {len(names)} names, but num_classes is {num_classes}; correct one of them")
     return list(names)
-
-
-def _check_proportions(image: ImageLike, pixels: np.ndarray) -> None:
-    """Raises UserError for a strip of an image: resizing its shorter side would make it huge before it is cropped."""
-    height, width = pixels.shape[:2]
-    if max(height, width) > _LARGEST_RATIO * min(height, width):
-        name = f"image {image}" if isinstance(image, str | os.PathLike) else "the image"
-        raise UserError(
-            f"{name} has {width} x {height} pixels; its sides may differ by a factor of {_LARGEST_RATIO} at most: "
-            "crop it"
-        )
-
-
-def _read_pixels(image: ImageLike) -> np.ndarray:
-    """uint8, (height, width, 3)."""
-    if isinstance(image, str | os.PathLike):
-        try:
-            return decode(read_decodable(str(image)))
-        except RuntimeError as error:  # bytes that only the decoder itself can refuse
-            raise UserError(f"bad image file {image}: it cannot be decoded; repair it, or move it away") from error
-    if isinstance(image, Image.Image):
-        try:
-            return np.array(to_rgb(image))
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow decodes at first use
-            raise UserError(f"bad image: {error}; it is damaged") from error
-    if not isinstance(image, np.ndarray):
-        raise UserError(f"an image is a path, a Pillow image or an array, not a {type(image).__name__}")
-    pixels = image if image.ndim == 3 else image[..., None]
-    if image.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise UserError(
-            f"an array of type {image.dtype} and shape {image.shape} is no image; it must be uint8, "
-            "(height, width, 3) or (height, width)"
-        )
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.config import make_recipe
-from mindcv_halo.engine.explaining import draw_explanation, predict_and_explain
+from mindcv_halo.engine.explaining import predict_and_explain
+from mindcv_halo.engine.explanation_picture import draw_explanation
 from mindcv_halo.errors import UserError
 
 FRAMES = {"query": (0xFF, 0x2D, 0x6F), "block": (0xFF, 0xD2, 0x1F), "window": (0x22, 0xC7, 0xFF)}

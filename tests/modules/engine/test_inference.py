@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from PIL import Image
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.data.class_names import imagenet_class_names
-from mindcv_halo.engine.inference import list_images
 from mindcv_halo.errors import UserError
 
 OPTIONS = {"image_resize": 32, "device_target": "CPU", "mode": 1}
@@ -247,30 +245,3 @@ def test_bad_settings(checkpoint, changes, message):
     settings = {"model_name": "halonet_test", "checkpoint_path": checkpoint, "num_classes": 3, **OPTIONS, **changes}
     with pytest.raises(UserError, match=message):
         Predictor(**settings)
-
-
-def test_a_folder_is_listed_without_what_is_hidden(predictor, checkpoint, tmp_path):
-    from mindcv_halo.config import make_recipe
-
-    recipe = make_recipe({"model": "halonet_test", "ckpt_path": checkpoint})
-    for name in ("b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden.png", ".cache/c.png", "._a.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = list_images(recipe, [str(tmp_path), str(tmp_path / "notes.txt")])
-    assert [str(name) for _, name in found] == ["a.webp", "b/1.jpg", "b/2.PNG", "notes.txt"]
-    assert [path for path, _ in found] == [tmp_path / name for _, name in found]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no image there"):
-        list_images(recipe, str(tmp_path / "empty"))
-    with pytest.raises(UserError, match=r"absent: there is no such file or folder"):
-        list_images(recipe, [str(tmp_path), str(tmp_path / "absent")])
-
-
-def test_a_bar_shows_on_a_terminal_only(capsys, monkeypatch):
-    from mindcv_halo.engine.inference import show_progress
-
-    assert list(show_progress([Path("a"), Path("b")])) == [Path("a"), Path("b")]
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    list(show_progress([Path("a"), Path("b")]))
-    assert "predicting: 100%" in capsys.readouterr().err

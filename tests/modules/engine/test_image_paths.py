@@ -1,0 +1,33 @@
+"""The files that a prediction is about."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mindcv_halo.engine.image_paths import list_images, show_progress
+from mindcv_halo.errors import UserError
+
+
+def test_a_folder_is_listed_without_what_is_hidden(tmp_path):
+    for name in ("b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden.png", ".cache/c.png", "._a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = list_images([str(tmp_path), str(tmp_path / "notes.txt")])
+    assert [str(name) for _, name in found] == ["a.webp", "b/1.jpg", "b/2.PNG", "notes.txt"]
+    assert [path for path, _ in found] == [tmp_path / name for _, name in found]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no image there"):
+        list_images(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match=r"absent: there is no such file or folder"):
+        list_images([str(tmp_path), str(tmp_path / "absent")])
+
+
+def test_a_bar_shows_on_a_terminal_only(capsys, monkeypatch):
+    assert list(show_progress([Path("a"), Path("b")])) == [Path("a"), Path("b")]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    list(show_progress([Path("a"), Path("b")]))
+    assert "predicting: 100%" in capsys.readouterr().err
