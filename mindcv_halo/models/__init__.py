@@ -5,7 +5,6 @@ from .attention_maps import AttentionMap, attention_maps, list_attention_layers
 from .features import FeatureExtractor
 from .fusion import fuse_batchnorm
 from .halonet import (
-    HaloNet,
     halobotnet_50t,
     halonet_26t,
     halonet_50t,
@@ -24,6 +23,7 @@ from .halonet import (
     lamhalobotnet_50t,
 )
 from .model_factory import create_model
+from .network import HaloNet
 from .registry import (
     get_pretrained_cfg,
     get_pretrained_cfg_value,

@@ -13,8 +13,8 @@ from mindspore import Tensor
 
 from ..errors import UserError
 from ..utils.execution_mode import pynative_mode
-from .halonet import HaloNet, check_images
 from .layers.halo_attention import HaloAttention
+from .network import HaloNet, check_images
 
 
 class Box(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from mindspore import Tensor, nn
 
 from ..errors import UserError
-from .halonet import HaloNet, check_images
+from .network import HaloNet, check_images
 
 
 class FeatureExtractor(nn.Cell):

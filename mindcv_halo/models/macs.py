@@ -7,10 +7,10 @@ from mindspore import Tensor, nn
 
 from ..errors import UserError
 from ..utils.execution_mode import pynative_mode
-from .halonet import HaloNet
 from .layers.bottleneck_attention import BottleneckAttention
 from .layers.halo_attention import HaloAttention
 from .layers.lambda_layer import LambdaLayer
+from .network import HaloNet
 
 
 def count_macs(network: HaloNet, image_size: tuple[int, int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError, unknown_name
 from .features import FeatureExtractor
-from .halonet import HaloNet
+from .network import HaloNet
 from .registry import canonical_name, get_pretrained_cfg, model_entrypoint
 from .specs import DIALECTS
 from .weights import fetch_pretrained, load_weights, open_weights

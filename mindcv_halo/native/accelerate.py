@@ -7,12 +7,12 @@ from mindspore import nn
 
 from ..errors import UserError
 from ..models.features import FeatureExtractor
-from ..models.halonet import HaloNet
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
+from ..models.network import HaloNet
 from ..optim.adamw import AdamW
 from . import cells, networks
 from .operators import load_kernels

@@ -8,8 +8,8 @@ from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
 from ..models.features import FeatureExtractor
-from ..models.halonet import HaloNet, check_images
 from ..models.layers.bottleneck import AttentionMix
+from ..models.network import HaloNet, check_images
 from .cells import FROZEN, check_type
 from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View

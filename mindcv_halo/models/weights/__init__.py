@@ -1,20 +1,11 @@
 """Weights from files: ours, timm's, MindCV's and Keras's, each a table of names."""
 
+from .fit import fit_weights, load_weights
 from .from_timm import to_timm
 from .identify import find_model, find_options
-from .load import (
-    OURS,
-    READERS,
-    WeightFile,
-    describe_network,
-    fit_weights,
-    load_weights,
-    open_weights,
-    read_weights,
-    recognise,
-)
 from .pretrained import fetch_pretrained
-from .save import save_network, write_weights
+from .save import describe_network, save_network, write_weights
+from .weight_file import OURS, READERS, WeightFile, open_weights, read_weights, recognise
 
 __all__ = [
     "OURS",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ...errors import UserError
 from ...utils.download import RemoteFile, download
 from ...utils.path import find_cache_folder, find_mirror
-from .load import READERS, recognise
+from .weight_file import READERS, recognise
 
 _logger = logging.getLogger("mindcv_halo")
 

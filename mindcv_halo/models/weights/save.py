@@ -12,7 +12,6 @@ from mindspore import Parameter, Tensor, nn
 from ...errors import UserError
 from ...utils.checkpoint_manager import save_atomically
 from ..layers.random_drop import DRAWS
-from .load import describe_network
 from .reading import CHECKSUM, checksum
 
 
@@ -56,3 +55,14 @@ def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapp
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
+
+
+def describe_network(network: nn.Cell) -> dict[str, str]:
+    """What a file of the network's weights has to say of them, because their shapes do not."""
+    halo = network.spec.halo
+    return {
+        "dialect": network.dialect.name,
+        "block_size": str(halo.block_size),
+        "halo_size": str(halo.halo_size),
+        "mask_padding": str(network.mask_padding),
+    }

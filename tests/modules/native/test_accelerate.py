@@ -14,9 +14,9 @@ from ways import has_kernels
 
 from mindcv_halo import accelerate, attention_maps, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.halonet import HaloNet
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.macs import count_macs
+from mindcv_halo.models.network import HaloNet
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 

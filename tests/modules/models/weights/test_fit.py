@@ -14,7 +14,7 @@ from weight_files import make_network
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.halonet import HaloNet
+from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
 from mindcv_halo.utils.checkpoint_manager import save_atomically

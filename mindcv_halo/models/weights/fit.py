@@ -1,124 +1,28 @@
-"""From a weight file to a network: read, recognise, translate, adapt, compare both ways, load."""
+"""From weights of any source to a network's parameters: translate, adapt, compare both ways, load."""
 
 from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
-from ...utils.path import find_kind
 from ..layers.random_drop import DRAWS
-from ..specs import DIALECTS, Halo
-from .from_keras import KERAS
-from .from_mindcv import MINDCV
-from .from_timm import TIMM
+from ..specs import Halo
 from .identify import SPECS
 from .position_tables import TABLES, list_tables, resize_table
-from .read_ckpt import read_ckpt
-from .read_foreign import read_keras, read_torch
-from .read_safetensors import read_safetensors
-from .reading import LARGEST_FILE, LONGEST_NAME, readable
+from .reading import readable
 from .rules import Source, translate
+from .weight_file import recognise
 
-OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
-SOURCES = (OURS, TIMM, MINDCV, KERAS)
-READERS = {
-    ".ckpt": read_ckpt,
-    ".safetensors": read_safetensors,
-    ".pth": read_torch,
-    ".pt": read_torch,
-    ".bin": read_torch,
-    ".h5": read_keras,
-}
-
-_EMA = "ema."
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
 _IMAGE_CHANNELS = 3
-_LARGEST_WINDOW = 256  # pixels a side, that a file may say it has
 _SHOWN = 3  # names of each kind of difference that an error lists
 _logger = logging.getLogger("mindcv_halo")
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """What a weight file holds: arrays under the file's own names, whose names these are, and what it says of itself.
-
-    `dialect` is that of the source, unless it is a file of ours, which says which dialect its weights were trained in.
-    `halo` are the windows that they were trained with, None if the file does not say; `mask_padding` is whether it says
-    that pixels outside the map were kept out of their softmax.
-    """
-
-    origin: str
-    arrays: dict[str, np.ndarray]
-    source: Source
-    dialect: str
-    halo: Halo | None
-    mask_padding: bool
-
-
-def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
-    """A weight file of any kind.
-
-    `ema` takes the entries called `ema.*` in place of the live weights, `strip_prefix` cuts off a prefix that all names
-    share, such as `module.`. Raises UserError for a missing, damaged or unknown kind of file, and for weights of
-    something else than a HaloNet.
-    """
-    arrays, notes = _read(path, ema, strip_prefix)
-    origin = f"checkpoint {path}"
-    source = recognise(arrays, origin)
-    dialect, halo = source.dialect, None
-    if source is OURS:
-        dialect = notes.get("dialect", dialect)
-        if dialect not in DIALECTS:
-            raise UserError(
-                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; it is damaged"
-            )
-        block_size, halo_size = notes.get("block_size", ""), notes.get("halo_size", "")
-        if re.fullmatch(r"[1-9]\d{0,3}", block_size) and re.fullmatch(r"\d{1,4}", halo_size):
-            halo = Halo(int(block_size), int(halo_size))
-            if halo.block_size + 2 * halo.halo_size > _LARGEST_WINDOW:
-                raise UserError(
-                    f"{origin}: it says its windows have block_size {block_size} and halo_size {halo_size}; "
-                    f"none has more than {_LARGEST_WINDOW} pixels a side"
-                )
-    mask_padding = source is OURS and notes.get("mask_padding") == "True"
-    return WeightFile(origin, arrays, source, dialect, halo, mask_padding)
-
-
-def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of open_weights, whosever they are."""
-    return _read(path, ema, strip_prefix)[0]
-
-
-def describe_network(network: nn.Cell) -> dict[str, str]:
-    """What a file of the network's weights has to say of them, because their shapes do not."""
-    halo = network.spec.halo
-    return {
-        "dialect": network.dialect.name,
-        "block_size": str(halo.block_size),
-        "halo_size": str(halo.halo_size),
-        "mask_padding": str(network.mask_padding),
-    }
-
-
-def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Source:
-    """Whose names these are. Raises UserError when they are no HaloNet's that we know."""
-    for source in SOURCES:
-        if any(re.fullmatch(source.signature, name) for name in weights):
-            return source
-    examples = ", ".join(readable(name) for name in list(weights)[:_SHOWN])
-    raise UserError(
-        f"{origin}: no HaloNet of {', '.join(source.name for source in SOURCES)}: the names in it are like {examples}; "
-        "if a wrapper put a prefix before them, pass auto_mapping=True"
-    )
 
 
 def load_weights(
@@ -177,34 +81,6 @@ def fit_weights(
         _check_windows(origin, network, halo)
     _compare(network.spec.name, origin, source, parameters, ours, names)
     return ours
-
-
-def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    file = Path(path)
-    if find_kind(file) != "file":
-        raise UserError(f"checkpoint {path}: there is no such file; check the path")
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise UserError(f"checkpoint {path}: the name must end in {', '.join(list(READERS)[:-1])} or .h5")
-    try:
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            raise UserError(f"checkpoint {path}: it has {size / 1e9:.1f} GB, which is more than any HaloNet; check it")
-        contents = reader(file)
-    except (OSError, MemoryError) as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error or 'not enough memory'}; check the file") from error
-    weights = contents.arrays
-    for name, value in weights.items():
-        if len(name) > LONGEST_NAME or not value.size:  # a side of zero lets the other sides claim anything
-            raise UserError(f"checkpoint {path}: {readable(name)!r} of shape {value.shape} is no weight; get it anew")
-    averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
-    if ema and not averaged:
-        raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
-    # What is in both is the network's; the optimizer's state has no average.
-    weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
-    if not weights:
-        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
-    return _without_common_prefix(weights) if strip_prefix else weights, contents.notes
 
 
 def _check_values(origin: str, ours: Mapping[str, np.ndarray], names: Mapping[str, str]) -> None:
@@ -336,9 +212,3 @@ def _explain_shapes(
             f"{origin}: its position tables have {theirs[0]} rows, those of {model} as it was built {own[0]}; set "
             "block_size, halo_size or the image size to the file's, or resize_pos to True to fine-tune with others"
         )
-
-
-def _without_common_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    while len({name.partition(".")[0] for name in weights}) == 1 and all("." in name for name in weights):
-        weights = {name.partition(".")[2]: value for name, value in weights.items()}
-    return weights
