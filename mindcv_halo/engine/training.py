@@ -20,7 +20,8 @@ from ..errors import TrainingStoppedError, UserError
 from ..models.weights import describe_network
 from ..optim import optimizer_state
 from ..options import Recipe, RunOptions, flatten
-from ..utils.checkpoint_manager import CheckpointManager, save_atomically
+from ..utils.checkpoint_file import write_checkpoint
+from ..utils.checkpoint_manager import CheckpointManager
 from ..utils.curves import plot_curves
 from ..utils.interruption import Interruption
 from ..utils.logger import set_logger
@@ -250,7 +251,7 @@ class TrainingRun:
         if saves:
             score = metrics.top1 if metrics else None
             self.last_checkpoint = self.checkpoints.save(self._weights(), epoch, self.steps_per_epoch, score)
-            save_atomically(
+            write_checkpoint(
                 optimizer_state(self.step.optimizer).values(), self.folder / optimizer_file_name(self.model_name)
             )
             self._save_state()

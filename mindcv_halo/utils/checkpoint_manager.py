@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, and only so many of them."""
+"""Checkpoints of a run, and only so many of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import mindspore
 from mindspore import Parameter
 
+from .checkpoint_file import write_checkpoint
+from .whole_file import replacing
+
 POLICIES = ("latest_k", "top_k", None)
-
-
-def save_atomically(parameters: Iterable[Parameter], path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write the parameters so that `path` is at any moment either the old file or the whole new one.
-
-    `notes` are texts that go into the file beside them. MindSpore's own save_checkpoint removes the old file before it
-    writes the new.
-    """
-    unfinished = path.with_name(f".{path.stem}.unfinished.ckpt")
-    unfinished.unlink(missing_ok=True)
-    entries = [{"name": parameter.name, "data": parameter} for parameter in parameters]
-    mindspore.save_checkpoint(entries, str(unfinished), append_dict=dict(notes or {}), crc_check=True)
-    unfinished.chmod(0o644)  # MindSpore makes it read-only, so that nobody could overwrite it
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 class CheckpointManager:
@@ -55,7 +41,7 @@ class CheckpointManager:
     def save(self, parameters: Iterable[Parameter], epoch: int, step: int, score: float | None = None) -> Path:
         """Save the weights after `epoch` (from 1) and `step` steps of it; returns {model}_last.ckpt."""
         path = self.folder / f"{self.model_name}-{epoch}_{step}.ckpt"
-        save_atomically(parameters, path, self.notes)
+        write_checkpoint(parameters, path, self.notes)
         last = self._link(path, "last")
         self.kept = [entry for entry in self.kept if entry[0] != path.name] + [(path.name, score)]
         while self.policy is not None and len(self.kept) > self.keep:
@@ -65,7 +51,7 @@ class CheckpointManager:
 
     def save_best(self, parameters: Iterable[Parameter]) -> Path:
         path = self.folder / f"{self.model_name}_best.ckpt"
-        save_atomically(parameters, path, self.notes)
+        write_checkpoint(parameters, path, self.notes)
         return path
 
     def _worst(self) -> int:
@@ -78,8 +64,6 @@ class CheckpointManager:
     def _link(self, path: Path, name: str) -> Path:
         """Another name for the same file: no second copy on the disk."""
         target = self.folder / f"{self.model_name}_{name}.ckpt"
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        unfinished.unlink(missing_ok=True)
-        os.link(path, unfinished)
-        os.replace(unfinished, target)
+        with replacing(target) as unfinished:
+            os.link(path, unfinished)
         return target

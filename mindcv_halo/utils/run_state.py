@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor, nn
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ..errors import UserError
+from .safetensors_file import write_safetensors
 
 KEPT = 2  # the newest, and the one before it should the newest be damaged
 
@@ -38,15 +37,7 @@ def save_state(
     arrays = {name: value.asnumpy().copy() for name, value in cell.parameters_dict().items()}
     text = json.dumps(position)
     path = folder / f"{model_name}_state-{epoch}_{step}.safetensors"
-    unfinished = folder / f".{path.name}.unfinished"
-    try:
-        save_file(arrays, unfinished, {"position": text, "sha256": _checksum(arrays, text)})
-    except SafetensorError as error:
-        raise OSError(f"{unfinished}: {error}") from error
-    unfinished.chmod(0o644)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    write_safetensors(arrays, path, {"position": text, "sha256": _checksum(arrays, text)})
     for old in _list_states(folder, model_name)[KEPT:]:
         old.unlink()
     return path

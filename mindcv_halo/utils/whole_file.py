@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The path of a file to write beside `path`, whose place it takes when the block ends without an exception."""
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    unfinished.unlink(missing_ok=True)
+    yield unfinished
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Replace `path` by a file of this content; text is written as UTF-8, names of files in it as they are."""
-    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from ...errors import UserError
-from ...utils.checkpoint_manager import save_atomically
+from ...utils.checkpoint_file import write_checkpoint
+from ...utils.safetensors_file import write_safetensors
 from ..layers.random_drop import DRAWS
 from .reading import CHECKSUM, checksum
 
@@ -34,27 +34,11 @@ def write_weights(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[s
         raise UserError(f"{path}: weights are written as .ckpt or .safetensors; choose one of these")
     try:
         if path.suffix == ".ckpt":
-            save_atomically([Parameter(Tensor(value), name=name) for name, value in arrays.items()], path, notes)
+            write_checkpoint([Parameter(Tensor(value), name=name) for name, value in arrays.items()], path, notes)
         else:
-            _write_safetensors(arrays, path, notes)
+            write_safetensors(arrays, path, {**notes, CHECKSUM: checksum(arrays)})
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _write_safetensors(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[str, str]) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    metadata = {**notes, CHECKSUM: checksum(arrays)}
-    try:
-        save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, unfinished, metadata)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    unfinished.chmod(0o644)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def describe_network(network: nn.Cell) -> dict[str, str]:

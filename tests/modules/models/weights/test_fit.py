@@ -17,7 +17,7 @@ from mindcv_halo.errors import UserError
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
-from mindcv_halo.utils.checkpoint_manager import save_atomically
+from mindcv_halo.utils.checkpoint_file import write_checkpoint
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_whole_numbers_are_no_weights(network):
 
 def test_a_flipped_bit_in_our_own_checkpoint(network, tmp_path):
     path = tmp_path / "model.ckpt"
-    save_atomically(network.get_parameters(), path)
+    write_checkpoint(network.get_parameters(), path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

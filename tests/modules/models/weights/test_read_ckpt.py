@@ -12,7 +12,7 @@ from weight_files import encode_ckpt, encode_entry
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights.read_ckpt import read_ckpt
-from mindcv_halo.utils.checkpoint_manager import save_atomically
+from mindcv_halo.utils.checkpoint_file import write_checkpoint
 
 VALUES = {
     "float32": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -73,7 +73,7 @@ def test_older_versions_write_a_scalar_as_of_shape_zero(tmp_path):
 
 def test_a_checksum_tells_of_any_change(tmp_path):
     path = tmp_path / "x.ckpt"
-    save_atomically([Parameter(Tensor(value), name=name) for name, value in VALUES.items()], path, {"a": "b"})
+    write_checkpoint([Parameter(Tensor(value), name=name) for name, value in VALUES.items()], path, {"a": "b"})
     content = path.read_bytes()
     random = np.random.default_rng(0)
     for place in random.integers(0, len(content) - 17, 50):  # the mark and the checksum come last
