@@ -69,7 +69,7 @@ def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
 
 
 def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True) -> nn.Cell:
-    """The recipe's network in its precision, with its weights if it names any.
+    """The recipe's network in its precision, with its weights if it names any; of a run with `ema` their averages.
 
     Raises UserError for what cannot be, such as batch norms folded into convolutions in a network for training.
     """
@@ -89,6 +89,8 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     options["num_classes"] = num_classes
     if get_pretrained_cfg(recipe.model.model_name)["fixed_input_size"]:
         options["image_size"] = recipe.transform.image_resize
+    if not is_training and options["checkpoint_path"]:
+        options["ema"] = recipe.step.ema
     network = create_model(**options)
     precision = recipe.precision
     if precision.fuse_bn:

@@ -13,6 +13,7 @@ from mindcv_halo import create_model, engine
 from mindcv_halo.config import make_recipe, read_recipe
 from mindcv_halo.engine import training
 from mindcv_halo.models.weights import read_weights
+from mindcv_halo.utils import weight_average
 from mindcv_halo.utils.metrics import MetricsCounter
 
 
@@ -86,6 +87,16 @@ def test_validation_counts_every_image_once(flags, plain_run, batch_size):
     assert metrics.num_images == 15
     assert metrics.top1 == plain_run.metrics.top1
     assert metrics.loss == pytest.approx(plain_run.metrics.loss, rel=1e-5)
+
+
+def test_a_runs_recipe_validates_its_averages(flags, monkeypatch):
+    """As the run itself did."""
+    monkeypatch.setattr(weight_average, "RAMP", 1)  # else so few updates hardly average
+    result = engine.train(make_recipe({**flags, "ema": "True", "ema_decay": "0.9", "mode": "1"}))
+    recipe = read_recipe(result.last_checkpoint.parent / "recipe.yaml") | {"ckpt_path": str(result.last_checkpoint)}
+    averages, live = (engine.validate(make_recipe({**recipe, "ema": ema})) for ema in (True, False))
+    assert averages.loss == pytest.approx(result.metrics.loss, rel=1e-5)
+    assert abs(live.loss - averages.loss) > 0.01
 
 
 def test_validation_knows_the_classes_of_the_run(flags, tmp_path, plain_run):
