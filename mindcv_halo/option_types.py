@@ -75,6 +75,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def takes_many(annotation: Any) -> bool:
+    """Whether a flag of this type is followed by several values."""
     return any(get_origin(member) is tuple for member in _members(annotation))
 
 

@@ -196,6 +196,7 @@ class AugmentOp(PillowTransform):
         return _perform(self.operation, image, self.draw_level(rng), self.settings, rng)
 
     def draw_level(self, rng: np.random.Generator) -> float:
+        """The level of one use: `magnitude` and its noise, from 0 to magnitude_max."""
         level, settings = self.magnitude, self.settings
         if math.isinf(settings.magnitude_std):
             level = rng.uniform(0, level)
@@ -232,6 +233,7 @@ def _perform(operation: _Operation, image, level: float, settings: AugmentSettin
 
 
 def make_settings(hparams: Mapping | None) -> AugmentSettings:
+    """Raises UnknownNameError for a name that is no setting."""
     try:
         return AugmentSettings(**(hparams or {}))
     except TypeError:

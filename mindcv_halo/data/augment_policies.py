@@ -56,6 +56,7 @@ def auto_augment_policy_posterize_increasing(hparams: Mapping | None = None) -> 
 
 
 def auto_augment_policy_3a(hparams: Mapping | None = None) -> Policy:
+    """3-Augment: solarize, take colour away, or blur."""
     return _build_policy(_3A_POLICY, "Posterize", hparams)
 
 
@@ -105,6 +106,7 @@ _GROWING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpne
 
 
 def make_increasing(names: Iterable[str]) -> list[str]:
+    """The names, with the variants that grow stronger with the level where there are such."""
     return [name + "Increasing" if name in _GROWING else name for name in names]
 
 

@@ -74,6 +74,7 @@ class RepeatAugSampler:
         self.num_selected_samples = -(-selected // self.num_shards)
 
     def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iterator is of, counted from 0."""
         self.epoch = epoch
 
     def order(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:

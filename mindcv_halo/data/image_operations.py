@@ -10,10 +10,12 @@ BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
 def shear_x(img, shear: float, *, resample=BILINEAR, fillcolor=GREY):
+    """Move each row by `shear` times its number to the left, in pixels."""
     return _affine(img, (1, shear, 0, 0, 1, 0), resample, fillcolor)
 
 
 def shear_y(img, shear: float, *, resample=BILINEAR, fillcolor=GREY):
+    """Move each column by `shear` times its number upwards, in pixels."""
     return _affine(img, (1, 0, 0, shear, 1, 0), resample, fillcolor)
 
 
@@ -28,18 +30,22 @@ def translate_y(img, translate: float, *, resample=BILINEAR, fillcolor=GREY):
 
 
 def rotate(img, degrees: float, *, resample=BILINEAR, fillcolor=GREY):
+    """Turn by `degrees` against the clock, about the middle."""
     return img.rotate(degrees, resample=resample, fillcolor=fillcolor)
 
 
 def auto_contrast(img):
+    """Stretch each channel from its smallest to 0 and from its largest to 255."""
     return ImageOps.autocontrast(img)
 
 
 def invert(img):
+    """255 - value."""
     return ImageOps.invert(img)
 
 
 def equalize(img):
+    """Make all values of a channel about equally frequent."""
     return ImageOps.equalize(img)
 
 
@@ -60,18 +66,22 @@ def posterize(img, bits_to_keep: int):
 
 
 def contrast(img, factor: float):
+    """Distances from the mean grey times `factor`: 0 leaves grey, 1 changes nothing."""
     return ImageEnhance.Contrast(img).enhance(factor)
 
 
 def color(img, factor: float):
+    """Distances from each pixel's grey times `factor`: 0 leaves no colour, 1 changes nothing."""
     return ImageEnhance.Color(img).enhance(factor)
 
 
 def brightness(img, factor: float):
+    """Values times `factor`: 0 leaves black, 1 changes nothing."""
     return ImageEnhance.Brightness(img).enhance(factor)
 
 
 def sharpness(img, factor: float):
+    """Distances from a smoothed image times `factor`: 0 leaves that, 1 changes nothing."""
     return ImageEnhance.Sharpness(img).enhance(factor)
 
 

@@ -80,6 +80,7 @@ class SampleSource:
         return self.plan(run_seed(seed), epoch)
 
     def with_keys(self) -> SampleSource:
+        """A copy whose samples have a key as third column, from which transforms draw."""
         keyed = copy.copy(self)
         keyed.keyed = True
         return keyed
@@ -138,6 +139,7 @@ class SampleDataset(ds.GeneratorDataset):
         self.skipped = tuple(skipped)
 
     def parse(self, children=None):
+        """MindSpore calls this for every new iterator."""
         self.source = self.source.begin(ds.config.get_seed())
         return super().parse(children)
 

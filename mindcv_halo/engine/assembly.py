@@ -107,6 +107,7 @@ def _optimizer_file(recipe: Recipe) -> Path:
 
 
 def optimizer_file_name(model_name: str) -> str:
+    """In a run's folder: the optimizer's state, for resume_opt."""
     return f"optim_{model_name}.ckpt"
 
 

@@ -172,6 +172,7 @@ class TrainingRun:
         self.speeds: list[float] = []
 
     def log_plan(self, num_classes: int, loader: Dataset) -> None:
+        """Say what the run is going to do."""
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "

@@ -26,6 +26,7 @@ class Box(NamedTuple):
     right: int
 
     def scaled(self, factor: int) -> Box:
+        """In pixels that are `factor` times smaller."""
         return Box(*(side * factor for side in self))
 
 

@@ -197,6 +197,8 @@ class NativeConvMix(ConvMix):
 
 
 class NativeSqueezeExcite(SqueezeExcite):
+    """Its two convolutions see one pixel a channel; in a plan they are kernels too."""
+
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
         self.gate = ChannelGate()

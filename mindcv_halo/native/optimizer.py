@@ -10,6 +10,8 @@ from .operators import make_adamw
 
 
 class NativeAdamW(AdamW):
+    """AdamW as one kernel for all parameters, which it changes in place."""
+
     def prepare(self) -> None:
         self.native_kernel = make_adamw(self.param_length)
         self.decay_of_each = Tensor(np.array(self.decay_index, np.int32))

@@ -50,6 +50,7 @@ class CheckpointManager:
         return last
 
     def save_best(self, parameters: Iterable[Parameter]) -> Path:
+        """Replace {model}_best.ckpt, whatever `keep` is."""
         path = self.folder / f"{self.model_name}_best.ckpt"
         write_checkpoint(parameters, path, self.notes)
         return path

@@ -39,10 +39,12 @@ def make_page(title: str, sections: Iterable[str]) -> str:
 
 
 def make_section(heading: str, *parts: str) -> str:
+    """A heading, and HTML that the functions below made."""
     return "\n".join((f"<h2>{escape(heading)}</h2>", *parts))
 
 
 def make_text(text: str) -> str:
+    """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 

@@ -50,6 +50,7 @@ class MetricsCounter:
         self.num_images += int(sums[3])
 
     def result(self) -> Metrics:
+        """Of all images so far; there must be one."""
         share = 100 / self.num_images
         return Metrics(self.correct1 * share, self.correct5 * share, self.loss_sum / self.num_images, self.num_images)
 

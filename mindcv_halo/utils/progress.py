@@ -89,4 +89,5 @@ class EpochProgress:
         return self.loss_sum / self.num_losses if self.num_losses else math.nan
 
     def images_per_second(self) -> float:
+        """Over all steps of this process in the epoch, and over all ranks."""
         return (self.step - self.first_step) * self.batch_size / (perf_counter() - self.start)

@@ -97,6 +97,7 @@ def restore(cell: nn.Cell, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def remove_states(folder: Path, model_name: str) -> None:
+    """All states of the model in a folder."""
     for path in _list_states(folder, model_name):
         path.unlink()
 

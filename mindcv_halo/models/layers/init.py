@@ -22,4 +22,5 @@ def position_init(dim_head: int) -> Initializer:
 
 
 def classifier_init() -> Initializer:
+    """Normal with a standard deviation of 0.01, for the weights of a classifier."""
     return Normal(0.01)

@@ -26,10 +26,12 @@ class Reach:
 
     @property
     def rows(self) -> int:
+        """Of the table."""
         return 2 * self.keys - 1
 
     @property
     def used(self) -> int:
+        """How many of them some query and key have."""
         return self.queries + self.keys - 1
 
     @property
