@@ -7,7 +7,6 @@ import base64
 import contextlib
 import io
 import logging
-import re
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
@@ -16,18 +15,19 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ..engine import Prediction, Predictor, read_layer
 from ..errors import UserError
 from ..version import __version__
 from .limits import Limits, RefusedError
+from .middleware import HeadersMiddleware, HostMiddleware
 from .upload import decode_upload
 from .worker import Worker
 
@@ -37,16 +37,6 @@ _PAGE_FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
-}
-_HEADERS = {
-    # Nothing but this server's own script and style runs on the page, and no other page can frame it.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data: blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
 }
 _LOOK_INTERVAL = 0.1  # seconds between two looks at whether the sender of a request is still there
 _LOGGER = logging.getLogger("mindcv_halo.serving")
@@ -67,7 +57,7 @@ def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] 
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_HostMiddleware, allowed_hosts=allowed_hosts)],
+        middleware=[Middleware(HostMiddleware, allowed_hosts=allowed_hosts)],
         exception_handlers={
             RefusedError: _refuse,
             UserError: _refuse,
@@ -77,7 +67,7 @@ def make_app(predictor: Predictor, limits: Limits, allowed_hosts: Sequence[str] 
         },
         lifespan=service.lifespan,
     )
-    return _HeadersMiddleware(app)  # around it: Starlette answers for unexpected errors outside its own middleware
+    return HeadersMiddleware(app)  # around it: Starlette answers for unexpected errors outside its own middleware
 
 
 class _Service:
@@ -233,36 +223,3 @@ async def _give_up(_: Request, __: Exception) -> Response:
 async def _apologise(_: Request, error: Exception) -> JSONResponse:
     _LOGGER.error("a request failed", exc_info=error)
     return JSONResponse({"error": "the server failed; its log tells why"}, 500)
-
-
-class _HeadersMiddleware:
-    """The same headers on every answer."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-class _HostMiddleware:
-    """Refuses requests whose Host header names nothing of `allowed_hosts`; "*" among them allows all."""
-
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str]):
-        self.app = app
-        self.allowed_hosts = {host.lower() for host in allowed_hosts}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "*" not in self.allowed_hosts:
-            host = Headers(scope=scope).get("host", "")
-            if re.sub(r":[0-9]+$", "", host).lower() not in self.allowed_hosts:
-                names = ", ".join(sorted(self.allowed_hosts))
-                refusal = JSONResponse({"error": f"this server does not answer for {host!r}, only for {names}"}, 400)
-                await refusal(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
