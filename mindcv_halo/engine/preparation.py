@@ -13,12 +13,13 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
+from ..data.sample_source import SampleDataset
 from ..data.transforms_factory import find_statistics
 from ..errors import UserError
 from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels
 from ..native.networks import NativeHaloNet
-from ..options import Recipe, SystemOptions
+from ..options import DatasetOptions, Recipe, SystemOptions
 from ..utils.amp import auto_mixed_precision
 from ..utils.distributed import check_devices, check_launch, join_group
 from ..utils.process_group import ProcessGroup
@@ -161,19 +162,14 @@ def make_train_loader(
     options = recipe.dataset
     if topology.size > 1 and not options.shuffle:
         raise UserError("shuffle False deals out unequal shares, and ranks would wait for each other; set it to True")
-    dataset = create_dataset(
-        options.name,
-        options.root,
+    dataset = _open_split(
+        options,
         options.train_split,
+        class_names,
+        topology,
         shuffle=options.shuffle,
         num_samples=options.num_samples,
-        num_shards=topology.size,
-        shard_id=topology.rank,
-        num_parallel_workers=options.num_parallel_workers,
-        download=options.download,
         num_aug_repeats=options.num_aug_repeats,
-        class_names=class_names,
-        skip_bad_images=options.skip_bad_images,
     )
     return create_loader(
         dataset,
@@ -194,23 +190,29 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topolo
     options = recipe.dataset
     if topology.rank >= get_dataset_size(options.name, options.root, options.val_split):
         return None
-    dataset = create_dataset(
+    dataset = _open_split(options, options.val_split, class_names, topology, shuffle=False)
+    return create_loader(
+        dataset,
+        recipe.loader.batch_size,
+        transform=make_transforms(recipe, is_training=False),
+        num_parallel_workers=options.num_parallel_workers,
+    )
+
+
+def _open_split(
+    options: DatasetOptions, split: str, class_names: Sequence[str], topology: Topology, **sampling: Any
+) -> SampleDataset:
+    return create_dataset(
         options.name,
         options.root,
-        options.val_split,
-        shuffle=False,
+        split,
         num_shards=topology.size,
         shard_id=topology.rank,
         num_parallel_workers=options.num_parallel_workers,
         download=options.download,
         class_names=class_names,
         skip_bad_images=options.skip_bad_images,
-    )
-    return create_loader(
-        dataset,
-        recipe.loader.batch_size,
-        transform=make_transforms(recipe, is_training=False),
-        num_parallel_workers=options.num_parallel_workers,
+        **sampling,
     )
 
 
