@@ -21,7 +21,7 @@ def draw(spec: Spec, image_size: tuple[int, int], path: Path) -> None:
     axes = figure.subplots()
     full = image_size[0] / spec.stem.stride
     for x, (letter, _, stride) in enumerate(columns):
-        height = max(0.25, image_size[0] / stride / full)
+        height = image_size[0] / stride / full
         axes.add_patch(
             Rectangle((x + 0.08, -height / 2), 0.84, height, facecolor=COLOURS.get(letter, ENDS), edgecolor="#444444")
         )
