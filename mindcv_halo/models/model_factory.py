@@ -48,13 +48,15 @@ def create_model(
         ema: take the averaged weights (`ema.*`) of a training checkpoint.
         auto_mapping: ignore a prefix that all names of the file share, as wrappers such as data parallelism add.
         features_only: return a FeatureExtractor for `out_indices`.
-        drop_rate, drop_path_rate: dropout before the classifier, stochastic depth; None is 0.
+        drop_rate: dropout before the classifier; None is 0.
+        drop_path_rate: stochastic depth of the last block; None is 0.
         dialect: "timm", "keras" or "mindcv"; None takes that of the weights, and timm's without any.
         mask_padding: keep pixels outside the map out of the softmax of halo attention.
         image_size: side, or (height, width), of the images, for models with bottleneck attention; None is the model's
             own.
         conv_stages: H models: stages, from 1, with convolutions in place of attention.
-        block_size, halo_size: windows of halo attention; None is the model's own.
+        block_size: side of the blocks of halo attention, in pixels of the map; None is the model's own.
+        halo_size: width of the rim around a block, likewise.
         reset_head: leave out the file's classifier where its size is not ours, for fine-tuning on other classes; the
             log says so. None does that where `num_classes` is given.
         resize_pos: interpolate position tables of another window or image size, for fine-tuning with these.

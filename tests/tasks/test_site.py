@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(config), "-d", str(site)]
+    """As `make docs` does; with --quiet MkDocs would not count warnings either."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(config), "-d", str(site)]
     return subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=300)
 
 
@@ -27,6 +29,25 @@ def test_it_builds(mkdocs, tmp_path):
     page = (tmp_path / "site" / "api" / "models" / "index.html").read_text()
     assert 'id="mindcv_halo.models.create_model"' in page and "drop_path_rate" in page
     assert '<script src="http' not in page and "fonts.googleapis" not in page
+
+
+@pytest.mark.parametrize(
+    "line, warning",
+    [
+        ("[nowhere](absent.md)", "absent.md"),
+        ("[nowhere](training.md#absent)", "#absent"),
+        ("::: mindcv_halo.absent", "absent"),
+    ],
+)
+def test_a_page_that_leads_nowhere_fails(mkdocs, tmp_path, line, warning):
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    (tmp_path / "mindcv_halo").symlink_to(ROOT / "mindcv_halo")
+    with (tmp_path / "docs" / "index.md").open("a") as page:
+        page.write(f"\n{line}\n")
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode != 0
+    assert warning in done.stdout + done.stderr
 
 
 def test_an_undocumented_name_is_found(tmp_path, monkeypatch):
