@@ -18,7 +18,7 @@ def option(default: Any, help: str, *, key: str | None = None, unit: str = "", c
 
 @dataclass(frozen=True, kw_only=True)
 class SystemOptions:
-    """Where and how the run executes."""
+    """Where and how the run executes: engine.preparation."""
 
     mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
     distribute: bool = option(False, "data parallel under a launcher")
@@ -212,7 +212,7 @@ class StepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How long the run is, and what it writes."""
+    """How long the run is, and what it writes: engine.training."""
 
     epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))

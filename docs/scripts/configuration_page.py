@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -46,6 +47,6 @@ def _shown(value: Any) -> str:
 
 
 def _linked(about: str) -> str:
-    """A group's docstring, which names the factory that it belongs to after a colon."""
-    text, colon, factory = about.rstrip(".").rpartition(": ")
-    return f"{text}. It acts in `mindcv_halo.{factory}`." if colon else about
+    """A group's docstring, which names where the group acts after a colon."""
+    text, place, rest = re.fullmatch(r"(.*?): ([\w.]+)\.(.*)", about).groups()
+    return f"{text}.{rest} It acts in `mindcv_halo.{place}`."

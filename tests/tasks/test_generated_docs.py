@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
+from pydoc import locate
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
 from mindcv_halo.models.macs import count_macs
+from mindcv_halo.options import Recipe
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -53,6 +56,10 @@ def parameters_of(name: str) -> int:
 def test_configuration(scripts):
     text = scripts.configuration_page.write_configuration()
     assert (DOCS / "configuration.md").read_text(encoding="utf-8") == text, "make pages"
+    places = re.findall(r"It acts in `(mindcv_halo\.[\w.]+)`", text)
+    assert len(places) == len(fields(Recipe))
+    for place in places:
+        assert locate(place) is not None, place
 
 
 @pytest.mark.parametrize("name", list_models())
