@@ -66,4 +66,4 @@ $(VENV)/ready: requirements/test.txt setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs data
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs/digits data/digits

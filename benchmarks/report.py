@@ -19,7 +19,7 @@ def write_report(results: dict, folder: Path) -> str:
         "median seconds, ratios are medians over the rounds, and only ratios mean something elsewhere. Memory is the "
         "most that a side's process held, its libraries and compiler included.",
         _machine(results),
-        _comparisons(results["rows"], results),
+        _comparisons(results["rows"]),
         "![Images/s of every side, as multiples of the best peer](speed.png)",
     ]
     if "start" in results:
@@ -56,7 +56,7 @@ def _machine(results: dict) -> str:
     return _table(("", ""), [*machine.items(), ("settings", settings)])
 
 
-def _comparisons(rows: list[dict], results: dict) -> str:
+def _comparisons(rows: list[dict]) -> str:
     parts = []
     for work, title in (
         ("inference", "Inference (batch norms folded)"),

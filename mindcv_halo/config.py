@@ -67,7 +67,7 @@ def parse_command(
     extras: dict[str, Any] = {name: values.pop(name, None) for name in extra}
     if operands:
         extras[operands[0]] = values.pop(operands[0], [])
-    from_file = read_recipe(config) if config else {}
+    from_file = {} if config is None else read_recipe(config)
     from_flags = {key: convert_value(f"--{key}", text, options[key]) for key, text in values.items()}
     return make_recipe({**from_file, **from_flags}), extras
 

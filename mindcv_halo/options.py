@@ -1,6 +1,6 @@
 """What a run is made of: the frozen groups of options, with MindCV's keys on the outside.
 
-A group is the keyword arguments of one factory (tests/modules/test_options.py keeps the two equal); `key` is an
+A group is keyword arguments of one factory (tests/modules/test_options.py keeps it so); `key` is an
 option's flat name in YAML and on the command line.
 """
 
@@ -70,7 +70,9 @@ class TransformOptions:
         (0.08, 1.0), "share of the area that a random crop keeps", unit="share of the area"
     )
     ratio: tuple[float, float] = option((0.75, 1.333), "width / height of a random crop")
-    hflip: float = option(0.5, "probability of a flip left to right", unit="probability")
+    hflip: float | None = option(
+        None, "probability of a flip left to right; default: 0.5, for mnist 0", unit="probability"
+    )
     vflip: float = option(0.0, "probability of a flip upside down", unit="probability")
     color_jitter: float | tuple[float, ...] | None = option(
         0.4, "strength of brightness, contrast and saturation, or each; auto_augment takes its place"

@@ -68,14 +68,14 @@ def create_dataset(
     return SampleDataset(source, skipped=tuple(skipped.values()))
 
 
-def get_dataset_size(name: str, root: str | None, split: str) -> int:
-    """The number of samples in a split, over all shards."""
-    return len(_open(name, root, split).labels)
+def get_dataset_size(name: str, root: str | None, split: str, download: bool = False) -> int:
+    """The number of samples in a split, over all shards; `download` as for create_dataset."""
+    return len(_open(name, root, split, download).labels)
 
 
-def get_class_names(name: str, root: str | None, split: str) -> list[str]:
-    """The names of the classes of a split; the label is the position."""
-    return list(_open(name, root, split).class_names)
+def get_class_names(name: str, root: str | None, split: str, download: bool = False) -> list[str]:
+    """The names of the classes of a split; the label is the position. `download` as for create_dataset."""
+    return list(_open(name, root, split, download).class_names)
 
 
 def _open(
@@ -104,6 +104,8 @@ def _plan_order(
         raise UserError(
             f"shard_id={shard_id} of {num_shards} has none of the {used} samples; use {used} shards at most"
         )
+    if num_aug_repeats < 0:
+        raise UserError(f"num_aug_repeats={num_aug_repeats} must be at least 0, which is off")
     if num_samples is not None and num_aug_repeats > 0:
         raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
     if num_aug_repeats > 0:

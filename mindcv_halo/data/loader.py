@@ -68,8 +68,12 @@ def create_loader(
         (batch, num_classes). cutmix_prob: the probability that a batch is mixed at all, by either.
     num_parallel_workers: of each stage, clamped to the number of processors.
 
-    Raises UserError for an impossible batch size, and for `separate` together with a mixture.
+    Raises UserError for an impossible batch size or mixture, and for `separate` together with a mixture.
     """
+    if mixup < 0 or cutmix < 0:
+        raise UserError(f"mixup={mixup} and cutmix={cutmix} must be at least 0, which is off")
+    if not 0 <= cutmix_prob <= 1:
+        raise UserError(f"cutmix_prob={cutmix_prob} must be a probability, from 0 to 1")
     mixes = is_training and (mixup > 0 or cutmix > 0)
     _check_batch_size(dataset, batch_size, drop_remainder)
     if separate and mixes:
@@ -156,7 +160,7 @@ def _map_images(
 def _with_keys(dataset: ds.Dataset) -> ds.Dataset:
     """`dataset` with a column of sample keys: its own if it is one of ours, else by position."""
     if isinstance(dataset, SampleDataset):
-        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN))
+        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN), dataset.skipped)
     return ds.zip((dataset, SampleDataset(PositionKeys(dataset.get_dataset_size()), (KEY_COLUMN,))))
 
 

@@ -138,6 +138,9 @@ def create_transforms(
 
     Raises UserError for an interpolation or policy that does not exist, and values that cannot be.
     """
+    if is_training:
+        _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
+        _check_probabilities(hflip=0.0 if hflip is None else hflip, vflip=vflip, re_prob=re_prob)
     if dataset_name not in _ARRAY_DATASETS:
         mean, std = mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD
         if not is_training:
@@ -218,6 +221,8 @@ def _augmentation(
         raise UserError(
             f"color_jitter={color_jitter} must be one number, or three or four: brightness, contrast, saturation, hue"
         )
+    if min(strengths) < 0 or max(strengths[3:], default=0) > 0.5:
+        raise UserError(f"color_jitter={color_jitter} must be at least 0, its hue at most 0.5")
     return [vision.RandomColorAdjust(*(float(strength) for strength in strengths))]
 
 

@@ -36,6 +36,8 @@ def check_step_options(recipe: Recipe) -> None:
         raise UserError(f"lr_base_size {options.lr_base_size} must be at least 1")
     if recipe.precision.loss_scale < 1:
         raise UserError(f"loss_scale {recipe.precision.loss_scale} must be at least 1")
+    if recipe.loss.name.lower() == "jsd" and not recipe.run.aug_splits:
+        raise UserError("loss JSD compares augmented copies of an image; set aug_splits to 3, or take another loss")
     if recipe.run.aug_splits and recipe.loss.name.lower() != "jsd":
         raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
 

@@ -55,7 +55,7 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
         recorder = LogitsRecorder(images.labels)
     limit = limit_batches(recipe.run, group)
     metrics = evaluate(network, loader, recipe.loader.batch_size, group, limit=limit, record=recorder)
-    title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name}"
+    title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name or 'published weights'}"
     logger.info(f"{title}: {metrics}")
     if recorder is not None:
         page = write_report(
@@ -75,7 +75,8 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
 
 def _own_class_names(recipe: Recipe) -> list[str]:
     """The classes of the validation split; num_classes, if given, adds those that the split lacks at the end."""
-    names = get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.val_split)
+    images = recipe.dataset
+    names = get_class_names(images.name, images.root, images.val_split, images.download)
     num_classes = recipe.model.num_classes or len(names)
     if num_classes < len(names):
         raise UserError(

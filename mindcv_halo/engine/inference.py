@@ -25,7 +25,7 @@ from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .image_paths import list_images, show_progress
 from .image_pixels import ImageLike, read_pixels
-from .preparation import build_network, find_place, make_transforms, read_class_names
+from .preparation import build_network, find_place, make_transforms, read_class_names, set_jit_level
 
 ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
 
@@ -91,6 +91,7 @@ class Predictor:
         self.top_k = top_k
 
         use_device(recipe.system.device_target)
+        set_jit_level(recipe.system)
         self._is_grey = recipe.model.in_channels == 1
         transforms = [op for op in make_transforms(recipe, is_training=False) if not isinstance(op, vision.Decode)]
         self._resize, self._normalise = split_normalisation(transforms)

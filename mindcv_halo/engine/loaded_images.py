@@ -1,4 +1,4 @@
-"""The images behind a validation loader, by their position in it."""
+"""The images behind a loader, by their position in it."""
 
 from __future__ import annotations
 

@@ -48,14 +48,19 @@ def start_device(options: SystemOptions, topology: Topology) -> tuple[ProcessGro
     """Set device, mode and seeds, join the other ranks, and return them with a line for the log about all of it."""
     device = use_device(options.device_target, topology.local_rank)
     mindspore.set_context(mode=options.mode)
-    if options.jit_level is not None:
-        mindspore.set_context(jit_config={"jit_level": options.jit_level})
+    set_jit_level(options)
     group = join_group(topology, device)
     set_seed(options.seed, group.rank)
     mode = "PyNative" if options.mode else "graph"
     ranks = f"; {group.size} ranks by {topology.launcher}" if group.size > 1 else ""
     versions = f"mindcv_halo {__version__}, MindSpore {mindspore.__version__}"
     return group, f"{versions} on {device}, {mode} mode; {describe_environment()}{ranks}"
+
+
+def set_jit_level(options: SystemOptions) -> None:
+    """How graph mode compiles, if the options say."""
+    if options.jit_level is not None:
+        mindspore.set_context(jit_config={"jit_level": options.jit_level})
 
 
 def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
@@ -188,7 +193,7 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topolo
     Every image is in one rank's share; None for a rank without any.
     """
     options = recipe.dataset
-    if topology.rank >= get_dataset_size(options.name, options.root, options.val_split):
+    if topology.rank >= get_dataset_size(options.name, options.root, options.val_split, options.download):
         return None
     dataset = _open_split(options, options.val_split, class_names, topology, shuffle=False)
     return create_loader(

@@ -99,6 +99,10 @@ def load_state(recipe: Recipe, images_per_step: int, group: ProcessGroup, logger
 def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: int) -> None:
     now = {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(recipe).items()}
     for key, value in content["recipe"].items():
+        if key not in now:
+            raise UserError(
+                f"resume: this version has no key {key!r}, which the run has; go on with the version before"
+            )
         if key in FREE_KEYS or now[key] == value:
             continue
         if key == "batch_size" and content["images_per_step"] == images_per_step:

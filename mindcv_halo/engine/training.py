@@ -79,7 +79,8 @@ def train(recipe: Recipe) -> TrainingResult:
     topology = find_place(recipe.system)
     _check_run_options(recipe.run)
     check_step_options(recipe)
-    class_names = get_class_names(recipe.dataset.name, recipe.dataset.root, recipe.dataset.train_split)
+    images = recipe.dataset
+    class_names = get_class_names(images.name, images.root, images.train_split, images.download)
     num_classes = check_num_classes(recipe, class_names)
     train_loader = make_train_loader(recipe, class_names, num_classes, topology)
     val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
@@ -169,6 +170,7 @@ class TrainingRun:
         self.metrics: Metrics | None = None
         self.last_checkpoint: Path | None = None
         self.mean_loss = math.nan
+        self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
     def log_plan(self, num_classes: int, loader: Dataset) -> None:
@@ -204,16 +206,15 @@ class TrainingRun:
             is_main=self.group.is_main,
         )
         self.step.set_train()
-        bad_losses = 0
         with progress:
             for loss in self._run_steps(loader.skip(position.step) if position.step else loader):
                 progress.update(loss)
-                bad_losses = 0 if math.isfinite(progress.last_loss) else bad_losses + 1
-                self._check_losses(bad_losses, progress.step)
+                if progress.step > position.step + 1:  # the first step's loss is read after the second
+                    self._check_loss(progress.last_loss, progress.step - 1)
                 if self.must_stop(interruption):
                     break
             self.mean_loss = progress.mean_loss()
-            self._check_losses(0 if math.isfinite(progress.last_loss) else bad_losses + 1, progress.step)
+            self._check_loss(progress.last_loss, progress.step)
             self.speeds.append(progress.images_per_second())
         position.step, position.loss_sum = progress.step, progress.loss_sum
 
@@ -280,7 +281,7 @@ class TrainingRun:
             self.logger.info("no curves.png: that needs matplotlib; pip install mindcv_halo[plot]")
         if self.events:
             self.events.close()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         speed = f"{sum(self.speeds) / len(self.speeds):.1f} img/s" if self.speeds else "nothing left to do"
         best_top1, best_epoch = self.position.best_top1, self.position.best_epoch
         best = "" if best_top1 is None else f"; best top-1 {best_top1:.2f} % after epoch {best_epoch}"
@@ -300,10 +301,11 @@ class TrainingRun:
     def _images_per_step(self, loader: Dataset) -> int:
         return loader.get_batch_size() * self.group.size
 
-    def _check_losses(self, bad_losses: int, step: int) -> None:
+    def _check_loss(self, loss: float, step: int) -> None:
         """Raises TrainingStoppedError after too many losses in a row that are not finite."""
+        self.bad_losses = 0 if math.isfinite(loss) else self.bad_losses + 1
         patience = _PATIENCE if self.step.loss_scale is not None and self.step.loss_scale.skips else 0
-        if bad_losses > patience:
+        if self.bad_losses > patience:
             raise TrainingStoppedError(
                 f"the loss is not finite in epoch {self.position.epoch + 1}, step {step}; the last good checkpoint is "
                 f"{self._last_name() or 'none'}; a lower lr, clip_grad, or loss_scale_type dynamic may help"

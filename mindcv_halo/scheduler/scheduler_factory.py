@@ -66,7 +66,7 @@ def create_scheduler(
     """The learning rate of every step of a run: exactly steps_per_epoch * num_epochs values.
 
     First `warmup_epochs` of a straight line from warmup_factor * r to r, the rate with which the schedule begins
-    (r is `lr`; for one_cycle lr / 25; for cyclic min_lr). Then one of
+    (r is `lr`; for one_cycle lr / 25, at least min_lr; for cyclic min_lr). Then one of
 
     - constant: lr
     - cosine_decay, also called warmup_cosine_decay: `num_cycles` half cosines of `decay_epochs` each down to min_lr;

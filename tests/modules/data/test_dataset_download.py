@@ -95,6 +95,7 @@ def test_mnist_is_downloaded_once_and_read(tmp_path, serve, monkeypatch):
     remote = serve({f"{name}.gz": gzip.compress(data) for name, data in files.items()})
     monkeypatch.setattr(dataset_download, "MNIST_FILES", {name: remote[f"{name}.gz"] for name in files})
     root = tmp_path / "data"
+    assert get_class_names("mnist", str(root), "train", download=True) == list("0123456789")  # what a run asks first
     dataset = create_dataset("mnist", str(root), "test", shuffle=False, download=True)
     rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
     assert [int(label) for _, label in rows] == [0, 1, 2, 3, 4] and rows[0][1].dtype == np.int32

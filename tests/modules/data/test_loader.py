@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import mindspore.dataset as ds
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from mindspore.dataset import vision
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms, seed_epoch
 from mindcv_halo.data.keyed_transform import KeyedTransform
+from mindcv_halo.engine.loaded_images import find_loaded_images
 from mindcv_halo.errors import UserError
 
 FULL = {"auto_augment": "randaug-m9-n2-mstd0.5-inc1", "re_prob": 0.5, "re_value": "random"}
@@ -246,3 +249,12 @@ def test_seeds_of_epochs_are_fixed():
 
 
 EPOCH_SEEDS = [1722418523, 1664526938, 1997216104]
+
+
+def test_a_loader_knows_the_files_that_were_left_out(root):
+    """Whether its samples have keys or not."""
+    (Path(root) / "train" / "a" / "bad.jpg").write_bytes(b"no image")
+    for mixup in (0.0, 0.2):
+        dataset = create_dataset("", root, skip_bad_images=True)
+        loader = create_loader(dataset, 2, is_training=True, num_classes=2, transform=[vision.Decode()], mixup=mixup)
+        assert len(find_loaded_images(loader).skipped) == 1

@@ -136,6 +136,11 @@ def test_array_options_are_not_dropped():
             "unknown auto_augment policy 'randog'; nearest: rand, randaug",
         ),
         ({"dataset_name": "mnist", "is_training": True, "color_jitter": 0.4}, "mnist is grey"),
+        ({"dataset_name": "cifar10", "is_training": True, "hflip": 1.5}, "hflip 1.5 must be a probability"),
+        (
+            {"dataset_name": "cifar10", "is_training": True, "re_ratio": (0, 1)},
+            r"re_ratio .* must be two",
+        ),
     ],
 )
 def test_wrong_options_are_named(arguments, message):
