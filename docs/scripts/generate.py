@@ -36,6 +36,12 @@ COPIES = {
     "recipes.md": "configs/README.md",
     "performance.md": "benchmarks/RESULTS.md",
 }
+# Their links, where they lie and on the site.
+MOVED_LINKS = {
+    "](docs/": "](",
+    "](speed.png)": "](pictures/speed.png)",
+    "](../benchmarks/RESULTS.md)": "](performance.md)",
+}
 
 
 def main() -> None:
@@ -62,7 +68,9 @@ def copy_pages() -> dict[str, str]:
     pages = {}
     for name, source in COPIES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
-        pages[name] = text.replace("](docs/", "](").replace("](speed.png)", "](pictures/speed.png)")
+        for there, here in MOVED_LINKS.items():
+            text = text.replace(there, here)
+        pages[name] = text
     pages["performance.md"] += "\n## Cost over size\n\n![Seconds and memory over pixels](pictures/cost.png)\n"
     return pages
 
