@@ -138,9 +138,6 @@ def create_transforms(
 
     Raises UserError for an interpolation or policy that does not exist, and values that cannot be.
     """
-    if is_training:
-        _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
-        _check_probabilities(hflip=0.0 if hflip is None else hflip, vflip=vflip, re_prob=re_prob)
     if dataset_name not in _ARRAY_DATASETS:
         mean, std = mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD
         if not is_training:
@@ -170,9 +167,12 @@ def create_transforms(
         return [resize, *_normalise(mean, std)]
     if len(own_mean) == 1 and (auto_augment or color_jitter):
         raise UserError(f"auto_augment and color_jitter need colours; {dataset_name} is grey: turn them off")
+    hflip = own_hflip if hflip is None else hflip
+    _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
+    _check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
     crop = [vision.RandomCrop(32, padding)] if padding else []
     return _assemble(
-        [*crop, *_flips(own_hflip if hflip is None else hflip, vflip), resize],
+        [*crop, *_flips(hflip, vflip), resize],
         _augmentation(auto_augment, color_jitter, image_resize, interpolation, mean),
         [*_erasing(re_prob, re_scale, re_ratio, re_value, re_max_attempts, mean, std), *_normalise(mean, std)],
         separate,

@@ -75,8 +75,8 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
 
 def _own_class_names(recipe: Recipe) -> list[str]:
     """The classes of the validation split; num_classes, if given, adds those that the split lacks at the end."""
-    images = recipe.dataset
-    names = get_class_names(images.name, images.root, images.val_split, images.download)
+    options = recipe.dataset
+    names = get_class_names(options.name, options.root, options.val_split, options.download)
     num_classes = recipe.model.num_classes or len(names)
     if num_classes < len(names):
         raise UserError(

@@ -79,8 +79,8 @@ def train(recipe: Recipe) -> TrainingResult:
     topology = find_place(recipe.system)
     _check_run_options(recipe.run)
     check_step_options(recipe)
-    images = recipe.dataset
-    class_names = get_class_names(images.name, images.root, images.train_split, images.download)
+    options = recipe.dataset
+    class_names = get_class_names(options.name, options.root, options.train_split, options.download)
     num_classes = check_num_classes(recipe, class_names)
     train_loader = make_train_loader(recipe, class_names, num_classes, topology)
     val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None

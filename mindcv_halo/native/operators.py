@@ -1,7 +1,7 @@
 """The kernels of src/ as MindSpore cells with gradients: float32, channels-last maps (B, H, W, C), on a CPU.
 
-Each works in graph and PyNative mode, and in a Plan by its `forward_kernel` and the `constants` that end its operands.
-Where a kernel has an operand that a layer may lack, that operand is one zero.
+Each works in graph and PyNative mode, unless it says otherwise, and in a Plan by its `forward_kernel` and the
+`constants` that end its operands. Where a kernel has an operand that a layer may lack, that operand is one zero.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, scales, settings):
 
 
 class NeighbourChannels(nn.Cell):
-    """A convolution along channels, with zeros beyond them: (B, C), weights (1, 1, 1, k) -> (B, C). For inference."""
+    """A convolution along channels, with zeros beyond them: (B, C), weights (1, 1, 1, k) -> (B, C). In a Plan only."""
 
     constants = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import struct
 from pathlib import Path
 
 import mindspore as ms
@@ -11,7 +12,9 @@ import pytest
 
 from mindcv_halo import create_model, engine
 from mindcv_halo.config import make_recipe, read_recipe
+from mindcv_halo.data import MnistDownload
 from mindcv_halo.engine import training
+from mindcv_halo.errors import TrainingStoppedError
 from mindcv_halo.models.weights import read_weights
 from mindcv_halo.utils import weight_average
 from mindcv_halo.utils.metrics import MetricsCounter
@@ -183,3 +186,32 @@ def test_logits_that_are_not_numbers_score_nothing():
     counter = MetricsCounter()
     counter.update(np.full((4, 4), np.nan), np.arange(4))
     assert counter.result().top1 == counter.result().top5 == 0
+
+
+def test_losses_that_are_not_finite_are_counted_over_epochs(flags, monkeypatch):
+    """With a scale that leaves such updates out, the eleventh in a row ends a run of three steps an epoch."""
+    monkeypatch.setattr(
+        training.TrainingRun, "_run_steps", lambda run, loader: iter([ms.Tensor(np.nan, ms.float32)] * 3)
+    )
+    changes = {"epoch_size": "5", "loss_scale_type": "dynamic", "val_while_train": "False", "mode": "1"}
+    with pytest.raises(TrainingStoppedError, match="the loss is not finite in epoch 4, step 2"):
+        engine.train(make_recipe({**flags, **changes}))
+
+
+def write_mnist(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for prefix in ("train", "t10k"):
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, 8, 28, 28) + bytes(8 * 28 * 28))
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 8) + bytes(range(8)))
+
+
+def test_a_run_and_a_validation_fetch_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(MnistDownload, "download", lambda data: write_mnist(Path(data.path)))
+    common = {
+        "model": "halonet_test", "dataset": "mnist", "dataset_download": True, "val_split": "test", "in_channels": 1,
+        "color_jitter": None, "image_resize": 32, "batch_size": 4, "mode": 1,
+    }  # fmt: skip
+    run = {"epoch_size": 1, "warmup_epochs": 0, "val_while_train": True, "ckpt_save_dir": str(tmp_path / "run")}
+    result = engine.train(make_recipe({**common, **run, "data_dir": str(tmp_path / "one")}))
+    ckpt_path = str(result.last_checkpoint)
+    assert engine.validate(make_recipe({**common, "data_dir": str(tmp_path / "two"), "ckpt_path": ckpt_path}))

@@ -1,6 +1,6 @@
 """Names of keras_cv_attention_models on its torch backend, with torch's layouts. Everything there counts from one.
 
-read_keras.py gives the entries of a Keras .h5 these names and layouts.
+foreign_worker.py gives the entries of a Keras .h5 these names and layouts.
 """
 
 from __future__ import annotations

@@ -121,7 +121,6 @@ def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarra
     averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
     if ema and not averaged:
         raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
-    # What is in both is the network's; the optimizer's state has no average.
     weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
     if not weights:
         raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))

@@ -17,6 +17,7 @@ from mindcv_halo.engine.preparation import (
     build_network,
     find_place,
     make_train_loader,
+    make_transforms,
     make_val_loader,
     start_device,
 )
@@ -203,3 +204,10 @@ def test_without_a_compiler_a_run_is_portable(monkeypatch):
     assert type(build_network(make_recipe(OPTIONS), 2)) is HaloNet
     with pytest.raises(UserError, match="no C"):
         build_network(make_recipe({**OPTIONS, "native_kernels": True}), 2)
+
+
+@pytest.mark.parametrize("changes, flips", [({}, False), ({"hflip": 0.5}, True), ({"dataset": "cifar10"}, True)])
+def test_a_flip_is_the_data_sets_own_unless_given(changes, flips):
+    recipe = make_recipe({"model": "halonet_test", "dataset": "mnist", "color_jitter": None, **changes})
+    names = [type(transform).__name__ for transform in make_transforms(recipe, is_training=True)]
+    assert ("RandomHorizontalFlip" in names) == flips

@@ -127,12 +127,12 @@ def make_run(folder: Path, **changes) -> Recipe:
     return make_recipe({"model": MODEL, "batch_size": 8, "ckpt_save_dir": str(folder), "scale": (0.5, 1.0), **changes})
 
 
-def save(folder: Path, images_per_step: int = 8) -> dict:
-    """Write a state of make_run(folder); its content."""
+def save(folder: Path, images_per_step: int = 8, **keys) -> dict:
+    """Write a state of make_run(folder), with further keys in its recipe; its content."""
     content = {
         "position": vars(Position(epoch=1)),
         "images_per_step": images_per_step,
-        "recipe": flatten(make_run(folder)),
+        "recipe": {**flatten(make_run(folder)), **keys},
     }
     save_state(make_step(), content, folder, MODEL, 1, 0)
     return json.loads(json.dumps(content))
@@ -174,3 +174,9 @@ def test_what_changes_no_step_may_differ(tmp_path):
     changes = {"distribute": True, "data_timeout": 9, "jit_level": "O0", "log_interval": 1, "data_dir": "elsewhere"}
     assert load_state(make_run(tmp_path, **changes), 8, ALONE, LOGGER).same_steps
     assert set(changes) <= FREE_KEYS <= set(flatten(Recipe()))
+
+
+def test_a_key_of_another_version_is_named(tmp_path):
+    save(tmp_path, gone=1)
+    with pytest.raises(UserError, match="this version has no key 'gone'"):
+        load_state(make_run(tmp_path), 8, ALONE, LOGGER)
