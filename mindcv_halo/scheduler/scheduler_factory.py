@@ -20,6 +20,7 @@ from .dynamic_lr import (
     step_lr,
 )
 
+_MILESTONES = "multi_step_decay_milestones (milestones)"  # the recipe's key, and the argument here
 ONE_CYCLE_START = 1 / 25  # first rate / lr, as torch's OneCycleLR
 
 
@@ -79,25 +80,23 @@ def create_scheduler(
     - cyclic: `num_cycles` triangles between min_lr and lr within `decay_epochs`, their heights falling by `cycle_decay`
 
     No rate after the warm-up is below `min_lr` (constant is lr, always). decay_epochs=None means all epochs after the
-    warm-up (cosine_decay: shared by the cycles). A decay that ends early stays at its final value; one that is cut off
-    by the end of the run, like a milestone that is never reached, is warned of. With `lr_epoch_stair` each epoch keeps
-    the rate of its first step.
+    warm-up (cosine_decay: shared by the cycles). A decay that ends early stays at its final value. A run that is
+    shorter than its warm-up and decay follows their first part, which is warned of, like a milestone that is never
+    reached. With `lr_epoch_stair` each epoch keeps the rate of its first step.
 
-    Raises UserError for an unknown name, a value out of its range, or a warm-up longer than the run.
+    In a recipe `num_epochs` is called epoch_size, and `milestones` multi_step_decay_milestones.
+
+    Raises UserError for an unknown name, or a value out of its range.
     """
     if scheduler not in _BUILDERS:
         raise unknown_name("scheduler", scheduler, _BUILDERS)
     _check_count("steps_per_epoch", steps_per_epoch, 1)
-    _check_count("num_epochs", num_epochs, 1)
+    _check_count("epoch_size (num_epochs)", num_epochs, 1)
     _check_count("num_cycles", num_cycles, 1)
     _check_count("warmup_epochs", warmup_epochs, 0)
     if decay_epochs is not None:
         _check_count("decay_epochs", decay_epochs, 1)
     _check_rates(lr, min_lr, warmup_factor, decay_rate, cycle_decay)
-    if warmup_epochs > num_epochs:
-        raise UserError(
-            f"warmup_epochs {warmup_epochs} is more than num_epochs {num_epochs}; shorten the warm-up or train longer"
-        )
     if warmup_epochs and lr_epoch_stair and warmup_factor == 0:
         warnings.warn("warmup_factor 0 with lr_epoch_stair trains the whole first epoch at rate 0", stacklevel=2)
 
@@ -105,7 +104,7 @@ def create_scheduler(
         lr=lr,
         min_lr=min_lr,
         steps_per_epoch=steps_per_epoch,
-        epochs=num_epochs - warmup_epochs,
+        epochs=max(num_epochs - warmup_epochs, 0),
         decay_epochs=decay_epochs,
         decay_rate=decay_rate,
         milestones=tuple(milestones or ()),
@@ -116,8 +115,15 @@ def create_scheduler(
     warmup = linear_refined_lr(
         warmup_factor, 1.0, warmup_epochs, lr=start, steps_per_epoch=steps_per_epoch, epochs=warmup_epochs
     )
-    rates = warmup + rates
+    rates = (warmup + rates)[: steps_per_epoch * num_epochs]
     assert len(rates) == steps_per_epoch * num_epochs, (scheduler, plan)
+    decay = _decay_length(scheduler, plan)
+    if warmup_epochs + decay > num_epochs:
+        parts = f"{warmup_epochs} epochs of warm-up" + (f" and {decay} of decay" if decay else "")
+        warnings.warn(
+            f"epoch_size (num_epochs) {num_epochs} is less than the schedule's {parts}: the run follows its first part",
+            stacklevel=2,
+        )
     if lr_epoch_stair:
         rates = [rates[step - step % steps_per_epoch] for step in range(len(rates))]
     return rates
@@ -129,7 +135,6 @@ def _constant(plan: _Plan) -> tuple[float, list[float]]:
 
 def _cosine(plan: _Plan) -> tuple[float, list[float]]:
     cycle_epochs = plan.decay_epochs or max(plan.epochs, 1) / plan.num_cycles
-    _warn_if_cut(plan, plan.num_cycles)
     rates = cosine_decay_refined_lr(
         cycle_epochs,
         plan.min_lr,
@@ -143,7 +148,6 @@ def _cosine(plan: _Plan) -> tuple[float, list[float]]:
 
 
 def _exponential(plan: _Plan) -> tuple[float, list[float]]:
-    _warn_if_cut(plan)
     rates = exponential_refined_lr(
         plan.decay_rate, lr=plan.lr, steps_per_epoch=plan.steps_per_epoch, epochs=min(plan.length, plan.epochs)
     )
@@ -151,7 +155,6 @@ def _exponential(plan: _Plan) -> tuple[float, list[float]]:
 
 
 def _polynomial(plan: _Plan) -> tuple[float, list[float]]:
-    _warn_if_cut(plan)
     rates = polynomial_refined_lr(
         plan.length, plan.decay_rate, lr=plan.lr, steps_per_epoch=plan.steps_per_epoch, epochs=plan.epochs
     )
@@ -176,7 +179,6 @@ def _multi_step(plan: _Plan) -> tuple[float, list[float]]:
 
 
 def _one_cycle(plan: _Plan) -> tuple[float, list[float]]:
-    _warn_if_cut(plan)
     start = max(plan.lr * ONE_CYCLE_START, plan.min_lr)
     rates = one_cycle_lr(
         plan.lr,
@@ -189,7 +191,6 @@ def _one_cycle(plan: _Plan) -> tuple[float, list[float]]:
 
 
 def _cyclic(plan: _Plan) -> tuple[float, list[float]]:
-    _warn_if_cut(plan)
     half = plan.length * plan.steps_per_epoch / plan.num_cycles / 2
     if half < 1:
         raise UserError(
@@ -221,6 +222,13 @@ _BUILDERS: dict[str, Callable[[_Plan], tuple[float, list[float]]]] = {
 }
 
 
+def _decay_length(scheduler: str, plan: _Plan) -> int:
+    """The epochs of decay that were asked for; 0 where the decay takes what the warm-up leaves, or has no end."""
+    if plan.decay_epochs is None or _BUILDERS[scheduler] in (_constant, _step, _multi_step):
+        return 0
+    return plan.decay_epochs * (plan.num_cycles if _BUILDERS[scheduler] is _cosine else 1)
+
+
 def _held(plan: _Plan, rates: list[float], final: float) -> list[float]:
     """`rates` cut or, with `final`, filled to the steps there are."""
     return rates[: plan.steps] + [final] * (plan.steps - len(rates))
@@ -230,25 +238,19 @@ def _bounded(plan: _Plan, rates: list[float]) -> list[float]:
     return [max(rate, plan.min_lr) for rate in rates]
 
 
-def _warn_if_cut(plan: _Plan, cycles: int = 1) -> None:
-    if plan.decay_epochs is not None and plan.decay_epochs * cycles > plan.epochs:
-        warnings.warn(
-            f"the decay takes {plan.decay_epochs * cycles} epochs but {plan.epochs} are left after the warm-up: "
-            "its end is cut off; reduce decay_epochs, or leave it out",
-            stacklevel=4,
-        )
-
-
 def _check_milestones(plan: _Plan) -> None:
     if not plan.milestones:
-        raise UserError("multi_step_decay needs milestones, the epochs after the warm-up at which the rate falls")
+        raise UserError(f"multi_step_decay needs {_MILESTONES}, the epochs after the warm-up at which the rate falls")
     for milestone in plan.milestones:
-        _check_count("a milestone", milestone, 1)
+        _check_count(f"each of {_MILESTONES}", milestone, 1)
     if any(first >= second for first, second in pairwise(plan.milestones)):
-        raise UserError(f"milestones {list(plan.milestones)} must rise from one to the next")
+        raise UserError(
+            f"multi_step_decay_milestones (milestones) {list(plan.milestones)} must rise from one to the next"
+        )
     if plan.milestones[-1] >= plan.epochs:
         warnings.warn(
-            f"milestone {plan.milestones[-1]} is never reached: {plan.epochs} epochs are left after the warm-up",
+            f"milestone {plan.milestones[-1]} of {_MILESTONES} is never reached: {plan.epochs} epochs are left after "
+            "the warm-up",
             stacklevel=4,
         )
 

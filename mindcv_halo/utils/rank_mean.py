@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import mindspore
 from mindspore import Tensor, nn, ops
-from mindspore import dtype as mstype
 
 # Numbers in one collective. A device wants few, the first of which can start before the backward pass ends; MindSpore's
 # all-reduce on CPUs takes 1 MB about four times faster than 16 MB, number for number (benchmarks/scaling.py).
@@ -15,44 +15,114 @@ DEVICE_BUCKET = 4 << 20
 CPU_BUCKET = 1 << 18
 
 
-class RankMean(nn.Cell):
-    """(tensors) -> their means over `size` ranks, a tuple of the same shapes and types.
+@dataclass(frozen=True)
+class Bucket:
+    """The tensors from `first` to below `end`, which share a collective."""
 
-    Tensors are joined into buckets of float32, each of which is one collective. `shapes` are those of the tensors.
+    first: int
+    end: int
+
+    @property
+    def is_shared(self) -> bool:
+        return self.end - self.first > 1
+
+
+class RankMean(nn.Cell):
+    """(tensors) -> their means over `size` ranks, a tuple of the same shapes; all are float32.
+
+    Tensors are joined into buckets, each of which is one collective. `shapes` are those of the tensors.
+
+    MindSpore unrolls a loop of `construct` into calls inside calls, of which it allows a thousand, and compiles each
+    anew; so all is written as maps over tuples here, and what differs from tensor to tensor is known beforehand: a
+    number where something is to be done, the word ASIDE where nothing is.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], size: int):
         super().__init__()
-        self.shapes = tuple(tuple(shape) for shape in shapes)
-        self.size = size
         limit = CPU_BUCKET if mindspore.get_context("device_target") == "CPU" else DEVICE_BUCKET
-        self.buckets = plan_buckets([prod(shape) for shape in self.shapes], limit)
+        self.size = size
+        self.sizes = tuple(prod(shape) for shape in shapes)
+        self.buckets = plan_buckets(self.sizes, limit)
+        self.firsts = tuple(bucket.first for bucket in self.buckets)
+        self.ends = tuple(bucket.end if bucket.is_shared else ASIDE for bucket in self.buckets)
+        numbers, starts, flattens = [], [], []
+        for number, bucket in enumerate(self.buckets):
+            start = 0
+            for index in range(bucket.first, bucket.end):
+                numbers.append(number)
+                starts.append(start if bucket.is_shared else ASIDE)
+                flattens.append(1 if bucket.is_shared and len(shapes[index]) != 1 else ASIDE)
+                start += self.sizes[index]
+        self.numbers, self.starts, self.flattens = tuple(numbers), tuple(starts), tuple(flattens)
+        self.hyper_map = ops.HyperMap()
         self.add_up = ops.AllReduce()
 
     def construct(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        means = ()
-        for bucket in self.buckets:
-            parts = ()
-            for index, _, _ in bucket:
-                parts += (tensors[index].astype(mstype.float32).reshape(-1),)
-            joined = self.add_up(ops.concat(parts)) / self.size
-            for index, start, end in bucket:
-                part = joined[start:end] if len(bucket) > 1 else joined  # a slice of all is a slow copy on a CPU
-                means = (part.reshape(self.shapes[index]).astype(tensors[index].dtype), *means)
-        return means
+        flat = self.hyper_map(_flatten, tensors, self.flattens)
+        joined = self.hyper_map(ops.partial(_join, flat), self.firsts, self.ends)
+        means = self.hyper_map(ops.partial(_divide, self.size), self.hyper_map(self.add_up, joined))
+        take = ops.partial(_take, means)
+        return self.hyper_map(take, self.numbers, self.starts, self.sizes, tensors, self.flattens)
 
 
-def plan_buckets(sizes: Sequence[int], limit: int) -> tuple[tuple[tuple[int, int, int], ...], ...]:
-    """Which tensors share a collective: (index, start, end) for each, in buckets of at most `limit` numbers.
+def plan_buckets(sizes: Sequence[int], limit: int) -> tuple[Bucket, ...]:
+    """Which neighbours share a collective, of at most `limit` numbers; a larger tensor has its own.
 
-    The last tensors come first, as that is the order in which gradients are ready. A larger one has its own bucket.
+    Filled from the end, as that is the order in which gradients are ready.
     """
-    buckets: list[list[tuple[int, int, int]]] = []
-    filled = limit
+    buckets: list[Bucket] = []
+    end, filled = len(sizes), 0
     for index in reversed(range(len(sizes))):
-        if filled + sizes[index] > limit:
-            buckets.append([])
-            filled = 0
-        buckets[-1].append((index, filled, filled + sizes[index]))
+        if index + 1 < end and filled + sizes[index] > limit:
+            buckets.insert(0, Bucket(index + 1, end))
+            end, filled = index + 1, 0
         filled += sizes[index]
-    return tuple(map(tuple, buckets))
+    return (Bucket(0, end), *buckets) if sizes else ()
+
+
+ASIDE = "nothing to do"
+_flatten = ops.MultitypeFuncGraph("flatten")
+_join = ops.MultitypeFuncGraph("join")
+_divide = ops.MultitypeFuncGraph("divide")
+_take = ops.MultitypeFuncGraph("take")
+_reshape, _slice, _concat, _shape = ops.Reshape(), ops.Slice(), ops.Concat(), ops.Shape()
+
+
+@_flatten.register("Tensor", "Number")
+def _flatten_array(tensor, mark):
+    return _reshape(tensor, (-1,))
+
+
+@_flatten.register("Tensor", "String")
+def _keep_vector(tensor, mark):
+    return tensor
+
+
+@_join.register("Tuple", "Number", "Number")
+def _join_bucket(flat, first, end):
+    return _concat(flat[first:end])
+
+
+@_join.register("Tuple", "Number", "String")
+def _leave_alone(flat, first, end):
+    return flat[first]
+
+
+@_divide.register("Number", "Tensor")
+def _divide_sum(size, total):
+    return total / size
+
+
+@_take.register("Tuple", "Number", "Number", "Number", "Tensor", "Number")
+def _take_array(means, number, start, size, tensor, mark):
+    return _reshape(_slice(means[number], (start,), (size,)), _shape(tensor))
+
+
+@_take.register("Tuple", "Number", "Number", "Number", "Tensor", "String")
+def _take_vector(means, number, start, size, tensor, mark):
+    return _slice(means[number], (start,), (size,))
+
+
+@_take.register("Tuple", "Number", "String", "Number", "Tensor", "String")
+def _take_all(means, number, start, size, tensor, mark):
+    return means[number]

@@ -117,9 +117,8 @@ def test_halonet_recipe():
         ({"name": "cosine"}, "unknown scheduler 'cosine'; nearest: cosine_decay"),
         ({"name": "cosine", "steps_per_epoch": 0}, "unknown scheduler"),
         ({"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1, not 0"),
-        ({"num_epochs": 1.5}, "num_epochs must be a whole number"),
+        ({"num_epochs": 1.5}, r"epoch_size \(num_epochs\) must be a whole number"),
         ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of at least 0"),
-        ({"warmup_epochs": 11}, "warmup_epochs 11 is more than num_epochs 10"),
         ({"decay_epochs": 0}, "decay_epochs must be a whole number of at least 1"),
         ({"num_cycles": 0}, "num_cycles must be"),
         ({"lr": -0.1}, "lr must be a number above 0, not -0.1"),
@@ -130,9 +129,15 @@ def test_halonet_recipe():
         ({"decay_rate": 0}, "decay_rate must be a number above 0"),
         ({"cycle_decay": 1.5}, "cycle_decay must lie above 0"),
         ({"name": "step_decay", "decay_epochs": None}, "step_decay needs decay_epochs"),
-        ({"name": "multi_step_decay", "milestones": None}, "multi_step_decay needs milestones"),
-        ({"name": "multi_step_decay", "milestones": [3, 1]}, r"milestones \[3, 1\] must rise"),
-        ({"name": "multi_step_decay", "milestones": [0, 1]}, "a milestone must be a whole number of at least 1"),
+        ({"name": "multi_step_decay", "milestones": None}, "multi_step_decay needs multi_step_decay_milestones"),
+        (
+            {"name": "multi_step_decay", "milestones": [3, 1]},
+            r"multi_step_decay_milestones \(milestones\) \[3, 1\] must rise",
+        ),
+        (
+            {"name": "multi_step_decay", "milestones": [0, 1]},
+            r"each of multi_step_decay_milestones \(milestones\) must be a whole number of at least 1",
+        ),
         ({"name": "cyclic", "num_cycles": 30}, "less than two steps for a cycle of cyclic; use at most 20"),
     ],
 )
@@ -144,12 +149,37 @@ def test_refusals(settings, message):
 @pytest.mark.parametrize(
     "name, settings, message",
     [
-        ("cosine_decay", {"decay_epochs": 9}, "takes 9 epochs but 8 are left"),
-        ("cosine_decay", {"decay_epochs": 5, "num_cycles": 2}, "takes 10 epochs but 8 are left"),
-        ("multi_step_decay", {"milestones": [1, 8]}, "milestone 8 is never reached"),
+        (
+            "cosine_decay",
+            {"decay_epochs": 9},
+            r"epoch_size \(num_epochs\) 10 is less than the schedule\'s 2 epochs of warm-up and 9 of decay",
+        ),
+        (
+            "cosine_decay",
+            {"decay_epochs": 5, "num_cycles": 2},
+            "2 epochs of warm-up and 10 of decay: the run follows its first part",
+        ),
+        ("multi_step_decay", {"milestones": [1, 8]}, "milestone 8 of multi_step_decay_milestones is never reached"),
+        (
+            "constant",
+            {"warmup_epochs": 11},
+            "less than the schedule's 11 epochs of warm-up: the run follows its first part",
+        ),
         ("constant", {"lr_epoch_stair": True}, "trains the whole first epoch at rate 0"),
     ],
 )
 def test_warnings(name, settings, message):
     with pytest.warns(UserWarning, match=message):
         schedule(name, **settings)
+
+
+@pytest.mark.parametrize("stair", [False, True])
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", _BUILDERS)
+def test_a_run_shorter_than_its_schedule_follows_its_first_part(name, num_epochs, stair):
+    """As the first trial of a recipe does: 3 epochs of warm-up and 7 of decay, of which the run has 1, 2, 3 or 7."""
+    settings = {"warmup_epochs": 3, "decay_epochs": 7, "lr_epoch_stair": stair, "warmup_factor": 0.1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = schedule(name, **settings)
+        assert schedule(name, **settings, num_epochs=num_epochs) == whole[: 5 * num_epochs]
