@@ -152,19 +152,11 @@ def test_refusals(settings, message):
         (
             "cosine_decay",
             {"decay_epochs": 9},
-            r"epoch_size \(num_epochs\) 10 is less than the schedule\'s 2 epochs of warm-up and 9 of decay",
+            r"epoch_size \(num_epochs\) 10 is less than .* 2 epochs of warm-up and 9 of",
         ),
-        (
-            "cosine_decay",
-            {"decay_epochs": 5, "num_cycles": 2},
-            "2 epochs of warm-up and 10 of decay: the run follows its first part",
-        ),
-        ("multi_step_decay", {"milestones": [1, 8]}, "milestone 8 of multi_step_decay_milestones is never reached"),
-        (
-            "constant",
-            {"warmup_epochs": 11},
-            "less than the schedule's 11 epochs of warm-up: the run follows its first part",
-        ),
+        ("cosine_decay", {"decay_epochs": 5, "num_cycles": 2}, "and 10 of decay: the run follows its first part"),
+        ("multi_step_decay", {"milestones": [1, 8]}, "milestone 8 of .* is never reached"),
+        ("constant", {"warmup_epochs": 11}, "schedule's 11 epochs of warm-up: the run follows its first part"),
         ("constant", {"lr_epoch_stair": True}, "trains the whole first epoch at rate 0"),
     ],
 )
@@ -175,7 +167,7 @@ def test_warnings(name, settings, message):
 
 @pytest.mark.parametrize("stair", [False, True])
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 7])
-@pytest.mark.parametrize("name", _BUILDERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_run_shorter_than_its_schedule_follows_its_first_part(name, num_epochs, stair):
     """As the first trial of a recipe does: 3 epochs of warm-up and 7 of decay, of which the run has 1, 2, 3 or 7."""
     settings = {"warmup_epochs": 3, "decay_epochs": 7, "lr_epoch_stair": stair, "warmup_factor": 0.1}
