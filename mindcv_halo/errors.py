@@ -5,8 +5,11 @@ Everything else that is raised is a defect of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_LONGEST = 300  # characters of a summary
 
 
 class UserError(ValueError):
@@ -29,3 +32,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     nearest = get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(nearest)}" if nearest else f"known: {', '.join(known)}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")
+
+
+def summarise_error(error: BaseException) -> str:
+    """Type and cause in one line; MindSpore's texts go on with advice, call stacks and the lines of the network."""
+    text = re.split(r"\n-{5,}", str(error).replace("#umsg#", " ").strip("- \n"))[0]
+    words = " ".join(text.split())
+    return f"{type(error).__name__}: {words if len(words) <= _LONGEST else words[: _LONGEST - 4] + ' ...'}"

@@ -218,7 +218,11 @@ class RunOptions:
 
     epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))
-    resume: bool = option(False, "go on with the run in ckpt_save_dir")
+    resume: bool | str = option(
+        False,
+        "go on with the run in ckpt_save_dir; auto: if there is one, else start it",
+        choices=(False, True, "auto"),
+    )
     resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
     val_interval: int = option(1, "epochs", unit="epochs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..loss import create_loss
 from ..models.layers import BottleneckAttention, HaloAttention
 from ..native import accelerate
 from ..native.networks import NativeHaloNet
-from ..optim import create_optimizer
+from ..optim import RateWindow, create_optimizer
 from ..optim.adamw import AdamW
 from ..options import Recipe
 from ..scheduler import create_scheduler
@@ -42,11 +43,14 @@ def check_step_options(recipe: Recipe) -> None:
         raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
 
 
-def plan_rates(recipe: Recipe, steps_per_epoch: int, num_ranks: int) -> list[float]:
-    """The learning rate of every batch of the run."""
-    rates = create_scheduler(steps_per_epoch, num_epochs=recipe.run.epoch_size, **asdict(recipe.scheduler))
+def plan_rates(recipe: Recipe, steps_per_epoch: int, num_ranks: int) -> tuple[list[float], list[str]]:
+    """The learning rate of every batch of the run, and what there is to say about them, a line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rates = create_scheduler(steps_per_epoch, num_epochs=recipe.run.epoch_size, **asdict(recipe.scheduler))
     factor = find_rate_factor(recipe, num_ranks)
-    return rates if factor == 1 else [rate * factor for rate in rates]
+    remarks = [f"scheduler {recipe.scheduler.scheduler}: {warning.message}" for warning in caught]
+    return rates if factor == 1 else [rate * factor for rate in rates], remarks
 
 
 def find_rate_factor(recipe: Recipe, num_ranks: int) -> float:
@@ -57,8 +61,11 @@ def find_rate_factor(recipe: Recipe, num_ranks: int) -> float:
     return {None: 1.0, "linear": ratio, "sqrt": ratio**0.5}[options.lr_scaling]
 
 
-def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], num_ranks: int) -> TrainStep:
-    """The training step of a network; an update that several batches make has the rate of the last of them."""
+def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_epoch: int, num_ranks: int) -> TrainStep:
+    """The training step of a network; an update that several batches make has the rate of the last of them.
+
+    `optim.move_rates` brings its rates, an epoch's at once.
+    """
     options, precision = recipe.step, recipe.precision
     every = options.gradient_accumulation_steps
     if options.sync_bn and num_ranks > 1:
@@ -67,7 +74,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], num_ranks: i
         _recompute_attention(network)
     optimizer = create_optimizer(
         network,
-        lr=rates[every - 1 :: every] or rates[-1:],
+        lr=RateWindow(rates[every - 1 :: every] or rates[-1:], length=steps_per_epoch // every + 2),
         checkpoint_path=str(_optimizer_file(recipe)) if recipe.run.resume_opt else "",
         **asdict(recipe.optim),
     )

@@ -12,6 +12,7 @@ from mindspore.dataset import Dataset
 from ..data import bad_image_error, find_bad_files, find_decode_error
 from ..errors import UserError
 from ..options import RunOptions
+from ..utils.logger import log_to_file
 from ..utils.process_group import ProcessGroup
 from ..utils.watchdog import limit_wait
 from .loaded_images import find_loaded_images
@@ -43,7 +44,7 @@ def limit_batches(options: RunOptions, group: ProcessGroup) -> Callable[[], Abst
         return nullcontext
     seconds = options.data_timeout
     text = f"error: rank {group.rank}: no batch for {seconds:g} s (data_timeout): its data hangs; --resume True goes on"
-    return partial(limit_wait, seconds, text)
+    return partial(limit_wait, seconds, text, log_to_file)
 
 
 def read_batches(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mindspore import Parameter
+from mindspore.dataset import Dataset
 
+from ..data.sample_source import clamp_workers
 from ..errors import UserError
-from ..optim import optimizer_state
-from ..options import Recipe, flatten
+from ..optim import is_setting
+from ..options import DatasetOptions, Recipe, flatten
 from ..utils.process_group import ProcessGroup
-from ..utils.run_state import load_newest_state, restore
+from ..utils.run_state import has_state, load_newest_state, restore
 from ..utils.train_step import TrainStep
+from .loaded_images import find_loaded_images
 
 # Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is.
 FREE_KEYS = {
@@ -25,6 +31,8 @@ FREE_KEYS = {
     "log_interval", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download",
     "data_timeout", "jit_level", "fuse_bn",
 }  # fmt: skip
+# Keys of the schedule that a resumed run may change: its rates are those of the new schedule from the same update on.
+EXTENDING_KEYS = {"epoch_size", "decay_epochs"}
 
 
 @dataclass
@@ -36,6 +44,32 @@ class Position:
     loss_sum: float = 0.0  # of these steps
     best_top1: float | None = None
     best_epoch: int | None = None
+    first_update: int = 0  # what the optimizer had behind it when the run began, with resume_opt
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the next steps of a run depend on besides its recipe: the images, and who draws their augmentation."""
+
+    class_names: list[str]
+    num_images: int
+    files: str  # a digest of their names and labels; "" for arrays
+    num_parallel_workers: int  # that this machine has processors for
+
+
+def describe_data(options: DatasetOptions, class_names: Sequence[str], loader: Dataset) -> TrainingData:
+    """The training data of a run, from its loader."""
+    images = find_loaded_images(loader)
+    digest = hashlib.sha256()
+    paths = images.source.read.paths if images.has_files else ()
+    for path, label in zip(paths, images.source.labels, strict=False):
+        digest.update(f"{label} {os.path.basename(path)}\n".encode(errors="surrogateescape"))
+    return TrainingData(
+        list(class_names),
+        len(images.source.labels),
+        digest.hexdigest() if paths else "",
+        clamp_workers(options.num_parallel_workers),
+    )
 
 
 @dataclass(frozen=True)
@@ -68,36 +102,48 @@ class SavedState:
         """
         if not self.arrays:
             return
-        if self.same_steps:
-            restore(step, self.arrays)
-            return
-        # The plan of rates belongs to the size of the steps, and the update counter is the position in it.
-        optimizer = step.optimizer
-        known = {*optimizer_state(optimizer), *(parameter.name for parameter in optimizer.parameters)}
-        plans = {
-            parameter.name: parameter.asnumpy()
-            for parameter in optimizer.get_parameters()
-            if parameter.name not in known
-        }
-        under_way = int(self.arrays.get("num_accumulated", 0)) > 0  # it counts when it is made
-        count = np.full(optimizer.global_step.shape, max(0, updates - under_way), np.int32)
-        restore(step, {**self.arrays, **plans, optimizer.global_step.name: count})
+        arrays = {name: value for name, value in self.arrays.items() if not is_setting(name)}
+        if not self.same_steps:  # the update counter is the place in the rates, which belong to the size of the steps
+            counter = step.optimizer.global_step
+            under_way = int(arrays.get("num_accumulated", 0)) > 0  # it counts when it is made
+            made = self.content["position"].get("first_update", 0) + max(0, updates - under_way)
+            arrays[counter.name] = np.full(counter.shape, made, np.int32)
+        restore(state_parameters(step), arrays)
 
 
-def load_state(recipe: Recipe, images_per_step: int, group: ProcessGroup, logger: logging.Logger) -> SavedState:
-    """The newest whole state of the run, read by rank 0. Raises UserError when its recipe is another than this."""
+def state_parameters(step: TrainStep) -> dict[str, Parameter]:
+    """What a state holds, by name: all that a step changes. Rates and other settings are the recipe's."""
+    return {name: parameter for name, parameter in step.parameters_dict().items() if not is_setting(name)}
+
+
+def load_state(
+    recipe: Recipe, data: TrainingData, images_per_step: int, group: ProcessGroup, logger: logging.Logger
+) -> SavedState | None:
+    """The newest whole state of the run, read by rank 0; None for `resume: auto` where there is none.
+
+    Raises UserError when its recipe, or its data, are others than these.
+    """
     arrays: Mapping[str, np.ndarray] = {}
     text = b""
     if group.is_main:
-        folder = Path(recipe.run.ckpt_save_dir)
-        arrays, content = load_newest_state(folder, recipe.model.model_name, logger)
-        _check_recipe(recipe, content, images_per_step)
-        text = json.dumps(content).encode()
-    return SavedState(arrays, json.loads(group.broadcast(text)), images_per_step)
+        folder, model_name = Path(recipe.run.ckpt_save_dir), recipe.model.model_name
+        if recipe.run.resume != "auto" or has_state(folder, model_name):
+            arrays, content = load_newest_state(folder, model_name, logger)
+            _check_recipe(recipe, content, images_per_step, logger)
+            _check_data(data, content)
+            text = json.dumps(content).encode()
+    text = group.broadcast(text)
+    return SavedState(arrays, json.loads(text), images_per_step) if text else None
 
 
-def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: int) -> None:
+def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: int, logger: logging.Logger) -> None:
     now = {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(recipe).items()}
+    epochs_done = content["position"]["epoch"] + (content["position"]["step"] > 0)
+    if recipe.run.epoch_size < epochs_done:
+        raise UserError(
+            f"resume: the run is in its epoch {epochs_done}, and epoch_size is {recipe.run.epoch_size}; give "
+            f"--epoch_size {epochs_done} or more"
+        )
     for key, value in content["recipe"].items():
         if key not in now:
             raise UserError(
@@ -105,9 +151,38 @@ def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: i
             )
         if key in FREE_KEYS or now[key] == value:
             continue
+        if key in EXTENDING_KEYS:
+            logger.info(
+                f"{key} was {value} and is {now[key]} now: from here on the rates are those of the new schedule"
+            )
+            continue
         if key == "batch_size" and content["images_per_step"] == images_per_step:
             continue  # on another number of ranks
         raise UserError(
             f"resume: {key} was {value!r} and is {now[key]!r} now; resume with the run's own recipe.yaml, or start "
             "anew in another ckpt_save_dir"
+        )
+
+
+def _check_data(data: TrainingData, content: Mapping[str, Any]) -> None:
+    """Raises UserError where the run's images were others. States of version 0.1.0 do not tell."""
+    if "data" not in content:
+        return
+    before = TrainingData(**content["data"])
+    ways = "put the run's images back, or start a new run from its checkpoint with --ckpt_path"
+    if data.class_names != before.class_names:
+        gone = [name for name in before.class_names if name not in data.class_names]
+        new = [name for name in data.class_names if name not in before.class_names]
+        change = "; ".join(f"{word}: {', '.join(names[:5])}" for word, names in (("gone", gone), ("new", new)) if names)
+        raise UserError(f"resume: the classes are not those of the run ({change or 'their order is another'}); {ways}")
+    if data.num_images != before.num_images:
+        raise UserError(f"resume: the run had {before.num_images} training images, here are {data.num_images}; {ways}")
+    if data.files != before.files:
+        raise UserError(f"resume: names or classes of the training images are not those of the run; {ways}")
+    if data.num_parallel_workers != before.num_parallel_workers:
+        raise UserError(
+            f"resume: num_parallel_workers was {before.num_parallel_workers} by the processors of the run's machine, "
+            f"and is {data.num_parallel_workers} here, by which augmentation would draw other numbers; go on on a "
+            f"machine with {before.num_parallel_workers} processors or more, and --num_parallel_workers "
+            f"{before.num_parallel_workers}; or start a new run from its checkpoint with --ckpt_path"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import resource
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import mindspore
@@ -16,21 +17,22 @@ from mindspore.dataset import Dataset
 
 from ..config import save_recipe
 from ..data import get_class_names, seed_epoch
-from ..errors import TrainingStoppedError, UserError
+from ..errors import TrainingStoppedError, UserError, summarise_error
 from ..models.weights import describe_network
-from ..optim import optimizer_state
+from ..optim import move_rates, optimizer_state
 from ..options import Recipe, RunOptions, flatten
 from ..utils.checkpoint_file import write_checkpoint
 from ..utils.checkpoint_manager import CheckpointManager
 from ..utils.curves import plot_curves
+from ..utils.earlier_run import set_aside
 from ..utils.interruption import Interruption
-from ..utils.logger import set_logger
+from ..utils.logger import log_to_file, set_logger
 from ..utils.metrics import Metrics
 from ..utils.metrics_table import MetricsTable
 from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
-from ..utils.run_state import remove_states, save_state
+from ..utils.run_state import save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
 from .assembly import (
@@ -54,7 +56,7 @@ from .preparation import (
     start_device,
 )
 from .reading import check_image_files, limit_batches, read_batches
-from .resuming import Position, load_state
+from .resuming import Position, TrainingData, describe_data, load_state, state_parameters
 
 _PATIENCE = 10  # losses in a row that need not be finite while a loss scale looks for its value
 
@@ -87,44 +89,40 @@ def train(recipe: Recipe) -> TrainingResult:
     for loader in (train_loader, val_loader):
         check_image_files(loader)
     steps_per_epoch = train_loader.get_dataset_size()
-    rates = plan_rates(recipe, steps_per_epoch, topology.size)
+    rates, remarks = plan_rates(recipe, steps_per_epoch, topology.size)
+    data = describe_data(options, class_names, train_loader)
 
     group, device = start_device(recipe.system, topology)
-    logger = set_logger(rank=group.rank)
+    folder = Path(recipe.run.ckpt_save_dir)
+    logger = set_logger(output_dir=folder if recipe.run.resume else None, rank=group.rank)
     images_per_step = recipe.loader.batch_size * group.size
-    state = load_state(recipe, images_per_step, group, logger) if recipe.run.resume else None
+    state = load_state(recipe, data, images_per_step, group, logger) if recipe.run.resume else None
     if state:  # weights come from the state, and their dialect with them
         weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
-        recipe = replace(
-            recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume=True, resume_opt=False)
-        )
+        recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
     network = build_network(recipe, num_classes)
-    step = make_step(recipe, network, rates, group.size)
-    position = state.find_position(steps_per_epoch) if state else Position()
+    step = make_step(recipe, network, rates, steps_per_epoch, group.size)
+    averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
+    position = Position(first_update=int(step.optimizer.global_step.asnumpy()[0]))
     if state:
+        position = state.find_position(steps_per_epoch)
         batches = position.epoch * steps_per_epoch + position.step
         state.put_into(step, updates=batches // recipe.step.gradient_accumulation_steps)
     group.broadcast_parameters(step.parameters_dict().values())
-    averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
 
     recipe = replace(recipe, model=replace(recipe.model, dialect=network.dialect.name))
-    folder = Path(recipe.run.ckpt_save_dir)
     if group.is_main:
-        logger = _open_folder(folder, recipe, class_names, is_new=state is None)
-    logger.info(device)
+        recipe, earlier = _open_folder(folder, recipe, class_names, is_new=state is None)
+        if earlier:
+            remarks.append(f"{folder} held an earlier run; its files are in {earlier} now")
+    logger = set_logger(output_dir=folder, rank=group.rank)
+    for line in (device, *remarks):
+        logger.info(line)
     kept = state.content["kept"] if state else ()
-    run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept)
-    run.log_plan(num_classes, train_loader)
-
-    with Interruption() as interruption:
-        while run.position.epoch < recipe.run.epoch_size:
-            run.train_epoch(train_loader, interruption)
-            if run.must_stop(interruption):
-                return run.stop()
-            run.finish_epoch(val_loader)
-            if run.must_stop(interruption) and run.position.epoch < recipe.run.epoch_size:
-                return run.stop()
-    result = run.summarise()
+    with _ends_with_a_reason(logger):
+        run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, data, kept)
+        run.log_plan(num_classes, train_loader)
+        result = run.train(train_loader, val_loader)
     group.wait()  # until rank 0 has written its files
     return result
 
@@ -142,6 +140,7 @@ class TrainingRun:
         averaged: nn.Cell | None,
         rates: list[float],
         position: Position,
+        data: TrainingData,
         kept: list[tuple[str, float | None]] | tuple,
     ):
         self.recipe = recipe
@@ -154,6 +153,7 @@ class TrainingRun:
         self.averaged = averaged
         self.rates = rates
         self.position = position
+        self.data = data
         self.steps_per_epoch = len(rates) // recipe.run.epoch_size
         self.checkpoints = CheckpointManager(
             folder,
@@ -192,10 +192,23 @@ class TrainingRun:
         if self.position.epoch or self.position.step:
             self.logger.info(f"going on after epoch {self.position.epoch}, step {self.position.step}")
 
+    def train(self, train_loader: Dataset, val_loader: Dataset | None) -> TrainingResult:
+        """All epochs that are left, or until a signal arrives."""
+        with Interruption() as interruption:
+            while self.position.epoch < self.options.epoch_size:
+                self.train_epoch(train_loader, interruption)
+                if self.must_stop(interruption):
+                    return self.stop(interruption)
+                self.finish_epoch(val_loader)
+                if self.must_stop(interruption) and self.position.epoch < self.options.epoch_size:
+                    return self.stop(interruption)
+        return self.summarise()
+
     def train_epoch(self, loader: Dataset, interruption: Interruption) -> None:
         """The rest of the epoch that the position is in, or until a signal arrives."""
         position = self.position
         seed_epoch(self.recipe.system.seed, position.epoch, self.group.rank)
+        move_rates(self.step.optimizer, since=position.first_update)
         progress = EpochProgress(
             f"epoch {position.epoch + 1}/{self.options.epoch_size}",
             self.steps_per_epoch,
@@ -262,13 +275,13 @@ class TrainingRun:
         """Rank 0 decides; the others go on until the launcher, which sees rank 0 end, ends them."""
         return interruption.requested and self.group.is_main
 
-    def stop(self) -> TrainingResult:
+    def stop(self, interruption: Interruption) -> TrainingResult:
         """Save where the run stands, and say how to go on."""
         with _files_can_be_written(self.folder):
             self._save_state()
         self.logger.info(
-            f"interrupted: stopped after epoch {self.position.epoch}, step {self.position.step}; go on with "
-            f"train.py -c {self.folder / 'recipe.yaml'} --resume True"
+            f"interrupted by {interruption.signal}: stopped after epoch {self.position.epoch}, step "
+            f"{self.position.step}; go on with train.py -c {self.folder / 'recipe.yaml'} --resume True"
         )
         return replace(self._result(), interrupted=True)
 
@@ -282,7 +295,8 @@ class TrainingRun:
         if self.events:
             self.events.close()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        speed = f"{sum(self.speeds) / len(self.speeds):.1f} img/s" if self.speeds else "nothing left to do"
+        idle = f"nothing left to do, as epoch_size {self.options.epoch_size} is reached: a larger one goes on"
+        speed = f"{sum(self.speeds) / len(self.speeds):.1f} img/s" if self.speeds else idle
         best_top1, best_epoch = self.position.best_top1, self.position.best_epoch
         best = "" if best_top1 is None else f"; best top-1 {best_top1:.2f} % after epoch {best_epoch}"
         self.logger.info(f"done: {speed}, peak memory {peak:.2f} GB{best}; last checkpoint {result.last_checkpoint}")
@@ -329,8 +343,10 @@ class TrainingRun:
             "kept": self.checkpoints.kept,
             "dialect": self.recipe.model.dialect,
             "recipe": flatten(self.recipe),
+            "data": asdict(self.data),
         }
-        save_state(self.step, content, self.folder, self.model_name, self.position.epoch, self.position.step)
+        parameters = state_parameters(self.step)
+        save_state(parameters, content, self.folder, self.model_name, self.position.epoch, self.position.step)
 
     def _last_name(self) -> str | None:
         path = self.folder / f"{self.model_name}_last.ckpt"
@@ -346,14 +362,40 @@ class TrainingRun:
         )
 
 
-def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: bool) -> logging.Logger:
-    """Make the run's folder, write what says what the run is, and return a logger that writes there."""
+def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: bool) -> tuple[Recipe, Path | None]:
+    """Make the run's folder, and write what says what the run is.
+
+    What an earlier run left there makes room for a new one. Returns the recipe, in which weights out of that run are
+    where they are now, and the folder that they were moved to, if any.
+    """
     make_folder("ckpt_save_dir", recipe.run.ckpt_save_dir)
-    if is_new:
-        remove_states(folder, recipe.model.model_name)  # of an earlier run, which --resume would go on with
-    save_recipe(recipe, folder / "recipe.yaml")
-    (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
-    return set_logger(output_dir=folder)
+    with _files_can_be_written(folder):
+        earlier = set_aside(folder) if is_new else None
+        weights = Path(recipe.model.checkpoint_path)
+        if earlier and weights.absolute().parent == folder.absolute() and (earlier / weights.name).exists():
+            recipe = replace(recipe, model=replace(recipe.model, checkpoint_path=str(earlier / weights.name)))
+        save_recipe(recipe, folder / "recipe.yaml")
+        (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+    return recipe, earlier
+
+
+@contextmanager
+def _ends_with_a_reason(logger: logging.Logger) -> Iterator[None]:
+    """The log's file says why a run ended early; what MindSpore's compiler says goes there in full.
+
+    Raises TrainingStoppedError, in one line, for what it did not expect.
+    """
+    try:
+        yield
+    except (UserError, TrainingStoppedError) as error:
+        log_to_file(str(error))
+        raise
+    except Exception as error:
+        file = log_to_file("".join(traceback.format_exception(error)))
+        raise TrainingStoppedError(f"{summarise_error(error)}; all of it is in {file}") from error
+    except BaseException as error:  # a second Ctrl-C, or whoever calls us exits
+        log_to_file(f"ended by {type(error).__name__}")
+        raise
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from .lamb import Lamb
 from .lion import Lion
 from .nadam import NAdam
 from .optim_factory import create_optimizer
+from .rate_window import RateWindow, move_rates
 from .rmsprop import RMSProp
-from .state import load_optimizer_state, optimizer_state
+from .state import is_setting, load_optimizer_state, optimizer_state
 
 __all__ = [
     "AdamW",
@@ -18,7 +19,10 @@ __all__ = [
     "Lion",
     "NAdam",
     "RMSProp",
+    "RateWindow",
     "create_optimizer",
+    "is_setting",
     "load_optimizer_state",
+    "move_rates",
     "optimizer_state",
 ]

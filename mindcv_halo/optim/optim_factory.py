@@ -16,6 +16,7 @@ from .lamb import Lamb
 from .lion import Lion
 from .nadam import NAdam
 from .param_groups import group_names, layer_scales
+from .rate_window import RateWindow
 from .rmsprop import RMSProp
 from .state import load_optimizer_state
 
@@ -50,7 +51,7 @@ _OPTIMIZERS = {
 def create_optimizer(
     model_or_params: nn.Cell | Sequence[Parameter] | Sequence[dict],
     opt: str = "adam",
-    lr: float | Sequence[float] = 1e-3,
+    lr: float | Sequence[float] | RateWindow = 1e-3,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
@@ -79,10 +80,11 @@ def create_optimizer(
     | adagrad          | in the gradient   | -                    | -            |
     | lamb             | decoupled         | 1e-6                 | 0.9, 0.999   |
 
-    `lr` is one rate, or a list with the rate of every step. `momentum` is for sgd, momentum, nesterov and rmsprop,
-    `schedule_decay` for nadam; the others ignore these. `nesterov` is for sgd, momentum and adam.
-    `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales the rate of every layer, the head's by 1
-    and each layer before it by this factor once more; it needs model.layer_ids() -> {parameter name: layer}.
+    `lr` is one rate, or a list with the rate of every step, or a RateWindow on such a list. `momentum` is for sgd,
+    momentum, nesterov and rmsprop, `schedule_decay` for nadam; the others ignore these. `nesterov` is for sgd, momentum
+    and adam. `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales the rate of every layer, the
+    head's by 1 and each layer before it by this factor once more; it needs layer_ids() -> {parameter name: layer} of
+    the model.
     Group dicts are MindSpore's ("params", "lr", "weight_decay", "order_params", ...) and pass unchanged, but for
     empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own.
     `loss_scale` is what the loss was multiplied by: gradients are divided by it.
@@ -119,7 +121,7 @@ def create_optimizer(
 
 def _parameters(
     model_or_params: nn.Cell | Iterable[Parameter] | Iterable[dict],
-    lr: float | list[float],
+    lr: float | list[float] | RateWindow,
     weight_decay: float,
     weight_decay_filter: str,
     layer_decay: float | None,
@@ -148,16 +150,20 @@ def _parameters(
     for group in group_names(axes, float(weight_decay), weight_decay_filter, scales):
         entry = {"params": [by_name[name] for name in group.names], "weight_decay": group.weight_decay}
         if scales is not None:
-            entry["lr"] = _scaled(lr, group.lr_scale)
+            entry["lr"] = _scaled(lr, group.lr_scale, f"learning_rate_group_{len(groups)}")
         groups.append(entry)
     return [*groups, {"order_params": items}]
 
 
-def _scaled(lr: float | list[float], factor: float) -> float | list[float]:
+def _scaled(lr: float | list[float] | RateWindow, factor: float, name: str) -> float | list[float] | RateWindow:
+    if isinstance(lr, RateWindow):
+        return lr.scaled(factor, name)
     return [rate * factor for rate in lr] if isinstance(lr, list) else lr * factor
 
 
-def _checked_rates(lr: float | Sequence[float]) -> float | list[float]:
+def _checked_rates(lr: float | Sequence[float] | RateWindow) -> float | list[float] | RateWindow:
+    if isinstance(lr, RateWindow):
+        return lr
     rates = [float(lr)] if isinstance(lr, Real) else [float(rate) for rate in lr]
     if not rates:
         raise UserError("lr is an empty list; it needs a value for every step")

@@ -19,7 +19,7 @@ def optimizer_state(optimizer: nn.Optimizer) -> dict[str, Parameter]:
     return {
         parameter.name: parameter
         for parameter in optimizer.get_parameters()
-        if id(parameter) not in weights and not _is_setting(parameter.name)
+        if id(parameter) not in weights and not is_setting(parameter.name)
     }
 
 
@@ -42,7 +42,7 @@ def load_optimizer_state(optimizer: nn.Optimizer, checkpoint_path: str | Path) -
     state = optimizer_state(optimizer)
     weights = {parameter.name for parameter in optimizer.parameters}
     missing = sorted(state.keys() - saved.keys())
-    unknown = sorted(name for name in saved.keys() - state.keys() - weights if not _is_setting(name))
+    unknown = sorted(name for name in saved.keys() - state.keys() - weights if not is_setting(name))
     if missing or unknown:
         raise UserError(
             f"optimizer checkpoint {path} is not from this optimizer and model: "
@@ -57,7 +57,8 @@ def load_optimizer_state(optimizer: nn.Optimizer, checkpoint_path: str | Path) -
         parameter.set_data(saved[name])
 
 
-def _is_setting(name: str) -> bool:
+def is_setting(name: str) -> bool:
+    """Whether an optimizer's parameter of this name is what a recipe says: the learning rates, and the momentum."""
     return name == "momentum" or name.startswith("learning_rate")
 
 

@@ -1,28 +1,53 @@
-"""The log: on the terminal and in a file from rank 0; of the other ranks only what is wrong, on the terminal."""
+"""The log: on the terminal and in a file from rank 0; of the other ranks only what is wrong."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 
-class _TqdmHandler(logging.Handler):
-    """Writes above a progress bar instead of through it."""
+class _Terminal(logging.Handler):
+    """Writes above a progress bar instead of through it. Whoever stops reading, as `head` does, stops nothing else."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except OSError:
+            _leave_output()
+
+
+class _RankFile(logging.FileHandler):
+    """rank{N}.log, made at its first line."""
+
+    def __init__(self, folder: Path, rank: int):
+        super().__init__(folder / f"rank{rank}.log", encoding="utf-8", errors="surrogateescape", delay=True)
+        self.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s rank {rank}: %(message)s"))
+
+    def _open(self):
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)  # another machine's disk has none yet
+        return super()._open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A disk that is full, or not there, does not end a run; what must be kept says so itself."""
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """As `emit`, where logging itself would print a traceback."""
 
 
 def set_logger(
     name: str | None = "mindcv_halo", output_dir: str | Path | None = None, rank: int = 0, log_level: int = logging.INFO
 ) -> logging.Logger:
-    """The logger called `name`, which from now on prints, and appends to output_dir/rank0.log, on rank 0.
+    """The logger called `name`, which from now on prints, and appends to output_dir/rank{rank}.log.
 
-    Other ranks write no file, and print warnings and errors with their rank. Called again it replaces what it set up
-    before.
+    Ranks other than 0 say, in both places, what is wrong. Called again it replaces what it set up before.
     """
     logger = logging.getLogger(name)
     logger.setLevel(log_level)
@@ -30,15 +55,30 @@ def set_logger(
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    terminal = _TqdmHandler()
-    logger.addHandler(terminal)
-    if rank > 0:
-        terminal.setLevel(logging.WARNING)
-        terminal.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))
-        return logger
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal = _Terminal()
+    terminal.setFormatter(logging.Formatter(f"rank {rank}: %(message)s" if rank else "%(message)s"))
+    handlers: list[logging.Handler] = [terminal]
     if output_dir is not None:
-        file = logging.FileHandler(Path(output_dir) / "rank0.log")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s rank 0: %(message)s"))
-        logger.addHandler(file)
+        handlers.append(_RankFile(Path(output_dir), rank))
+    for handler in handlers:
+        handler.setLevel(logging.WARNING if rank else logging.NOTSET)
+        logger.addHandler(handler)
     return logger
+
+
+def log_to_file(text: str, name: str = "mindcv_halo") -> Path | None:
+    """Write an error into the log's file alone, for what the terminal is told otherwise; the file, if there is one."""
+    record = logging.LogRecord(name, logging.ERROR, "", 0, text, None, None)
+    for handler in logging.getLogger(name).handlers:
+        if isinstance(handler, _RankFile):
+            handler.handle(record)
+            return Path(handler.baseFilename)
+    return None
+
+
+def _leave_output() -> None:
+    """From now on nothing that is printed goes anywhere; what is in Python's buffer neither."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    log_to_file("nobody reads the standard output any more; the run goes on")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
@@ -28,13 +28,18 @@ class DamagedStateError(Exception):
 
 
 def save_state(
-    cell: nn.Cell, position: Mapping[str, Any], folder: Path, model_name: str, epoch: int, step: int
+    parameters: Mapping[str, Parameter],
+    position: Mapping[str, Any],
+    folder: Path,
+    model_name: str,
+    epoch: int,
+    step: int,
 ) -> Path:
-    """Write the cell's parameters and `position` to folder/{model}_state-{epoch}_{step}.safetensors; drop old ones.
+    """Write the parameters and `position` to folder/{model}_state-{epoch}_{step}.safetensors; drop old ones.
 
     Raises OSError when it cannot be written.
     """
-    arrays = {name: value.asnumpy().copy() for name, value in cell.parameters_dict().items()}
+    arrays = {name: value.asnumpy().copy() for name, value in parameters.items()}
     text = json.dumps(position)
     path = folder / f"{model_name}_state-{epoch}_{step}.safetensors"
     write_safetensors(arrays, path, {"position": text, "sha256": _checksum(arrays, text)})
@@ -79,9 +84,8 @@ def load_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, json.loads(metadata["position"])
 
 
-def restore(cell: nn.Cell, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give the cell the state. Raises UserError when it is another cell's."""
-    parameters = cell.parameters_dict()
+def restore(parameters: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the parameters the arrays of the same names. Raises UserError when these are another network's."""
     different = sorted(
         name
         for name in parameters.keys() | arrays.keys()
@@ -96,10 +100,9 @@ def restore(cell: nn.Cell, arrays: Mapping[str, np.ndarray]) -> None:
         parameters[name].set_data(Tensor(value))
 
 
-def remove_states(folder: Path, model_name: str) -> None:
-    """All states of the model in a folder."""
-    for path in _list_states(folder, model_name):
-        path.unlink()
+def has_state(folder: Path, model_name: str) -> bool:
+    """Whether a run of the model left a state in the folder, whole or not."""
+    return bool(_list_states(folder, model_name))
 
 
 def _list_states(folder: Path, model_name: str) -> list[Path]:

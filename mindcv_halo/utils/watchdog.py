@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_STATUS = 1
 
 
 @contextmanager
-def limit_wait(seconds: float, text: str) -> Iterator[None]:
-    """End this process with the line `text` if the block takes longer; it may hang where no exception reaches it."""
-    timer = threading.Timer(seconds, _give_up, (text,))
+def limit_wait(seconds: float, text: str, record: Callable[[str], object] | None = None) -> Iterator[None]:
+    """End this process with the line `text` if the block takes longer; it may hang where no exception reaches it.
+
+    `record` gets the line before it is printed.
+    """
+    timer = threading.Timer(seconds, _give_up, (text, record))
     timer.daemon = True
     timer.start()
     try:
@@ -23,6 +26,8 @@ def limit_wait(seconds: float, text: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _give_up(text: str) -> None:
+def _give_up(text: str, record: Callable[[str], object] | None) -> None:
+    if record is not None:
+        record(text)
     print(text, file=sys.stderr, flush=True)
     os._exit(EXIT_STATUS)

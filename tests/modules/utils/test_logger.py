@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
-from mindcv_halo.utils.logger import set_logger
+from mindcv_halo.utils.logger import log_to_file, set_logger
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +34,45 @@ def test_rank_0_speaks_and_writes(capsys, tmp_path):
     ]
 
 
-def test_other_ranks_say_what_is_wrong_and_write_nothing(capsys, tmp_path):
-    say(set_logger("test_logger", tmp_path, rank=3))
+def test_other_ranks_say_what_is_wrong(capsys, tmp_path):
+    """And have a file of their own from then on, where their machine had not even the folder."""
+    logger = set_logger("test_logger", tmp_path / "run", rank=3)
+    logger.info("news")
+    assert not (tmp_path / "run").exists()
+    say(logger)
     assert capsys.readouterr().out == "rank 3: trouble\n"
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / "run" / "rank3.log").read_text().endswith("WARNING rank 3: trouble\n")
+
+
+def test_an_error_for_the_file_alone(capsys, tmp_path):
+    assert log_to_file("nowhere", "test_logger") is None
+    set_logger("test_logger", tmp_path)
+    assert log_to_file("the cause", "test_logger") == tmp_path / "rank0.log"
+    assert (tmp_path / "rank0.log").read_text().endswith("ERROR rank 0: the cause\n")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_reader_that_goes_away_stops_nothing(tmp_path):
+    """As `| head -1` does: the process goes on, its file has every line, and it ends with its own status."""
+    script = (
+        "import sys; from mindcv_halo.utils.logger import set_logger\n"
+        "logger = set_logger('mindcv_halo', sys.argv[1])\n"
+        "for number in range(1000): logger.info(f'line {number}')\n"
+        "print('and what is printed'); sys.exit(7)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"line 0\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 7
+    log = (tmp_path / "rank0.log").read_text()
+    assert log.count(": line ") == 1000 and log.count("nobody reads the standard output any more") == 1
+
+
+def test_a_disk_that_takes_nothing_stops_nothing(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    say(set_logger("test_logger", tmp_path / "file"))
+    assert capsys.readouterr() == ("news\ntrouble\n", "")
 
 
 def test_called_again_it_replaces_what_was(capsys, tmp_path):

@@ -16,7 +16,7 @@ HANG = """
 import runpy, sys, threading
 lock = threading.Lock()
 lock.acquire()
-with runpy.run_path(sys.argv[1])["limit_wait"](0.1, "rank 1: too long"):
+with runpy.run_path(sys.argv[1])["limit_wait"](0.1, "rank 1: too long", lambda text: print("log:", text, flush=True)):
     lock.acquire()
 """
 
@@ -25,13 +25,14 @@ with runpy.run_path(sys.argv[1])["limit_wait"](0.1, "rank 1: too long"):
 def ended(monkeypatch) -> threading.Event:
     """Set where a process would have ended."""
     event = threading.Event()
-    monkeypatch.setattr(watchdog, "_give_up", lambda text: event.set())
+    monkeypatch.setattr(watchdog, "_give_up", lambda text, record: event.set())
     return event
 
 
 def test_a_process_that_hangs_ends():
-    done = subprocess.run([sys.executable, "-c", HANG, watchdog.__file__], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", HANG, watchdog.__file__], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (watchdog.EXIT_STATUS, "rank 1: too long\n")
+    assert done.stdout == "log: rank 1: too long\n"
 
 
 def test_what_is_done_in_time_goes_on(ended):

@@ -1,0 +1,33 @@
+"""The first signal is noted, the second acts; what is ignored stays so."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from mindcv_halo.utils.interruption import Interruption
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_is_noted_and_named(name):
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        assert not interruption.requested
+        os.kill(os.getpid(), number)
+        assert (interruption.requested, interruption.signal) == (True, name)
+        assert signal.getsignal(number) == before  # so that a second one acts as usual
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interruption.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
