@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from . import engine
 from .config import parse_command, parse_recipe, parse_words
-from .errors import TrainingStoppedError, UserError, unknown_name
+from .errors import TrainingStoppedError, UserError, summarise_error, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
 from .serving.server import require_server_library
@@ -58,11 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if find_rank(os.environ) is None:
             raise
-        traceback.print_exc()
-        first_line = next((line for line in str(error).splitlines() if re.search(r"\w", line)), "")
-        return _fail(f"{type(error).__name__}: {first_line}", 1)
+        return _fail(f"{summarise_error(error)}; all of it is in {_keep(error)}", 1)
     leave_group()
     return 0
+
+
+def _keep(error: Exception) -> str:
+    """The file with all that an error says, of a rank whose run has no log yet."""
+    content = "".join(traceback.format_exception(error))
+    with tempfile.NamedTemporaryFile("w", prefix="mindcv_halo-", suffix=".log", delete=False) as file:
+        file.write(content)
+    return file.name
 
 
 def _fail(text: str, status: int) -> int:

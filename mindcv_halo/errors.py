@@ -5,7 +5,6 @@ Everything else that is raised is a defect of ours and keeps its traceback.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -35,7 +34,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
 
 
 def summarise_error(error: BaseException) -> str:
-    """Type and cause in one line; MindSpore's texts go on with advice, call stacks and the lines of the network."""
-    text = re.split(r"\n-{5,}", str(error).replace("#umsg#", " ").strip("- \n"))[0]
-    words = " ".join(text.split())
+    """Type and cause in one line; MindSpore's texts go on with call stacks and the lines of the network."""
+    lines = []
+    for line in str(error).replace("#umsg#", "\n").splitlines():
+        if "Call Stack" in line or "Traceback" in line:
+            break
+        lines.append(line.strip().removeprefix("- ") if line.strip("- ") else "")  # titles stand between rulers
+    words = " ".join(" ".join(lines).split())
     return f"{type(error).__name__}: {words if len(words) <= _LONGEST else words[: _LONGEST - 4] + ' ...'}"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from ..errors import UserError
+from .path import find_cache_folder
 
 # oneDNN inside MindSpore 2.7 to 2.10 runs 3x3 convolutions of plain NCHW tensors with a reference kernel when it may
 # use AVX-512: about 150 times slower than its AVX2 kernel. The variable means nothing to other processors.
 ENVIRONMENT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "GLOG_v": "3"}
+# Where MindSpore leaves rank_N/om and kernel_meta, which it would leave in the working directory.
+FOLDERS = ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH")
 
 
 def prepare_environment() -> None:
@@ -18,6 +23,16 @@ def prepare_environment() -> None:
         return  # too late: `describe_environment` says so
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name in FOLDERS:
+        os.environ.setdefault(name, str(find_scratch_folder()))
+
+
+def find_scratch_folder() -> Path:
+    """Where MindSpore puts what it compiles, and what it says of what it cannot."""
+    try:
+        return find_cache_folder() / "mindspore"
+    except UserError:  # of a setting that is refused where it matters
+        return Path(tempfile.gettempdir()) / "mindcv_halo" / "mindspore"
 
 
 def describe_environment() -> str:

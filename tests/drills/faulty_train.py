@@ -3,8 +3,8 @@
 python faulty_train.py FAULT RANK STEP [flags of train.py]
 
 It prints `fault TIME` when it happens. Faults: kill, freeze (the process stops running), hang (its data never come),
-raise, terminate (the launcher gets SIGTERM), launcher (it is killed), scheduler (MindSpore's scheduler is killed), and
-none.
+raise, terminate (the launcher gets SIGTERM), launcher (it is killed), scheduler (MindSpore's scheduler is killed),
+compile (MindSpore's compiler has no kernel for the loss, whatever the step), and none.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import sys
 import time
 
 import psutil
+from mindspore import nn
 
 from mindcv_halo import cli
 from mindcv_halo.engine import training
 from mindcv_halo.utils.topology import find_rank
 
-read_batches = training.read_batches
+read_batches, make_step = training.read_batches, training.make_step
 
 
 def kill_scheduler() -> None:
@@ -33,8 +34,26 @@ def fail() -> None:
     raise RuntimeError("made to fail")
 
 
+class Uncompilable(nn.Cell):
+    """A loss by an operator that has no kernel on a CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.unfold = nn.Unfold([1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1])
+
+    def construct(self, logits, labels):
+        return self.unfold(logits.reshape(1, 1, *logits.shape)).mean()
+
+
+def make_uncompilable_step(*arguments):
+    step = make_step(*arguments)
+    step.loss = Uncompilable()
+    return step
+
+
 FAULTS = {
     "none": lambda: None,
+    "compile": lambda: None,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "freeze": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "hang": lambda: time.sleep(1000),
@@ -67,6 +86,9 @@ def main() -> int:
             yield batch
 
     training.read_batches = faulty
+    if is_faulty and sys.argv[1] == "compile":
+        print(f"fault {time.time()}", flush=True)
+        training.make_step = make_uncompilable_step
     return cli.main(["train", *sys.argv[4:]])
 
 

@@ -10,7 +10,7 @@ import mindspore as ms
 import pytest
 
 from mindcv_halo.errors import UserError
-from mindcv_halo.utils.runtime import count_devices, find_device, share_processors, use_device
+from mindcv_halo.utils.runtime import FOLDERS, count_devices, find_device, share_processors, use_device
 
 PRINT = "import mindcv_halo, os; print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
 DESCRIBE = "from mindcv_halo.utils.runtime import describe_environment as describe; print(describe())"
@@ -32,6 +32,26 @@ def test_the_users_value_wins_and_is_said():
 
 def test_an_import_that_came_first_is_said():
     assert "ONEDNN_MAX_CPU_ISA unset (MindSpore was imported before" in run(f"import mindspore; {DESCRIBE}")
+
+
+def test_mindspore_leaves_nothing_in_the_working_directory(tmp_path):
+    """What its compiler could not compile, which it would write to rank_0/om there."""
+    code = (
+        "import mindcv_halo, mindspore as ms\n"
+        "class Wrong(ms.nn.Cell):\n    def construct(self, x): return x.absent\n"
+        "ms.set_context(mode=0)\ntry: Wrong()(ms.Tensor(1.0))\nexcept AttributeError: print('refused')"
+    )
+    (tmp_path / "wrong.py").write_text(code)
+    (tmp_path / "empty").mkdir()
+    environ = {**os.environ, "MINDCV_HALO_HOME": str(tmp_path / "home"), "PYTHONPATH": os.getcwd()}
+    for name in FOLDERS:
+        environ.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "wrong.py"], cwd=tmp_path / "empty", env=environ, capture_output=True, text=True
+    )
+    assert done.stdout == "refused\n"
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert (tmp_path / "home" / "mindspore" / "rank_0" / "om" / "analyze_fail.ir").exists()
 
 
 def test_devices():
