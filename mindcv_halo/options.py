@@ -228,7 +228,7 @@ class RunOptions:
     val_interval: int = option(1, "epochs", unit="epochs")
     eval_shuffle: bool = option(False, "known from MindCV; validation reads in order, which changes no result")
     data_timeout: float = option(
-        45.0, "with several ranks: seconds without a batch after which a rank ends the job", unit="seconds"
+        300.0, "with several ranks: seconds without a batch after which a rank ends the job", unit="seconds"
     )
     log_interval: int = option(100, "steps between lines of the log where there is no terminal", unit="steps")
     ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")

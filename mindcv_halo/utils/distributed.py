@@ -17,10 +17,10 @@ from .process_group import ProcessGroup
 from .rendezvous import answer, ask, find_free_port, find_own_address, wait_for_port
 from .topology import LOOPBACK, Topology
 
-MEETING_TIMEOUT = 120.0  # seconds in which all processes must have started
+MEETING_TIMEOUT = 300.0  # seconds in which all processes must have started
 # Seconds that a collective on a CPU waits for the slowest rank: compiling, or writing a checkpoint. MindSpore's 30 are
 # too few for that; who hangs in its data ends much earlier by itself (utils/watchdog.py).
-DEFAULTS = {"MS_CPU_COMM_OP_TIMEOUT": "180", "MS_TOPO_TIMEOUT": "300"}
+DEFAULTS = {"MS_CPU_COMM_OP_TIMEOUT": "1200", "MS_TOPO_TIMEOUT": "600"}
 _LAST_WORDS = 1.0  # seconds
 _OWN_SCHEDULER = "MINDCV_HALO_SCHEDULER"  # set where the scheduler is a process of rank 0's
 _LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_")

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from limits import LAST_RESORT
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "scaling.py"
 
 
 def test_a_launcher_that_is_not_there_is_named():
     result = subprocess.run(
-        [sys.executable, SCRIPT, "--mpirun", "/nowhere/mpirun"], capture_output=True, text=True, timeout=60
+        [sys.executable, SCRIPT, "--mpirun", "/nowhere/mpirun"], capture_output=True, text=True, timeout=LAST_RESORT
     )
     assert result.returncode == 1
     assert result.stderr.startswith("/nowhere/mpirun: no such program; install Open MPI or MPICH")
@@ -22,7 +24,7 @@ def test_one_core_is_too_few():
         [sys.executable, SCRIPT, "--mpirun", sys.executable],  # any program: it is not started
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LAST_RESORT,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     )
     assert result.returncode == 1

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import LAST_RESORT
 
 import mindcv_halo
 from mindcv_halo import config, engine
@@ -44,7 +45,7 @@ def check(file: Path) -> list[str]:
     """mypy's errors, without those inside the library."""
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--follow-imports=silent", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LAST_RESORT)
     return [line for line in done.stdout.splitlines() if file.name in line and ": error:" in line]
 
 

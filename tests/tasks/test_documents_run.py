@@ -19,6 +19,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from limits import LAST_RESORT
 from peers import read_state
 from PIL import Image
 from safetensors.numpy import save_file
@@ -156,7 +157,7 @@ def launch(words: list[str]) -> None:
     job = shrink([words[script + 1].removesuffix(".py"), *words[script + 2 :]])
     command = [mpirun, *root, "--oversubscribe", *words[1:script], sys.executable, words[script + 1], *job[1:]]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LAST_RESORT)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 

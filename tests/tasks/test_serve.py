@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import mindspore as ms
 import numpy as np
 import pytest
+from limits import LAST_RESORT
 from PIL import Image
 
 from mindcv_halo import Prediction, Predictor, create_model
@@ -173,25 +173,24 @@ class Waiting:
     model_name, class_names, image_size, attention_layers = "waiting", ["a"], (32, 32), ()
 
     def __init__(self):
-        self.go_on = threading.Event()
+        self.began, self.go_on = threading.Event(), threading.Event()
 
     def __call__(self, image):
+        self.began.set()
         self.go_on.wait()
         return Prediction(None, (0,), ("a",), (1.0,))
 
 
 def test_time_is_limited_and_others_are_answered_meanwhile():
     waiting = Waiting()
-    with limited(waiting, timeout=1.0, max_waiting=2) as client, ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(client.post, "/api/predict", content=PNG, headers=IMAGE_TYPE) for _ in range(2)]
-        time.sleep(0.2)
+    with limited(waiting, timeout=4.0, max_waiting=2) as client, ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(client.post, "/api/predict", content=PNG, headers=IMAGE_TYPE) for _ in range(3)]
+        waiting.began.wait()
         assert client.get("/healthz").status_code == 200
-        busy = client.post("/api/predict", content=PNG, headers=IMAGE_TYPE)
-        assert not any(future.done() for future in slow)
+        busy, *late = sorted((future.result() for future in sent), key=lambda answer: answer.status_code)
         assert busy.status_code == 503 and busy.headers["Retry-After"] == "1"
-        for future in slow:
-            answer = future.result()
-            assert answer.status_code == 504 and "took more than 1 s" in answer.json()["error"]
+        for answer in late:
+            assert answer.status_code == 504 and "took more than 4 s" in answer.json()["error"]
         waiting.go_on.set()
         assert client.post("/api/predict", content=PNG, headers=IMAGE_TYPE).status_code == 200
 
@@ -224,7 +223,8 @@ def test_who_leaves_gives_up_the_place(caplog, sent):
 
     async def many() -> None:
         first = asyncio.ensure_future(leave())  # it is computed, and keeps its place
-        await asyncio.sleep(0.3)
+        while not (waiting.began.is_set() or first.done()):
+            await asyncio.sleep(0.01)
         for _ in range(5):
             await leave()
         waiting.go_on.set()
@@ -245,13 +245,13 @@ def test_an_upload_that_does_not_end(predictor):
     async def receive():
         chunk = next(chunks, None)
         if chunk is None:
-            await asyncio.sleep(60)
+            await asyncio.sleep(2 * LAST_RESORT)
         return chunk
 
     async def send(message):
         sent.append(message)
 
-    asyncio.run(asyncio.wait_for(app(SCOPE, receive, send), 5))
+    asyncio.run(asyncio.wait_for(app(SCOPE, receive, send), LAST_RESORT))
     assert sent[0]["status"] == 408 and b"did not arrive within 0.2 s" in sent[1]["body"]
 
 
@@ -345,7 +345,7 @@ def test_bad_flags(capsys, flags, message):
 def test_the_command(checkpoint, pytestconfig):
     """It says where it listens, answers there, and ends with status 0 on Ctrl-C."""
     flags = ["--model", "halonet_test", "--ckpt_path", checkpoint, "--image_resize", "32", "--port", "0", "--mode", "1"]
-    flags += ["--timeout", "5"]
+    flags += ["--timeout", "15"]
     server = subprocess.Popen(
         [sys.executable, "-m", "mindcv_halo.cli", "serve", *flags, "--device_target", "CPU"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=pytestconfig.rootpath,
@@ -358,13 +358,13 @@ def test_the_command(checkpoint, pytestconfig):
         url = lines[1].split()[3]
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(f"{url}api/predict", PNG, IMAGE_TYPE)
-        names = {entry["name"] for entry in json.load(opener.open(request, timeout=30))["predictions"]}
+        names = {entry["name"] for entry in json.load(opener.open(request, timeout=LAST_RESORT))["predictions"]}
         assert names == {"blue", "green", "<b>red</b>"}
-        with socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), 30) as idle:
+        with socket.create_connection(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])), LAST_RESORT) as idle:
             idle.sendall(b"GET / HTTP/1.1\r\nHost: lo\r\n")
             assert idle.recv(1) == b""  # the connection ends
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
+        assert server.wait(LAST_RESORT) == 0
         assert server.stderr.read() == ""
     finally:
         server.kill()

@@ -11,6 +11,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from limits import LAST_RESORT
 from PIL import Image
 
 from mindcv_halo import create_model
@@ -57,7 +58,7 @@ def url(folder, pytestconfig):
     lines = [server.stdout.readline() for _ in range(2)]
     yield lines[1].split()[3]
     server.terminate()
-    server.communicate(timeout=20)
+    server.communicate(timeout=LAST_RESORT)
 
 
 @pytest.fixture(scope="module")

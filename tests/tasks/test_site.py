@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import LAST_RESORT
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def build(config: Path, site: Path) -> subprocess.CompletedProcess:
     """As `make docs` does; with --quiet MkDocs would not count warnings either."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(config), "-d", str(site)]
-    return subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=config.parent, capture_output=True, text=True, timeout=LAST_RESORT)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from mindcv_halo.errors import UserError
 from mindcv_halo.utils import distributed
 from mindcv_halo.utils.distributed import (
     DEFAULTS,
+    MEETING_TIMEOUT,
     check_devices,
     check_launch,
     join_group,
@@ -139,7 +140,10 @@ def test_one_process_needs_nobody(machine):
 def test_a_rank_asks_and_joins(machine, topology, device):
     assert join_group(topology, device) == ProcessGroup(1, 4)
     assert machine.names == ["die_with_parent", "ask", "wait_for_port", "init"]
-    assert machine.calls[1:3] == [f"ask {(topology.job, (HERE,), 120.0)}", f"wait_for_port {(HERE, 4711, 120.0)}"]
+    assert machine.calls[1:3] == [
+        f"ask {(topology.job, (HERE,), MEETING_TIMEOUT)}",
+        f"wait_for_port {(HERE, 4711, 120.0)}",
+    ]
     assert machine.environ_of_init == {
         "HOME": "/root",
         "MS_ROLE": "MS_WORKER",
@@ -157,7 +161,7 @@ def test_rank_0_starts_the_scheduler_and_answers(machine):
     machine.rank = 0
     assert join_group(change(MPIRUN, rank=0, local_rank=0), "CPU") == ProcessGroup(0, 4)
     assert machine.names == ["die_with_parent", "find_free_port", "start", "wait_for_port", "answer", "init"]
-    assert machine.calls[4] == f"answer {('job', HERE, 4711, 3, 120.0)}"
+    assert machine.calls[4] == f"answer {('job', HERE, 4711, 3, MEETING_TIMEOUT)}"
     assert machine.environ_of_scheduler == machine.environ_of_init
     assert machine.environ_of_init["MS_NODE_ID"] == "0"
 
@@ -167,7 +171,7 @@ def test_with_a_port_of_the_users_nobody_asks(machine, rank, steps):
     machine.rank = rank
     join_group(change(MPIRUN, rank=rank, port=23456), "CPU")
     assert machine.names[1:] == steps
-    assert f"wait_for_port {(HERE, 23456, 120.0)}" in machine.calls
+    assert f"wait_for_port {(HERE, 23456, MEETING_TIMEOUT)}" in machine.calls
     assert machine.environ_of_init["MS_SCHED_PORT"] == "23456"
 
 

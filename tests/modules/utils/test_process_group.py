@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import LAST_RESORT
 from mindspore import Parameter, Tensor, ops
 
 from mindcv_halo.utils import process_group
@@ -26,7 +27,7 @@ class Meeting:
     def __init__(self):
         self.place = threading.local()
         self.brought: list[np.ndarray | None] = [None] * SIZE
-        self.barrier = threading.Barrier(SIZE, timeout=20)
+        self.barrier = threading.Barrier(SIZE, timeout=LAST_RESORT)
         self.sizes: list[int] = []  # of what rank 0 brought
 
     def __call__(self, tensor: Tensor) -> Tensor:

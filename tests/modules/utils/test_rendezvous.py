@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from limits import LAST_RESORT
 
 from mindcv_halo.utils import rendezvous
 from mindcv_halo.utils.rendezvous import (
@@ -79,8 +80,8 @@ def test_ports_belong_to_the_job():
 
 
 def test_every_rank_is_answered(ports, pool):
-    told = [pool.submit(ask, "job", [HERE], 10) for _ in range(5)]
-    answer("job", HERE, 4711, 5, timeout=10)
+    told = [pool.submit(ask, "job", [HERE], LAST_RESORT) for _ in range(5)]
+    answer("job", HERE, 4711, 5, timeout=LAST_RESORT)
     assert [each.result() for each in told] == [(HERE, 4711)] * 5
 
 
@@ -95,17 +96,17 @@ def test_a_rank_may_ask_before_rank_0_listens(ports, pool, monkeypatch):
         return reply
 
     monkeypatch.setattr(rendezvous, "_ask_once", noticed)
-    told = pool.submit(ask, "job", [HERE], 10)
-    assert refused.wait(10)
-    answer("job", HERE, 4711, 1, timeout=10)
+    told = pool.submit(ask, "job", [HERE], LAST_RESORT)
+    assert refused.wait(LAST_RESORT)
+    answer("job", HERE, 4711, 1, timeout=LAST_RESORT)
     assert told.result() == (HERE, 4711)
 
 
 def test_two_jobs_on_the_same_ports_do_not_mix(ports, pool):
     """As if the names of both had the same hash; the first to come takes the first port."""
     jobs = {"a": 4711, "b": 4712}
-    told = [(port, pool.submit(ask, job, [HERE], 10)) for job, port in jobs.items() for _ in range(2)]
-    answering = [pool.submit(answer, job, HERE, port, 2, 10) for job, port in jobs.items()]
+    told = [(port, pool.submit(ask, job, [HERE], LAST_RESORT)) for job, port in jobs.items() for _ in range(2)]
+    answering = [pool.submit(answer, job, HERE, port, 2, LAST_RESORT) for job, port in jobs.items()]
     assert [each.result() for _, each in told] == [(HERE, port) for port, _ in told]
     for each in answering:
         each.result()
@@ -116,25 +117,25 @@ def test_two_jobs_on_the_same_ports_do_not_mix(ports, pool):
 )
 def test_a_stranger_on_the_first_port(ports, pool, reply):
     with stranger(ports[0], reply):
-        told = pool.submit(ask, "job", [HERE], 10)
-        answer("job", HERE, 4711, 1, timeout=10)
+        told = pool.submit(ask, "job", [HERE], LAST_RESORT)
+        answer("job", HERE, 4711, 1, timeout=LAST_RESORT)
         assert told.result() == (HERE, 4711)
 
 
 def test_who_does_not_know_the_job_is_told_nothing(ports, pool):
-    answering = pool.submit(answer, "job", HERE, 4711, 1, 10)
-    wait_for_port(HERE, ports[0], 10)  # this connection says nothing at all, and is closed
+    answering = pool.submit(answer, "job", HERE, 4711, 1, LAST_RESORT)
+    wait_for_port(HERE, ports[0], LAST_RESORT)  # this connection says nothing at all, and is closed
     with socket.create_connection((HERE, ports[0])) as connection:
         connection.sendall(b"job 1")
         assert connection.recv(256) == b""
     assert not answering.done()
-    assert ask("job", [HERE], 10) == (HERE, 4711)
+    assert ask("job", [HERE], LAST_RESORT) == (HERE, 4711)
     answering.result()
 
 
 def test_the_first_address_may_be_the_wrong_one(ports, pool):
-    told = pool.submit(ask, "job", ["no such name", HERE], 10)
-    answer("job", HERE, 4711, 1, timeout=10)
+    told = pool.submit(ask, "job", ["no such name", HERE], LAST_RESORT)
+    answer("job", HERE, 4711, 1, timeout=LAST_RESORT)
     assert told.result() == (HERE, 4711)
 
 
@@ -162,7 +163,7 @@ def test_no_port_is_free(ports):
 
 
 def test_waiting_for_a_port(ports, pool):
-    waiting = pool.submit(wait_for_port, HERE, ports[0], 10)
+    waiting = pool.submit(wait_for_port, HERE, ports[0], LAST_RESORT)
     with stranger(ports[0]):
         waiting.result()
     with pytest.raises(OSError, match=rf"^nobody listens at 127.0.0.1:{ports[1]} after 0 s$"):
