@@ -13,7 +13,8 @@ from made_once import make_once
 from safetensors.numpy import load_file
 
 from mindcv_halo import engine
-from mindcv_halo.config import make_recipe
+from mindcv_halo.config import make_recipe, read_recipe
+from mindcv_halo.engine.assembly import plan_rates
 from mindcv_halo.engine.training import TrainingRun
 from mindcv_halo.errors import TrainingStoppedError, UserError
 
@@ -84,18 +85,20 @@ def without_speed(table: str) -> list[str]:
     return [line.rpartition(",")[0] for line in table.splitlines()]
 
 
-@pytest.mark.parametrize("steps, number", [(4, signal.SIGTERM), (6, signal.SIGINT)])
-def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number):
+@pytest.mark.parametrize("steps, number, resume", [(4, signal.SIGTERM, "True"), (6, signal.SIGHUP, "auto")])
+def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number, resume):
     """4 steps end in the middle of an epoch and of an update, 6 at the end of an epoch."""
     flags, expected, table = whole
-    flags = {**flags, "ckpt_save_dir": str(tmp_path)}
+    flags = {**flags, "ckpt_save_dir": str(tmp_path), "resume": "auto" if resume == "auto" else "False"}
     with monkeypatch.context() as patch:
         interrupt_after(patch, steps, number)
         assert engine.train(make_recipe(flags)).interrupted
     log = (tmp_path / "rank0.log").read_text()
-    assert "interrupted: stopped" in log and f"train.py -c {tmp_path}/recipe.yaml --resume True" in log
-    result = engine.train(make_recipe({**flags, "resume": "True"}))
-    assert not result.interrupted
+    assert (
+        f"interrupted by {number.name}: stopped" in log and f"train.py -c {tmp_path}/recipe.yaml --resume True" in log
+    )
+    result = engine.train(make_recipe({**flags, "resume": resume}))
+    assert not result.interrupted and not list(tmp_path.glob("earlier-*"))
     assert same(final_state(tmp_path), expected)
     assert without_speed((tmp_path / "metrics.csv").read_text()) == without_speed(table)
 
@@ -121,6 +124,57 @@ def test_resuming_what_is_done_changes_nothing(whole, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.glob("*.ckpt")} == before
 
 
+def test_a_longer_run(whole, tmp_path):
+    """A finished run goes on along a longer schedule, from the step at which it stands."""
+    flags, expected, table = whole
+    folder = copy_run(flags, tmp_path)
+    longer = {**flags, "ckpt_save_dir": str(folder), "resume": "True", "epoch_size": "4"}
+    engine.train(make_recipe(longer))
+    log = (folder / "rank0.log").read_text()
+    assert "epoch_size was 3 and is 4 now: from here on the rates are those of the new schedule" in log
+    lines = without_speed((folder / "metrics.csv").read_text())
+    assert lines[:4] == without_speed(table) and len(lines) == 5
+    steps_per_epoch = 3
+    rates, _ = plan_rates(make_recipe(longer), steps_per_epoch, num_ranks=1)
+    assert float(lines[4].split(",")[2]) == rates[-1]
+    state = load_file(folder / "halonet_test_state-4_0.safetensors")
+    assert state.keys() == expected.keys() and not any(name.startswith("learning_rate") for name in state)
+    assert state["global_step"] == expected["global_step"] + 2  # two batches an update, and one was left of nine
+
+
+def test_a_new_run_with_the_weights_and_the_averages_of_another(whole, tmp_path):
+    """resume_opt, in the folder of that run, whose files are moved aside; then cut off and gone on with."""
+    flags, expected, table = whole
+    folder = copy_run(flags, tmp_path)
+    weights = {"ckpt_path": str(folder / "halonet_test_last.ckpt"), "resume_opt": "True", "ckpt_save_dir": str(folder)}
+    engine.train(make_recipe({**flags, **weights, "epoch_size": "2"}))
+    log = (folder / "rank0.log").read_text()
+    assert f"{folder} held an earlier run; its files are in {folder / 'earlier-1'} now" in log
+    assert without_speed((folder / "earlier-1" / "metrics.csv").read_text()) == without_speed(table)
+    assert same(load_file(folder / "earlier-1" / "halonet_test_state-3_0.safetensors"), expected)
+    assert read_recipe(folder / "recipe.yaml")["ckpt_path"] == str(folder / "earlier-1" / "halonet_test_last.ckpt")
+    whole_state = load_file(folder / "halonet_test_state-2_0.safetensors")
+    assert whole_state["global_step"] == expected["global_step"] + 3  # 6 batches, 2 in an update
+
+    (folder / "halonet_test_state-2_0.safetensors").unlink()
+    engine.train(make_recipe({**flags, "epoch_size": "2", "ckpt_save_dir": str(folder), "resume": "True"}))
+    assert same(load_file(folder / "halonet_test_state-2_0.safetensors"), whole_state)
+
+
+def test_another_name_of_a_class_is_refused(whole, tmp_path):
+    """It would be another label. The images are links, so that nothing else differs."""
+    flags, _, _ = whole
+    data = tmp_path / "data"
+    for split in ("train", "val"):
+        for folder in Path(flags["data_dir"], split).iterdir():
+            name = "zebra" if folder.name == "blue" else folder.name
+            (data / split).mkdir(parents=True, exist_ok=True)
+            (data / split / name).symlink_to(folder)
+    changes = {"ckpt_save_dir": str(copy_run(flags, tmp_path)), "resume": "True", "data_dir": str(data)}
+    with pytest.raises(UserError, match=r"resume: the classes are not those of the run \(gone: blue; new: zebra\)"):
+        engine.train(make_recipe({**flags, **changes}))
+
+
 def test_another_recipe_is_refused(whole, tmp_path):
     flags, _, _ = whole
     changes = {"ckpt_save_dir": str(copy_run(flags, tmp_path)), "resume": "True", "lr": "0.1"}
@@ -131,3 +185,4 @@ def test_another_recipe_is_refused(whole, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(flags):
     with pytest.raises(TrainingStoppedError, match=r"the loss is not finite in epoch \d, step \d; the last good"):
         engine.train(make_recipe({**flags, "lr": "1e30", "warmup_epochs": "0", "val_while_train": "False"}))
+    assert "ERROR rank 0: the loss is not finite in epoch" in Path(flags["ckpt_save_dir"], "rank0.log").read_text()
