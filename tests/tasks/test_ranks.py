@@ -127,6 +127,20 @@ def test_one_process_goes_on_with_the_run_of_two(job, square_images, tmp_path):
 
 
 @needs_mpirun
+def test_the_model_of_the_mission_trains_on_two_ranks(square_images, tmp_path):
+    """In graph mode, as its recipe does, and without a word too many."""
+    flags = {
+        "model": "halonet_50t", "data_dir": str(square_images), "image_resize": "32", "batch_size": "2",
+        "num_samples": "4", "epoch_size": "1", "distribute": "True", "device_target": "CPU",
+        "ckpt_save_dir": str(tmp_path / "run"),
+    }  # fmt: skip
+    done = mpirun(TESTS.parent / "train.py", *arguments(flags))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "1 epochs of 1 steps of 4 images" in done.stdout and len(done.stdout.splitlines()) < 12
+    assert (tmp_path / "run" / "halonet_50t_last.ckpt").exists()
+
+
+@needs_mpirun
 def test_every_image_is_validated_once(job, square_images):
     """15 images on 4 ranks in batches of 3, and on one: shares of 4, 4, 4 and 3 images."""
     flags = {

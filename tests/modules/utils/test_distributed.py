@@ -142,7 +142,7 @@ def test_a_rank_asks_and_joins(machine, topology, device):
     assert machine.names == ["die_with_parent", "ask", "wait_for_port", "init"]
     assert machine.calls[1:3] == [
         f"ask {(topology.job, (HERE,), MEETING_TIMEOUT)}",
-        f"wait_for_port {(HERE, 4711, 120.0)}",
+        f"wait_for_port {(HERE, 4711, MEETING_TIMEOUT)}",
     ]
     assert machine.environ_of_init == {
         "HOME": "/root",

@@ -1,0 +1,32 @@
+"""The step of the model with the most parameters, on several ranks, compiles."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from ways import has_kernels
+
+from mindcv_halo import accelerate, create_loss, create_model, create_optimizer
+from mindcv_halo.utils.train_step import TrainStep
+
+
+class Sum(nn.Cell):
+    """Stands in for ops.AllReduce of two ranks with the same numbers."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def test_halonet_h7_on_two_ranks(monkeypatch):
+    monkeypatch.setattr(ops, "AllReduce", Sum)
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        network = create_model("halonet_h7", num_classes=2)
+        if has_kernels():  # which compile in less time
+            network = accelerate(network)
+        step = TrainStep(network, create_loss(), create_optimizer(network, "adamw"), num_ranks=2)
+        step.compile(Tensor(np.zeros((1, 3, 64, 64), np.float32)), Tensor(np.zeros(1, np.int32)))
+    finally:
+        ms.set_context(mode=before)
