@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -34,6 +35,16 @@ def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
     """
     recipe, _ = parse_command(argv, description, {})
     return recipe
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """As parse_recipe, as a namespace of flat keys, which MindCV's scripts read; by default of this process's argv."""
+    return argparse.Namespace(**flatten(parse_recipe(sys.argv[1:] if argv is None else argv)))
+
+
+def create_parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Parsers of -c alone and of all flags, as MindCV has them. They give texts; parse_args reads what these say."""
+    return _make_parser("", {}, {}), _make_parser("", list_options(), {})
 
 
 def parse_command(

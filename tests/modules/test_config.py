@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import pytest
 
 from mindcv_halo import list_models, options
-from mindcv_halo.config import Switch, make_recipe, parse_command, parse_recipe, parse_words, read_recipe, save_recipe
+from mindcv_halo.config import (
+    Switch,
+    create_parser,
+    make_recipe,
+    parse_args,
+    parse_command,
+    parse_recipe,
+    parse_words,
+    read_recipe,
+    save_recipe,
+)
 from mindcv_halo.errors import UnknownNameError, UserError
 from mindcv_halo.option_types import may_stand_alone
 from mindcv_halo.options import Recipe, RunOptions, flatten, list_options, option
@@ -357,3 +368,24 @@ def test_any_text_is_saved_and_read_back(tmp_path, text):
 
 def test_yaml_may_merge(recipe_file):
     assert read_recipe(recipe_file("<<: {lr: 0.1, seed: 3}\nseed: 4")) == {"lr": 0.1, "seed": 4}
+
+
+def test_scripts_written_for_mindcv_read_a_namespace(recipe_file, monkeypatch):
+    file = recipe_file("lr: 0.5\nmodel: halonet_26t")
+    argv = ["--config", file, "--mode=1", "--dataset", "mnist", "--ema"]
+    expected = {**flatten(Recipe()), "lr": 0.5, "model": "halonet_26t", "mode": 1, "dataset": "mnist", "ema": True}
+    assert vars(parse_args(argv)) == expected
+    monkeypatch.setattr("sys.argv", ["train.py", *argv])
+    assert vars(parse_args()) == expected
+    flags = {name for action in create_parser()[1]._actions for name in action.option_strings}
+    assert {f"--{key}" for key in list_options()} <= flags
+
+
+def test_the_module_beside_the_scripts(pytestconfig):
+    """`from config import parse_args`, as MindCV's train.py has it."""
+    names = runpy.run_path(str(pytestconfig.rootpath / "config.py"))
+    assert names["parse_args"] is parse_args and names["create_parser"] is create_parser
+    _, parser = create_parser()
+    names["_check_cfgs_in_parser"]({"mode": 1, "dataset": "imagenet"}, parser)
+    with pytest.raises(KeyError, match="valid"):
+        names["_check_cfgs_in_parser"]({"mode": 1, "valid": False}, parser)
