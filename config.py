@@ -1,4 +1,4 @@
-"""A recipe as flat names, under MindCV's function names: `from config import parse_args` in a script beside this file."""
+"""A recipe as flat names: `from config import parse_args`, in scripts beside this file that were written for MindCV."""
 
 from __future__ import annotations
 

@@ -121,9 +121,12 @@ def _plan_order(
             f"shard_id={shard_id} of {num_shards} has none of the {used} samples; use {used} shards at most"
         )
     if num_aug_repeats < 0:
-        raise UserError(f"num_aug_repeats={num_aug_repeats} must be at least 0, which is off")
+        raise UserError(f"aug_repeats (num_aug_repeats) {num_aug_repeats} must be at least 0, which is off")
     if num_samples is not None and num_aug_repeats > 0:
-        raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
+        raise UserError(
+            f"num_samples {num_samples} and aug_repeats (num_aug_repeats) {num_aug_repeats} exclude each other; leave "
+            "one of them out"
+        )
     if num_aug_repeats > 0:
         return RepeatAugSampler(size, num_shards, shard_id, shuffle, num_aug_repeats).order
 

@@ -91,7 +91,7 @@ def create_loader(
     _check_batch_size(dataset, batch_size, drop_remainder)
     if splits and mixes:
         raise UserError(
-            f"aug_splits does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
+            f"aug_splits (separate) does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
             "labels; set both to 0, or turn aug_splits off"
         )
     workers = {

@@ -92,7 +92,7 @@ def create_optimizer(
     """
     name = opt.lower()
     if name not in _OPTIMIZERS:
-        raise unknown_name("optimizer", name, _OPTIMIZERS)
+        raise unknown_name("opt", name, _OPTIMIZERS)
     choice = _OPTIMIZERS[name]
     lr = _checked_rates(lr)
     _check_numbers(weight_decay, momentum, loss_scale)
@@ -181,7 +181,8 @@ def _check_asked(name: str, choice: _Choice, asked: Mapping[str, object]) -> Non
     for option, value in asked.items():
         if option not in choice.keywords and not (name == "nesterov" and option == "nesterov"):
             able = ", ".join(other for other, entry in _OPTIMIZERS.items() if option in entry.keywords)
-            raise UserError(f"optimizer {name} has no {option} (got {value}); leave it out, or use one of {able}")
+            key = "use_nesterov (nesterov)" if option == "nesterov" else option
+            raise UserError(f"opt {name} has no {key} (got {value}); leave it out, or use one of {able}")
     for option in ("beta1", "beta2"):
         if option in asked and not 0 < asked[option] < 1:
             raise UserError(f"{option} must lie between 0 and 1, not {asked[option]!r}")

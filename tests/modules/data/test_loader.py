@@ -227,7 +227,7 @@ def test_target_transform(root):
         ({"batch_size": 18, "drop_remainder": True}, "batch_size=18 is more than the 17 samples"),
         (
             {"batch_size": 4, "is_training": True, "mixup": 0.2, "separate": True},
-            "aug_splits does not go with mixup=0.2",
+            r"aug_splits \(separate\) does not go with mixup=0.2",
         ),
     ],
 )
