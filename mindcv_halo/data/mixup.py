@@ -17,7 +17,8 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels, ends excl
 
 
 def one_hot(x: np.ndarray, num_classes: int, on_value: float = 1.0, off_value: float = 0.0) -> np.ndarray:
-    """Labels (batch,) -> float32 (batch, num_classes)."""
+    """Labels (batch,) or (batch, 1) -> float32 (batch, num_classes)."""
+    x = np.reshape(x, -1)
     table = np.full((len(x), num_classes), off_value, np.float32)
     table[np.arange(len(x)), x] = on_value
     return table
@@ -26,11 +27,11 @@ def one_hot(x: np.ndarray, num_classes: int, on_value: float = 1.0, off_value: f
 def mixup_target(target: np.ndarray, num_classes: int, lam: float | np.ndarray = 1.0, smoothing: float = 0.0):
     """Labels -> float32 (batch, num_classes): `lam` of each sample's own class, 1 - lam of its partner's.
 
-    target: whole numbers (batch,), or one-hot or other shares of the classes, (batch, num_classes).
+    target: whole numbers (batch,) or (batch, 1), or one-hot or other shares of the classes, (batch, num_classes).
     lam: one number, or one for each sample, shape (batch, 1). Smoothing spreads that share over all classes.
     """
     off_value = smoothing / num_classes
-    if target.ndim == 2:
+    if target.ndim == 2 and target.shape[1] > 1:
         own = target * np.float32(1.0 - smoothing) + np.float32(off_value)
     else:
         own = one_hot(target, num_classes, on_value=1.0 - smoothing + off_value, off_value=off_value)

@@ -154,10 +154,10 @@ def _apply(transforms: Sequence[Callable], label: np.ndarray) -> np.ndarray:
 
 
 def _check_label(label: np.ndarray, num_classes: int) -> None:
-    if label.ndim == 0 and label.dtype.kind in "iu":
-        if not 0 <= label < num_classes:
+    if label.shape in ((), (1,)) and label.dtype.kind in "iu":
+        if not 0 <= label.item() < num_classes:
             raise UserError(
-                f"num_classes={num_classes} has no label {label}; give the number of classes of the data set"
+                f"num_classes={num_classes} has no label {label.item()}; give the number of classes of the data set"
             )
     elif label.shape != (num_classes,) or label.dtype.kind not in "iuf":
         raise UserError(

@@ -168,6 +168,16 @@ def test_one_hot_labels_mix_as_whole_numbers_do(make_dataset, kind, mixture):
         assert labels.dtype == np.float32
 
 
+def test_labels_of_one_number_mix(make_dataset):
+    numbers = ds.NumpySlicesDataset({"image": IMAGES, "label": LABELS[:, None]}, shuffle=False)
+    transform = create_transforms("cifar10", SIZE)
+    ((_, labels),) = batches_of(
+        create_loader(numbers, 4, is_training=True, mixup=1.0, num_classes=2, transform=transform)
+    )
+    np.testing.assert_allclose(labels, labels[::-1, ::-1], atol=1e-6)  # partners are mirrored, 0 1 0 1
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
+
+
 def test_columns_and_labels_of_any_data_set():
     columns = {"image": IMAGES, "fine_label": LABELS + 90, "coarse_label": LABELS}  # as minddata has CIFAR-100
     loader = create_loader(ds.NumpySlicesDataset(columns, shuffle=False), 4)
