@@ -232,8 +232,6 @@ class _TextLoader(yaml.SafeLoader):
     YAML 1.1 reads 010 as 8, 1:30 as 90, 2024-01-01 as a date and no as False, and lets the later of two keys win.
     """
 
-    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging: `<<: *anchor`
-
     def construct_text(self, node: yaml.Node) -> str:
         text = self.construct_scalar(node)
         return PlainText(text) if node.style is None else text
@@ -256,8 +254,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             content = yaml.load(file, _TextLoader)
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a number of thousands of digits
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8
         raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"recipe {path} is no recipe: it is nested too deeply") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
