@@ -131,7 +131,8 @@ def _advise(value: Any, annotation: Any) -> str:
         return ""
     if isinstance(value, list | tuple):
         return next(filter(None, (_advise(item, annotation) for item in value if isinstance(item, str))), "")
-    for text in _split(value) if isinstance(value, str) else ():
+    texts = () if not isinstance(value, str) else _split(value) if takes_many(annotation) else (value.strip(),)
+    for text in texts:
         if _TIME.fullmatch(text):
             return f"; write {text} in plain decimal digits, without colons"
         number = _read_leniently(text)

@@ -151,8 +151,13 @@ def _arrange(transform: Callable | Sequence | None, sample: SampleShape, splits:
         return [_as_list(transform)]
     if sample.is_encoded:
         return [create_transforms("imagenet")]
-    if len(sample.image) != 3 or sample.image[-1] not in (1, 3) or (sample.image[-1] == 1) != (sample.name == "mnist"):
+    is_grey = sample.image[-1:] == (1,)
+    if len(sample.image) != 3 or not (is_grey or sample.image[-1] == 3) or is_grey != (sample.name == "mnist"):
         raise UserError(f"there are no evaluation transforms for images of shape {sample.image}; give transform")
+    if sample.image_type != np.uint8:
+        raise UserError(
+            f"the evaluation transforms are for bytes, and the images are {sample.image_type}; give transform"
+        )
     evaluation = create_transforms(sample.name)
     return [[operator for operator in evaluation if not isinstance(operator, vision.Decode)]]
 

@@ -25,6 +25,7 @@ class SampleShape:
 
     name: str  # of the data set, for cifar10 and its like
     image: tuple[int, ...]
+    image_type: np.dtype
     label: tuple[int, ...]
     label_type: np.dtype
 
@@ -48,9 +49,12 @@ def describe_samples(dataset: ds.Dataset) -> SampleShape:
     if isinstance(dataset, SampleDataset):
         read, labels = dataset.source.read, dataset.source.labels
         image = (0,) if isinstance(read, ImageFileReader) else read(0).shape
-        return SampleShape(dataset.name, image, labels.shape[1:], labels.dtype)
-    image, label = (tuple(dataset.output_shapes()[columns.index(column)]) for column in ("image", "label"))
-    return SampleShape(_find_name(dataset), image, label, np.dtype(dataset.output_types()[columns.index("label")]))
+        return SampleShape(dataset.name, image, np.dtype(np.uint8), labels.shape[1:], labels.dtype)
+    shapes, types = dataset.output_shapes(), dataset.output_types()
+    image, label = (columns.index(column) for column in ("image", "label"))
+    return SampleShape(
+        _find_name(dataset), tuple(shapes[image]), np.dtype(types[image]), tuple(shapes[label]), np.dtype(types[label])
+    )
 
 
 def _find_name(dataset: ds.Dataset) -> str:
@@ -69,10 +73,10 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
     first = transforms[0] if transforms else None
     is_vision = _is_minddatas(first)
     name = type(first).__name__
-    if isinstance(first, _DECODERS) and not sample.is_encoded:
+    if isinstance(first, _DECODERS) and not (sample.is_encoded and sample.image_type.kind in "uSU"):
         raise UserError(
-            f"transform begins with {name}, but the images are arrays of shape {sample.image}, not files; use "
-            f"create_transforms({sample.name or 'cifar10'!r}) or take it out"
+            f"transform begins with {name}, but the images are arrays of shape {sample.image} and type "
+            f"{sample.image_type}, not files; use create_transforms({sample.name or 'cifar10'!r}) or take it out"
         )
     if is_vision and sample.is_encoded and not isinstance(first, _DECODERS):
         raise UserError(
