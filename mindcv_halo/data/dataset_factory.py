@@ -103,10 +103,12 @@ def _open(
     try:
         return scan_image_folder(prepare_digits(root) if name == DIGITS else root, split, class_names)
     except UserError as error:
-        meant = suggest_name(name)
-        if meant is None or Path(root, split).is_dir():
+        if Path(root, split).is_dir():
             raise
-        raise UserError(f"{error}; or is dataset {name!r} meant to be {meant}?") from None
+        keys = " (in a recipe train_split and val_split name splits)" if Path(root).is_dir() else ""
+        meant = suggest_name(name)
+        question = f"; or is dataset {name!r} meant to be {meant}?" if meant else ""
+        raise UserError(f"{error}{keys}{question}") from None
 
 
 def _plan_order(

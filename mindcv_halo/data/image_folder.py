@@ -78,7 +78,7 @@ def _find_split(root: Path, split: str) -> Path:
         there = sorted(entry.name for entry in _visible(root) if entry.is_dir())
         raise UserError(
             f"split {split!r} is no folder in {root}; it has {_shorten(there) if there else 'no folders'}; "
-            "choose one of them as train_split or val_split, or correct data_dir"
+            "choose one of them, or correct data_dir"
         )
     return folder
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
+import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
 
 from mindcv_halo.config import make_recipe
 from mindcv_halo.engine import training
-from mindcv_halo.engine.assembly import make_step
-from mindcv_halo.engine.preparation import build_network, make_val_loader
 from mindcv_halo.errors import UserError
 from mindcv_halo.options import Recipe, list_options
 from mindcv_halo.utils.path import make_folder
@@ -151,25 +150,24 @@ class Started(Exception):
 def start(tmp_path, monkeypatch):
     """start(recipe) goes as far as a training run can without training."""
 
-    def stop(*_):
+    def stop(*_, **__):
         raise Started
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training, "start_device", stop)
+    monkeypatch.setattr(training, "_open_folder", stop)
     (tmp_path / "taken").write_text("a file")
     for split, label in ((split, label) for split in ("train", "val") for label in "ab"):
         (tmp_path / split / label).mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / split / label / "0.png")
 
-    def run(recipe) -> None:
+    def run(recipe: Recipe) -> None:
         with pytest.raises(Started):
             training.train(recipe)
-        make_val_loader(recipe, ["a", "b"])
         make_folder("ckpt_save_dir", recipe.run.ckpt_save_dir)
-        network = build_network(recipe, 2)
-        make_step(recipe, network, [0.1] * 4, 1)
 
-    return run
+    before = ms.get_context("mode")
+    yield run
+    ms.set_context(mode=before)
 
 
 def recipe_of(key: str, value, others: dict) -> Recipe:
