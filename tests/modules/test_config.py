@@ -361,7 +361,9 @@ def test_no_value_is_the_empty_text_where_that_is_a_keys_default(recipe_file):
             parse_recipe(["--data_dir", text])
 
 
-@pytest.mark.parametrize("text", ["010", "null", "no", "1:30", "~", "2024", "=", "a: b", "é\n", ""])
+@pytest.mark.parametrize(
+    "text", ["010", "null", "no", "1:30", "~", "2024", "=", "a: b", "é\n", "a\udcff", "\u2028", " a ", ""]
+)
 def test_any_text_is_saved_and_read_back(tmp_path, text):
     recipe = replace(Recipe(), dataset=replace(Recipe().dataset, root=text))
     save_recipe(recipe, tmp_path / "recipe.yaml")
