@@ -249,3 +249,12 @@ def test_labels_of_ours_are_checked_too(make_dataset):
             create_loader(make_dataset(kind), 2, num_classes=1, **arguments)
         with pytest.raises(UserError, match=r"target_transform fails for the label 1: OneHot: index values"):
             create_loader(make_dataset("folder"), 2, target_transform=[transforms.OneHot(1)], **arguments)
+
+
+def test_minddatas_own_mnist_has_the_evaluation_transforms_of_mnist(make_arrays):
+    root = str(make_arrays("mnist"))
+    ((images, labels),) = batches_of(create_loader(ds.MnistDataset(root, "train", shuffle=False), 5))
+    ((expected, same),) = batches_of(create_loader(create_dataset("mnist", root, shuffle=False), 5))
+    np.testing.assert_array_equal(images, expected)
+    np.testing.assert_array_equal(labels, same)
+    assert images.shape == (5, 1, 224, 224) and labels.dtype == np.int32
