@@ -100,7 +100,7 @@ def _as_scalar(value: Any, kind: Any) -> Any:
         number = kind(value)
     except (ValueError, OverflowError):  # such as a whole number that is written 1e3, or has thousands of digits
         return _Mismatch
-    return number if math.isfinite(number) else _Mismatch
+    return _Mismatch if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def _as_tuple(value: Any, items: tuple[Any, ...]) -> Any:

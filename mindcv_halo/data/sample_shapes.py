@@ -116,7 +116,9 @@ def check_mixing(
     num_classes: int,
 ) -> None:
     """Raises UserError where a mixture cannot take the images or the labels that the transforms leave."""
-    if not any(map(_moves_channels, transforms)) and all(map(_is_known, transforms)):
+    has_channels_first = len(sample.image) == 3 and sample.image[-1] not in (1, 3)
+    moves = any(map(_moves_channels, transforms)) or not all(map(_is_known, transforms))
+    if not has_channels_first and not moves:
         raise UserError(
             "mixup and cutmix mix images of (channels, height, width), and transform does not make them so; leave it "
             "out, or end it with vision.HWC2CHW()"

@@ -370,6 +370,11 @@ def test_any_text_is_saved_and_read_back(tmp_path, text):
     assert make_recipe(read_recipe(tmp_path / "recipe.yaml")) == recipe
 
 
+def test_whole_numbers_may_be_long(recipe_file):
+    """Whether they are too large is said where they are used."""
+    assert read_recipe(recipe_file("seed: " + "9" * 400)) == {"seed": 10**400 - 1}
+
+
 def test_yaml_may_merge(recipe_file):
     assert read_recipe(recipe_file("<<: {lr: 0.1, seed: 3}\nseed: 4")) == {"lr": 0.1, "seed": 4}
 

@@ -178,6 +178,14 @@ def test_labels_of_one_number_mix(make_dataset):
     np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
 
 
+def test_images_that_have_their_channels_first_mix_as_they_are():
+    images = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
+    numbers = ds.NumpySlicesDataset({"image": images, "label": LABELS}, shuffle=False)
+    ((mixed, labels),) = batches_of(create_loader(numbers, 4, is_training=True, mixup=1.0, num_classes=2, transform=[]))
+    lam = labels[0, 0]
+    np.testing.assert_allclose(mixed[0], lam * images[0] + (1 - lam) * images[3], atol=1e-6)
+
+
 def test_columns_and_labels_of_any_data_set():
     columns = {"image": IMAGES, "fine_label": LABELS + 90, "coarse_label": LABELS}  # as minddata has CIFAR-100
     loader = create_loader(ds.NumpySlicesDataset(columns, shuffle=False), 4)
