@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import engine
-from .config import parse_command, parse_recipe, parse_words
+from .config import Switch, parse_command, parse_recipe, parse_words
 from .errors import TrainingStoppedError, UserError, summarise_error, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
@@ -165,7 +165,7 @@ def serve(argv: Sequence[str]) -> None:
 
 
 def _read_number(name: str, text: str, least: int) -> int:
-    is_whole = text.isascii() and text.isdecimal()
+    is_whole = text.isascii() and text.isdecimal() and (text == "0" or not text.startswith("0"))
     if is_whole and len(text) > _MOST_DIGITS:
         raise UserError(f"--{name}: a number of {len(text)} digits is too large")
     if not is_whole or int(text) < least:
@@ -175,7 +175,7 @@ def _read_number(name: str, text: str, least: int) -> int:
 
 def _read_seconds(name: str, text: str) -> float:
     try:
-        seconds = float(text)
+        seconds = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
@@ -212,18 +212,16 @@ def convert(argv: Sequence[str]) -> None:
     flags = {
         "model": "whose weights they are; default: the model that has their structure",
         "to": "ours (default) or timm",
-        "ema": "True: the averaged weights of a training checkpoint",
+        "ema": Switch("the averaged weights of a training checkpoint"),
         "dialect": "read them in this dialect; default: that of the weights",
     }
     words = parse_words(argv, convert.__doc__, operands, flags)
-    if words["ema"] not in (None, "True", "False"):
-        raise UserError(f"--ema: {words['ema']!r} is not True or False")
     summary = engine.convert(
         words["FILE"],
         words["OUT"],
         model=words["model"],
         to=words["to"] or "ours",
-        ema=words["ema"] == "True",
+        ema=words["ema"],
         dialect=words["dialect"],
     )
     print(summary)
@@ -235,13 +233,11 @@ def export(argv: Sequence[str]) -> None:
         "format": f"{', '.join(engine.EXPORT_FORMATS)}; by default that of the output's name",
         "output": "file to write, in a folder that exists; MODEL.FORMAT by default",
         "batch_size": "images in a run of the file, 1 by default; the recipe's is for training",
-        "dynamic_batch": "True: any number of images in a run (mindir and onnx)",
+        "dynamic_batch": Switch("any number of images in a run (mindir and onnx)"),
         "class_names": "file of the classes' names: one a line, or JSON",
     }
     recipe, extras = parse_command(argv, export.__doc__, flags)
-    if extras["dynamic_batch"] not in (None, "True", "False"):
-        raise UserError(f"--dynamic_batch: {extras['dynamic_batch']!r} is not True or False")
-    is_dynamic = extras["dynamic_batch"] == "True"
+    is_dynamic = extras["dynamic_batch"]
     if is_dynamic and extras["batch_size"]:
         raise UserError("--batch_size fixes the batch, and --dynamic_batch True leaves it open; give one of them")
     batch_size = None if is_dynamic else _read_number("batch_size", extras["batch_size"] or "1", 1)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from .errors import UserError, unknown_name
-from .option_types import convert_value, takes_many, type_name
-from .options import Recipe, flatten, list_options
+from .option_types import PlainText, convert_value, may_stand_alone, read_boolean, takes_many, type_name
+from .options import Option, Recipe, flatten, list_options
 
 BASE = "base"  # the key that names a recipe, relative to this one, whose values hold where this one has none
+_BASE_OPTION = Option(BASE, "", BASE, str, "", "the recipe below this one", "", ())
 RECIPES = "configs"  # the folder of the recipes that come with the package, or with the checkout around it
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A boolean flag of a script, which may stand alone as a recipe's may; without it the value is False."""
+
+    help: str
 
 
 def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
@@ -27,35 +37,38 @@ def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
     return recipe
 
 
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """As parse_recipe, as a namespace of flat keys, which MindCV's scripts read; by default of this process's argv."""
+    return argparse.Namespace(**flatten(parse_recipe(sys.argv[1:] if argv is None else argv)))
+
+
+def create_parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Parsers of -c alone and of all flags, as MindCV has them. They give texts; parse_args reads what these say."""
+    return _make_parser("", {}, {}), _make_parser("", list_options(), {})
+
+
 def parse_command(
     argv: Sequence[str],
     description: str,
-    extra: Mapping[str, str | tuple[tuple[str, ...], str]],
+    extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]],
     operands: tuple[str, str] | None = None,
 ) -> tuple[Recipe, dict[str, Any]]:
-    """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, all values are text.
+    """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, and values are text.
 
-    A flag that takes several values has (their names, help) there, and gives a list. One with the name of a recipe's
-    key takes the place of that key's flag. `operands` is a name and help for arguments without a flag, which come back
-    as a list under that name.
+    A flag that takes several values has (their names, help) there, and gives a list; a Switch gives a boolean. One with
+    the name of a recipe's key takes the place of that key's flag. `operands` is a name and help for arguments without a
+    flag, which come back as a list under that name.
     """
-    options = list_options()
-    parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
+    options = {key: option for key, option in list_options().items() if key not in extra}
+    parser = _make_parser(description, options, extra)
+    switches = {name for name, about in extra.items() if isinstance(about, Switch)}
+    alone = switches | {key for key, option in options.items() if may_stand_alone(option.annotation)}
+    last: list[str] = []  # operands, whatever they look like
     if operands:
         parser.add_argument(operands[0], nargs="*", help=operands[1])
-    for name, text in extra.items():
-        names, text = (None, text) if isinstance(text, str) else text
-        parser.add_argument(f"--{name}", nargs=names and len(names), metavar=names, help=text)
-        options.pop(name, None)
-    groups = {group.name: parser.add_argument_group(group.name, group.default.__doc__) for group in fields(Recipe)}
-    for option in options.values():
-        groups[option.group].add_argument(
-            f"--{option.key}",
-            nargs="*" if takes_many(option.annotation) else None,
-            metavar=type_name(option.annotation),
-            help=option.help,
-        )
+        end = list(argv).index("--") if "--" in argv else len(argv)
+        argv, last = argv[:end], list(argv[end + 1 :])
+    argv = _complete_booleans(argv, alone, partial(_is_value, options=options) if operands else None)
     found, unknown = parser.parse_known_intermixed_args(argv) if operands else parser.parse_known_args(argv)
     if unknown:
         name = unknown[0].removeprefix("--").partition("=")[0]
@@ -64,24 +77,100 @@ def parse_command(
         raise UserError(f"argument {unknown[0]!r} belongs to no flag; flags are written --name value")
     values = vars(found)
     config = values.pop("config", None)
-    extras: dict[str, Any] = {name: values.pop(name, None) for name in extra}
+    extras: dict[str, Any] = {name: _read_flag(name, values.pop(name, None), about) for name, about in extra.items()}
     if operands:
-        extras[operands[0]] = values.pop(operands[0], [])
+        extras[operands[0]] = [*values.pop(operands[0], []), *last]
     from_file = {} if config is None else read_recipe(config)
-    from_flags = {key: convert_value(f"--{key}", text, options[key]) for key, text in values.items()}
+    from_flags = {key: convert_value(f"--{key}", _as_written(text), options[key]) for key, text in values.items()}
     return make_recipe({**from_file, **from_flags}), extras
 
 
+def _make_parser(
+    description: str, options: Mapping[str, Option], extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]]
+) -> argparse.ArgumentParser:
+    """A parser that gives the texts of the flags that are there: -c, those of a script, and the keys of a recipe."""
+    parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
+    for name, about in extra.items():
+        if isinstance(about, tuple):
+            parser.add_argument(f"--{name}", nargs=len(about[0]), metavar=about[0], help=about[1])
+        else:
+            _add_flag(parser, name, about)
+    groups = {group.name: parser.add_argument_group(group.name, group.default.__doc__) for group in fields(Recipe)}
+    for option in options.values():
+        count = "*" if takes_many(option.annotation) else "?" if may_stand_alone(option.annotation) else None
+        groups[option.group].add_argument(
+            f"--{option.key}", nargs=count, metavar=type_name(option.annotation), help=option.help
+        )
+    return parser
+
+
 def parse_words(
-    argv: Sequence[str], description: str, operands: Mapping[str, str], flags: Mapping[str, str]
-) -> dict[str, str | None]:
-    """The arguments of a command without a recipe: `operands` must be there, `flags` may; both are names and help."""
+    argv: Sequence[str], description: str, operands: Mapping[str, str], flags: Mapping[str, str | Switch]
+) -> dict[str, Any]:
+    """The arguments of a command without a recipe: `operands` must be there, `flags` may; both are names and help.
+
+    A Switch gives a boolean, the rest gives text, or None for a flag that is not there.
+    """
     parser = _Parser(description=description, allow_abbrev=False)
     for name, text in operands.items():
         parser.add_argument(name, help=text)
-    for name, text in flags.items():
-        parser.add_argument(f"--{name}", help=text)
-    return vars(parser.parse_args(argv))
+    for name, about in flags.items():
+        _add_flag(parser, name, about)
+    alone = {name for name, about in flags.items() if isinstance(about, Switch)}
+    values = vars(parser.parse_args(_complete_booleans(argv, alone, partial(_is_value, options={}))))
+    return {**values, **{name: _read_flag(name, values[name], about) for name, about in flags.items()}}
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, about: str | Switch) -> None:
+    if isinstance(about, Switch):
+        parser.add_argument(f"--{name}", nargs="?", metavar=type_name(bool), help=about.help)
+    else:
+        parser.add_argument(f"--{name}", help=about)
+
+
+def _read_flag(name: str, text: Any, about: str | Switch | tuple[tuple[str, ...], str]) -> Any:
+    if not isinstance(about, Switch):
+        return text
+    return text is not None and read_boolean(f"--{name}", text)
+
+
+def _complete_booleans(
+    argv: Sequence[str], alone: Collection[str], is_value: Callable[[str, str], bool] | None
+) -> list[str]:
+    """`argv` with a value for each flag of `alone` that stands alone: --ema becomes --ema=True.
+
+    What follows such a flag is its value, unless it begins with a dash. Where it may be an operand just as well,
+    `is_value(name, text)` tells: `--pretrained cat.jpg` names an image.
+    """
+    result: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*result, word, *rest]
+        name = word.removeprefix("--")
+        if word.startswith("--") and name in alone:
+            takes_next = bool(rest) and not rest[0].startswith("-") and (is_value is None or is_value(name, rest[0]))
+            word = f"{word}={rest.pop(0) if takes_next else True}"
+        result.append(word)
+    return result
+
+
+def _is_value(name: str, text: str, options: Mapping[str, Option]) -> bool:
+    """Whether `text` is a value of the flag, a switch where it is no option."""
+    try:
+        if name in options:
+            convert_value(name, PlainText(text), options[name])
+        else:
+            read_boolean(name, text)
+    except UserError:
+        return False
+    return True
+
+
+def _as_written(value: str | list[str]) -> PlainText | list[PlainText]:
+    return [PlainText(text) for text in value] if isinstance(value, list) else PlainText(value)
 
 
 def make_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -104,14 +193,12 @@ def read_recipe(path: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any
     if path.resolve() in above:
         raise UserError(f"recipe {path} is its own base; take one of the `{BASE}` lines away")
     values = _read_yaml(path)
-    base = values.pop(BASE, None)
-    if not isinstance(base, str | None):
-        raise UserError(f"{path}: {BASE}: {base!r} is not the path of a recipe")
-    options = list_options()
+    options = {**list_options(), BASE: _BASE_OPTION}
     for key, value in values.items():
         if key not in options:
-            raise unknown_name(f"key in {path}:", key, [*options, BASE])
+            raise unknown_name(f"key in {path}:", key, options)
         values[key] = convert_value(f"{path}: {key}", value, options[key])
+    base = values.pop(BASE, "")
     if not base:
         return values
     return {**read_recipe(_find_recipe(path.parent / base, Path(base)), (*above, path.resolve())), **values}
@@ -139,8 +226,15 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key overwrite an earlier one without a word."""
+class _TextLoader(yaml.SafeLoader):
+    """Scalars are the text that stands there, PlainText without quotes, and a key that stands there twice is an error.
+
+    YAML 1.1 reads 010 as 8, 1:30 as 90, 2024-01-01 as a date and no as False, and lets the later of two keys win.
+    """
+
+    def construct_text(self, node: yaml.Node) -> str:
+        text = self.construct_scalar(node)
+        return PlainText(text) if node.style is None else text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -150,16 +244,21 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for _kind in ("str", "int", "float", "bool", "null", "timestamp", "binary", "merge", "value"):
+    _TextLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _TextLoader.construct_text)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, _UniqueKeyLoader)
+            content = yaml.load(file, _TextLoader)
     except OSError as error:
         raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a number of thousands of digits
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8
         raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"recipe {path} must be lines of `key: value`, not a {type(content).__name__}")
-    return content
+        kind = "text" if isinstance(content, str) else f"a {type(content).__name__}"
+        raise UserError(f"recipe {path} must be lines of `key: value`, not {kind}")
+    return {str(key): value for key, value in content.items()}

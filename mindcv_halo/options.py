@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 
 def option(default: Any, help: str, *, key: str | None = None, unit: str = "", choices: Sequence[Any] = ()) -> Any:
@@ -218,10 +218,8 @@ class RunOptions:
 
     epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))
-    resume: bool | str = option(
-        False,
-        "go on with the run in ckpt_save_dir; auto: if there is one, else start it",
-        choices=(False, True, "auto"),
+    resume: bool | Literal["auto"] = option(
+        False, "go on with the run in ckpt_save_dir; auto: if there is one, else start it"
     )
     resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
     val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")

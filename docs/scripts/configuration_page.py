@@ -15,7 +15,14 @@ A recipe is a YAML file of the keys below; what it leaves out has its default. E
 `validate.py`, `infer.py` and `export.py`, and of the command `mindcv-halo`, and a flag wins over the recipe.
 `base: FILE` in a recipe takes over another one's values. Unknown keys, values of another type and values that are no
 choice stop the command before any work, with the nearest key. A flag with several values takes them one after the other
-(`--scale 0.08 1.0`); `None` stands for no value.
+(`--scale 0.08 1.0`).
+
+Recipes and flags are read by the same rules. `True` and `False` are also yes and no, on and off, 1 and 0, y, n, t and
+f, in any case, and a flag may stand alone: `--val_while_train`. (Before an image of `infer.py` it may too; an image
+with such a name is `./yes`.) A number is written in decimal digits, such as 42 or 1e-3: what YAML would read as
+another number, such as `010`, which is 8, or `1:30`, which is 90, is an error. A text is what stands there, so that
+`data_dir: 2024` is the folder 2024 and `train_split: on` the split on. `None`, `null`, `~` and nothing at all stand for
+no value.
 
 This page is written by `make pages` from the option groups in `mindcv_halo/options.py`: each group is the arguments of
 one factory.

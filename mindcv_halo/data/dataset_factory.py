@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .dataset_download import get_dataset_download_root
+from .dataset_names import ARRAY_DATASETS, DIGITS, canonical_name, suggest_name
 from .decoding import find_bad_files
 from .digits import prepare_digits
 from .distributed_sampler import RepeatAugSampler, check_shards, epoch_order
-from .image_arrays import ARRAY_FORMATS, ImageArrays, read_arrays
+from .image_arrays import ImageArrays, read_arrays
 from .image_folder import ImageFolder, scan_image_folder
 from .sample_source import EpochOrder, ImageFileReader, SampleDataset, SampleSource, clamp_workers
 
 
 def create_dataset(
     name: str = "",
-    root: str | None = "./",
+    root: str | None = None,
     split: str = "train",
     shuffle: bool = True,
     num_samples: int | None = None,
@@ -32,7 +35,9 @@ def create_dataset(
     """A minddata data set with the columns image and label (int32).
 
     name: "cifar10", "cifar100" or "mnist" (images are arrays: height, width, channels), "digits" (written under `root`
-        on first use), or any other name for a folder root/split/class/file; images of these two are undecoded.
+        on first use), all in any case, or any other name for a folder root/split/class/file; images of these two are
+        undecoded.
+    root: by default the working directory; for cifar10, cifar100 and mnist get_dataset_download_root().
     shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
         another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
     num_samples: at most that many samples per epoch, over all shards.
@@ -43,6 +48,8 @@ def create_dataset(
     skip_bad_images: leave out files that cannot be decoded; the data set's attribute `skipped` lists them. Before
         anything runs this looks at both ends of every file.
 
+    `num_classes()` and `get_class_indexing()` tell the classes and their labels, also of what minddata's map, batch,
+    shuffle and so on make of the data set.
     Order and contents depend on ds.config's seed when an iterator is made (see loader.seed_epoch).
     Raises UserError for folders that do not fit the rule above, before any pipeline runs.
     """
@@ -65,7 +72,9 @@ def create_dataset(
         num_aug_repeats=num_aug_repeats,
     )
     source = SampleSource(read, samples.labels, order, num_threads=num_threads)
-    return SampleDataset(source, skipped=tuple(skipped.values()))
+    return SampleDataset(
+        source, skipped=tuple(skipped.values()), name=canonical_name(name), class_names=samples.class_names
+    )
 
 
 def get_dataset_size(name: str, root: str | None, split: str, download: bool = False) -> int:
@@ -81,16 +90,25 @@ def get_class_names(name: str, root: str | None, split: str, download: bool = Fa
 def _open(
     name: str, root: str | None, split: str, download: bool = False, class_names: Sequence[str] | None = None
 ) -> ImageFolder | ImageArrays:
-    root = "./" if root is None else root
-    if name in ARRAY_FORMATS:
-        arrays = read_arrays(name, root, split, download)
+    name = canonical_name(name)
+    if name in ARRAY_DATASETS:
+        arrays = read_arrays(name, get_dataset_download_root() if root is None else root, split, download)
         return arrays if class_names is None else arrays.relabel(class_names)
-    if download and name != "digits":
+    root = "./" if root is None else root
+    if download and name != DIGITS:
         raise UserError(
-            f"dataset_download does not know {name or 'imagenet'!r}; it knows {', '.join(sorted(ARRAY_FORMATS))}: "
+            f"dataset_download does not know {name or 'imagenet'!r}; it knows {', '.join(sorted(ARRAY_DATASETS))}: "
             "turn it off and point data_dir to the images"
         )
-    return scan_image_folder(prepare_digits(root) if name == "digits" else root, split, class_names)
+    try:
+        return scan_image_folder(prepare_digits(root) if name == DIGITS else root, split, class_names)
+    except UserError as error:
+        if Path(root, split).is_dir():
+            raise
+        keys = " (in a recipe train_split and val_split name splits)" if Path(root).is_dir() else ""
+        meant = suggest_name(name)
+        question = f"; or is dataset {name!r} meant to be {meant}?" if meant else ""
+        raise UserError(f"{error}{keys}{question}") from None
 
 
 def _plan_order(
@@ -105,9 +123,12 @@ def _plan_order(
             f"shard_id={shard_id} of {num_shards} has none of the {used} samples; use {used} shards at most"
         )
     if num_aug_repeats < 0:
-        raise UserError(f"num_aug_repeats={num_aug_repeats} must be at least 0, which is off")
+        raise UserError(f"aug_repeats (num_aug_repeats) {num_aug_repeats} must be at least 0, which is off")
     if num_samples is not None and num_aug_repeats > 0:
-        raise UserError(f"num_samples={num_samples} and num_aug_repeats={num_aug_repeats} exclude each other")
+        raise UserError(
+            f"num_samples {num_samples} and aug_repeats (num_aug_repeats) {num_aug_repeats} exclude each other; leave "
+            "one of them out"
+        )
     if num_aug_repeats > 0:
         return RepeatAugSampler(size, num_shards, shard_id, shuffle, num_aug_repeats).order
 

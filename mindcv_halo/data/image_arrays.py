@@ -43,7 +43,9 @@ def read_arrays(name: str, root: str, split: str, download: bool = False) -> Ima
     """
     data_format = ARRAY_FORMATS[name]
     if split not in ("train", "test", "val"):
-        raise UserError(f"{name} has no split {split!r}; it has train and test (or val, for test)")
+        raise UserError(
+            f"{name} has no split {split!r}; choose train or test (or val, for test) as train_split and val_split"
+        )
     downloader = data_format.downloader(root)
     names = data_format.train if split == "train" else data_format.test
     folder = _find(names, root, downloader.path)

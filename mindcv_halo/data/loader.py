@@ -21,14 +21,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+import mindspore
 import mindspore.dataset as ds
 import numpy as np
+from mindspore.dataset import vision
+from mindspore.dataset.transforms import TypeCast
 
 from ..errors import UserError
 from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
+from .sample_shapes import SampleShape, check_mixing, check_transforms, check_untransformed, describe_samples
 from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, seed_shard
+from .transforms_factory import create_transforms
 
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
 _SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
@@ -52,63 +57,120 @@ def create_loader(
     cutmix: float = 0.0,
     cutmix_prob: float = 1.0,
     num_classes: int = 1000,
-    transform: list | tuple | None = None,
-    target_transform: list | None = None,
+    transform: Callable | Sequence | None = None,
+    target_transform: Callable | Sequence[Callable] | None = None,
     num_parallel_workers: int | None = None,
     python_multiprocessing: bool = False,
     separate: bool = False,
 ) -> ds.Dataset:
     """Transform the columns image and label of `dataset`, and group them into batches.
 
-    transform: a list for the image column (default: none); with `separate` the three lists that
-        create_transforms(separate=True) makes. Then a batch holds batch_size clean images followed by two augmented
-        versions of them, and the labels three times.
-    target_transform: a list for the label column.
-    mixup, cutmix: the alphas of the two mixtures, 0 for off; in training only, and then labels become float32
-        (batch, num_classes). cutmix_prob: the probability that a batch is mixed at all, by either.
+    transform: what create_transforms makes, a list of your own for the image column, or one transform. By default the
+        evaluation transforms of the data set, 224 pixels; an empty list keeps the images as they are.
+    target_transform: a list for the label column, or one transform. By default whole numbers become int32.
+    mixup, cutmix: the alphas of the two mixtures, 0 for off; in training only, and then labels, whole numbers or
+        one-hot, become float32 (batch, num_classes). cutmix_prob: the probability that a batch is mixed at all, by
+        either.
+    num_classes: for mixed labels alone.
     num_parallel_workers: of each stage, clamped to the number of processors.
+    separate: in training only; `transform` is then the three lists of create_transforms(is_training=True,
+        separate=True), and a batch holds batch_size clean images followed by two augmented versions of them, and the
+        labels three times.
 
-    Raises UserError for an impossible batch size or mixture, and for `separate` together with a mixture.
+    The data set may be any with the columns image and label (or fine_label, as minddata's CIFAR-100 has it); others
+    are left out of the batches.
+    Raises UserError, before a pipeline runs, for samples that the transforms cannot take, an impossible batch size or
+    mixture, and `separate` together with a mixture.
     """
     if mixup < 0 or cutmix < 0:
         raise UserError(f"mixup={mixup} and cutmix={cutmix} must be at least 0, which is off")
     if not 0 <= cutmix_prob <= 1:
         raise UserError(f"cutmix_prob={cutmix_prob} must be a probability, from 0 to 1")
     mixes = is_training and (mixup > 0 or cutmix > 0)
+    splits = is_training and separate
     _check_batch_size(dataset, batch_size, drop_remainder)
-    if separate and mixes:
+    if splits and mixes:
         raise UserError(
-            f"aug_splits does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
+            f"aug_splits (separate) does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
             "labels; set both to 0, or turn aug_splits off"
         )
     workers = {
         "num_parallel_workers": clamp_workers(num_parallel_workers),
         "python_multiprocessing": python_multiprocessing,
     }
-    *earlier, last = (transform or ([], [], [])) if separate else [transform or []]
+    if {"label", "fine_label"} & set(dataset.get_col_names()) == {"fine_label"}:
+        dataset = dataset.rename("fine_label", "label")
+    sample = describe_samples(dataset)
+    *earlier, last = _arrange(transform, sample, splits)
     last, normalise = split_normalisation(last)
     operators = [operator for part in [*earlier, last] for operator in part]
+    check_transforms(sample, operators, normalise.mean.size if normalise else None)
+    if not operators and not normalise:
+        check_untransformed(dataset, sample, batch_size)
+    targets = _as_list(target_transform)
+    if mixes:
+        check_mixing(dataset, sample, [*operators, *filter(None, [normalise])], targets, num_classes)
     if mixes or any(isinstance(operator, KeyedTransform) for operator in operators):
         dataset = _with_keys(dataset)
-    if target_transform:
-        dataset = dataset.map(target_transform, "label", **workers)
-    if separate:
+    if not targets and sample.label_type.kind in "iu" and sample.label_type != np.int32:
+        targets = [TypeCast(mindspore.int32)]
+    if targets:
+        dataset = dataset.map(targets, "label", **workers)
+    if splits:
         dataset = map_transform_splits(dataset, (*earlier, last), **workers)
     else:
         dataset = _map_images(dataset, last, "image", **workers)
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-    if separate:
+    if splits:
         columns = [*_SPLIT_COLUMNS, "label"]
         dataset = dataset.map(concat_per_batch_map, columns, ["image", "label"], **workers)
     if mixes:
         mix = Mixup(
             mixup_alpha=mixup, cutmix_alpha=cutmix, prob=cutmix_prob, label_smoothing=0.0, num_classes=num_classes
         )
-        mixing = KeyedMixing(mix, normalise or np.array)
+        mixing = KeyedMixing(mix, normalise or _to_floats)
         dataset = dataset.map(mixing, ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
     elif normalise:
         dataset = dataset.map(normalise, ["image"], **workers)
     return dataset.project(["image", "label"])
+
+
+def _arrange(transform: Callable | Sequence | None, sample: SampleShape, splits: bool) -> list[list[Callable]]:
+    """The lists that `transform` holds: three if `splits`, else one."""
+    is_triple = isinstance(transform, list | tuple) and [type(part) for part in transform] == [list] * 3
+    if splits and not is_triple:
+        raise UserError("separate needs the three lists of create_transforms(is_training=True, separate=True)")
+    if is_triple and not splits:
+        raise UserError(
+            "transform holds the three lists of create_transforms(separate=True), which need create_loader with "
+            "is_training=True and separate=True; give both, or make transform without separate"
+        )
+    if is_triple:
+        return list(transform)
+    if transform is not None:
+        return [_as_list(transform)]
+    if sample.is_encoded:
+        return [create_transforms("imagenet")]
+    is_grey = sample.image[-1:] == (1,)
+    if len(sample.image) != 3 or not (is_grey or sample.image[-1] == 3) or is_grey != (sample.name == "mnist"):
+        raise UserError(f"there are no evaluation transforms for images of shape {sample.image}; give transform")
+    if sample.image_type != np.uint8:
+        raise UserError(
+            f"the evaluation transforms are for bytes, and the images are {sample.image_type}; give transform"
+        )
+    evaluation = create_transforms(sample.name)
+    return [[operator for operator in evaluation if not isinstance(operator, vision.Decode)]]
+
+
+def _as_list(transforms: Callable | Sequence[Callable] | None) -> list[Callable]:
+    if transforms is None:
+        return []
+    return [transforms] if callable(transforms) else list(transforms)
+
+
+def _to_floats(images: np.ndarray) -> np.ndarray:
+    """A copy, of a type that fractions of pixels fit into."""
+    return np.array(images, images.dtype if images.dtype.kind == "f" else np.float32)
 
 
 def map_transform_splits(
@@ -160,13 +222,13 @@ def _map_images(
 def _with_keys(dataset: ds.Dataset) -> ds.Dataset:
     """`dataset` with a column of sample keys: its own if it is one of ours, else by position."""
     if isinstance(dataset, SampleDataset):
-        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN), dataset.skipped)
+        return dataset.with_keys()
     return ds.zip((dataset, SampleDataset(PositionKeys(dataset.get_dataset_size()), (KEY_COLUMN,))))
 
 
 def _check_batch_size(dataset: ds.Dataset, batch_size: int, drop_remainder: bool) -> None:
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size} must be at least 1")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be a whole number of at least 1")
     size = dataset.get_dataset_size()
     if drop_remainder and size < batch_size:
         raise UserError(

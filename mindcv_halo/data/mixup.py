@@ -17,19 +17,24 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels, ends excl
 
 
 def one_hot(x: np.ndarray, num_classes: int, on_value: float = 1.0, off_value: float = 0.0) -> np.ndarray:
-    """Labels (batch,) -> float32 (batch, num_classes)."""
+    """Labels (batch,) or (batch, 1) -> float32 (batch, num_classes)."""
+    x = np.reshape(x, -1)
     table = np.full((len(x), num_classes), off_value, np.float32)
     table[np.arange(len(x)), x] = on_value
     return table
 
 
 def mixup_target(target: np.ndarray, num_classes: int, lam: float | np.ndarray = 1.0, smoothing: float = 0.0):
-    """Labels (batch,) -> float32 (batch, num_classes): `lam` of each sample's own class, 1 - lam of its partner's.
+    """Labels -> float32 (batch, num_classes): `lam` of each sample's own class, 1 - lam of its partner's.
 
+    target: whole numbers (batch,) or (batch, 1), or one-hot or other shares of the classes, (batch, num_classes).
     lam: one number, or one for each sample, shape (batch, 1). Smoothing spreads that share over all classes.
     """
     off_value = smoothing / num_classes
-    own = one_hot(target, num_classes, on_value=1.0 - smoothing + off_value, off_value=off_value)
+    if target.ndim == 2 and target.shape[1] > 1:
+        own = target * np.float32(1.0 - smoothing) + np.float32(off_value)
+    else:
+        own = one_hot(target, num_classes, on_value=1.0 - smoothing + off_value, off_value=off_value)
     return (own * lam + own[::-1] * (1.0 - lam)).astype(np.float32)
 
 
@@ -101,7 +106,8 @@ class Mixup:
     prob: how likely a batch (or element, or pair) is mixed at all. cutmix_minmax: bounds for the sides of the box,
     as shares of the image's, instead of a box of area 1 - lam.
     mode: "batch" draws one lam for all samples, "pair" one for each pair of partners, "elem" one for each sample.
-    Shapes: images (batch, channels, height, width) float32, labels (batch,) -> the same, and (batch, num_classes).
+    Shapes: images (batch, channels, height, width) float32, labels (batch,) or one-hot (batch, num_classes) -> the
+    same, and (batch, num_classes).
     """
 
     def __init__(

@@ -35,6 +35,10 @@ class RandomErasing(KeyedTransform):
     ):
         if isinstance(value, str) and value != "random":
             raise UserError(f"re_value={value!r} must be a number, one number for each channel, or 'random'")
+        if not isinstance(value, str) and np.size(value) not in (1, len(mean)):
+            raise UserError(f"re_value={value!r} must be one number, or {len(mean)}, one for each channel")
+        if max_attempts < 1:
+            raise UserError(f"re_max_attempts={max_attempts} must be at least 1; re_prob 0 turns erasing off")
         self.prob = prob
         self.scale = tuple(scale)
         self.log_ratio = tuple(math.log(bound) for bound in ratio)

@@ -126,7 +126,8 @@ class PositionKeys:
 class SampleDataset(ds.GeneratorDataset):
     """The minddata view of a source: every new iterator starts at epoch 0 of the seed that ds.config has by then.
 
-    `skipped` holds one text for each file that was left out because it cannot be decoded.
+    `skipped` holds one text for each file that was left out because it cannot be decoded, `name` the data set's name
+    (see dataset_names.py), and `class_names` the classes in the order of their labels, if it has any.
     """
 
     def __init__(
@@ -134,14 +135,49 @@ class SampleDataset(ds.GeneratorDataset):
         source: SampleSource | PositionKeys,
         columns: Sequence[str] = ("image", "label"),
         skipped: Sequence[str] = (),
+        name: str = "",
+        class_names: Sequence[str] = (),
     ):
         super().__init__(source, list(columns), num_parallel_workers=1, shuffle=False)
         self.skipped = tuple(skipped)
+        self.name = name
+        self.class_names = tuple(class_names)
+
+    def with_keys(self) -> SampleDataset:
+        """The same samples with a third column, their keys."""
+        columns = ("image", "label", KEY_COLUMN)
+        return SampleDataset(self.source.with_keys(), columns, self.skipped, self.name, self.class_names)
+
+    def num_classes(self) -> int | None:
+        return len(self.class_names) or None
+
+    def get_class_indexing(self) -> dict[str, int]:
+        return {name: label for label, name in enumerate(self.class_names)}
 
     def parse(self, children=None):
         """MindSpore calls this for every new iterator."""
         self.source = self.source.begin(ds.config.get_seed())
         return super().parse(children)
+
+
+def find_leaf(dataset: ds.Dataset) -> ds.Dataset:
+    """The data set that the first of each operation's inputs comes from, as minddata looks for classes."""
+    while dataset.children:
+        dataset = dataset.children[0]
+    return dataset
+
+
+_minddatas_num_classes = ds.Dataset.num_classes
+
+
+def _num_classes(dataset: ds.Dataset) -> int | None:
+    leaf = find_leaf(dataset)
+    return leaf.num_classes() if isinstance(leaf, SampleDataset) else _minddatas_num_classes(dataset)
+
+
+# minddata passes get_class_indexing() on to what map and the others make of a data set, but looks num_classes() up in
+# nodes of C++, which a data set in Python does not have.
+ds.Dataset.num_classes = _num_classes
 
 
 class ImageFileReader:

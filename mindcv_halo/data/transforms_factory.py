@@ -13,6 +13,7 @@ from ..errors import UserError, unknown_name
 from . import constants
 from .auto_augment import create_auto_augment
 from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from .dataset_names import canonical_name
 from .random_erasing import RandomErasing
 
 # PILCUBIC shrinks as Pillow does, with antialiasing; Inter.BICUBIC does not.
@@ -104,7 +105,8 @@ _ARRAY_DATASETS = {
 
 def find_statistics(dataset_name: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Mean and standard deviation, for pixels 0..255, of a data set of arrays; None for folders of image files."""
-    return _ARRAY_DATASETS[dataset_name][:2] if dataset_name in _ARRAY_DATASETS else None
+    name = canonical_name(dataset_name)
+    return _ARRAY_DATASETS[name][:2] if name in _ARRAY_DATASETS else None
 
 
 def create_transforms(
@@ -131,15 +133,17 @@ def create_transforms(
 ) -> list | tuple[list, list, list]:
     """The transforms of a data set: float32 (channels, height, width) comes out.
 
-    "cifar10", "cifar100" and "mnist" give arrays; any other name is a folder of image files. `hflip`, `mean` and `std`
-    are the data set's own if left out. In evaluation only image_resize, interpolation, mean, std and crop_pct count.
-    For the arrays a padded crop takes the place of `scale`, `ratio` and `crop_pct`. The rest is as for
-    transforms_imagenet_train; `separate` needs is_training.
+    "cifar10", "cifar100" and "mnist", in any case, give arrays; any other name is a folder of image files. `hflip`,
+    `mean` and `std` are the data set's own if left out. In evaluation only image_resize, interpolation, mean, std and
+    crop_pct count, and `separate` gives one list, as without it. For the arrays a padded crop takes the place of
+    `scale`, `ratio` and `crop_pct`. The rest is as for transforms_imagenet_train.
 
     Raises UserError for an interpolation or policy that does not exist, and values that cannot be.
     """
+    dataset_name = canonical_name(dataset_name)
     if dataset_name not in _ARRAY_DATASETS:
-        mean, std = mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD
+        mean = IMAGENET_DEFAULT_MEAN if mean is None else mean
+        std = IMAGENET_DEFAULT_STD if std is None else std
         if not is_training:
             return transforms_imagenet_eval(image_resize, crop_pct, mean, std, interpolation)
         return transforms_imagenet_train(
@@ -161,7 +165,9 @@ def create_transforms(
             separate=separate,
         )
     own_mean, own_std, padding, own_hflip = _ARRAY_DATASETS[dataset_name]
-    mean, std = mean or own_mean, std or own_std
+    mean, std = own_mean if mean is None else mean, own_std if std is None else std
+    if len(own_mean) == 1:
+        _check_grey(dataset_name, mean, interpolation)
     resize = vision.Resize(_size(image_resize), _interpolation(interpolation))
     if not is_training:
         return [resize, *_normalise(mean, std)]
@@ -179,10 +185,17 @@ def create_transforms(
     )
 
 
+def _check_grey(dataset_name: str, mean: Sequence[float], interpolation: str) -> None:
+    if len(mean) != 1:
+        raise UserError(f"mean {tuple(mean)} and std must have one number; {dataset_name} is grey")
+    if interpolation == "bicubic":
+        raise UserError(f"interpolation bicubic needs colours; {dataset_name} is grey: choose bilinear")
+
+
 def _check_bounds(**bounds: Sequence[float]) -> None:
-    for name, (low, high) in bounds.items():
-        if not 0 < low <= high:
-            raise UserError(f"{name} {(low, high)} must be two numbers above 0, the smaller first")
+    for name, pair in bounds.items():
+        if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
+            raise UserError(f"{name} {tuple(pair)} must be two numbers above 0, the smaller first")
 
 
 def _check_probabilities(**probabilities: float) -> None:
@@ -241,8 +254,8 @@ def _normalise(mean: Sequence[float], std: Sequence[float]) -> list:
 
 def _size(image_resize: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) in pixels."""
-    size = (image_resize, image_resize) if isinstance(image_resize, int) else tuple(image_resize)
-    if len(size) != 2 or min(size) <= 0:
+    size = tuple(image_resize) if isinstance(image_resize, list | tuple) else (image_resize, image_resize)
+    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side <= 0 for side in size):
         raise UserError(f"image_resize={image_resize} must be a positive number of pixels, or (height, width)")
     return size
 

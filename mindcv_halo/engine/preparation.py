@@ -13,6 +13,7 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
+from ..data.dataset_names import count_channels
 from ..data.sample_source import SampleDataset
 from ..data.transforms_factory import find_statistics
 from ..errors import UserError
@@ -80,7 +81,7 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     Raises UserError for what cannot be, such as batch norms folded into convolutions in a network for training.
     """
     options = asdict(recipe.model)
-    channels = 1 if recipe.dataset.name == "mnist" else 3
+    channels = count_channels(recipe.dataset.name)
     if options["in_channels"] != channels:
         raise UserError(
             f"in_channels {options['in_channels']}: images of dataset {recipe.dataset.name!r} are read with {channels} "

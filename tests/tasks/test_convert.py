@@ -117,8 +117,8 @@ def test_masked_windows_are_not_forgotten(capsys, tmp_path):
 def test_averaged_weights(tmp_path):
     live = arrays_of(create_model("halonet_test", 3))
     save_file({**live, **{f"ema.{name}": value + 1 for name, value in live.items()}}, tmp_path / "a.safetensors")
-    for ema, shift in (("True", 1), ("False", 0)):
-        assert main(["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "b.ckpt"), "--ema", ema]) == 0
+    for ema, shift in ((["--ema", "True"], 1), (["--ema"], 1), (["--ema", "off"], 0)):
+        assert main(["convert", *ema, str(tmp_path / "a.safetensors"), str(tmp_path / "b.ckpt")]) == 0
         np.testing.assert_array_equal(
             read_weights(str(tmp_path / "b.ckpt"))["classifier.weight"], live["classifier.weight"] + shift
         )
@@ -152,7 +152,8 @@ def test_what_timm_would_compute_otherwise_is_not_written_for_it(capsys, tmp_pat
         ([], r"the following arguments are required: FILE, OUT; see --help"),
         (["FILE"], r"the following arguments are required: OUT"),
         (["FILE", "OUT.ckpt", "--tow", "timm"], r"unrecognized arguments: --tow timm"),
-        (["FILE", "OUT.ckpt", "--ema", "maybe"], r"--ema: 'maybe' is not True or False"),
+        (["FILE", "OUT.ckpt", "--ema=maybe"], r"--ema: 'maybe' is not True or False"),
+        (["FILE", "OUT.ckpt", "--ema", "maybe"], r"unrecognized arguments: maybe"),
         (["FILE", "OUT.ckpt", "--to", "tim"], r"unknown --to 'tim'; nearest: timm"),
         (["FILE", "OUT.ckpt", "--to", "timm"], r"weights for timm are written as .safetensors"),
         (["FILE", "OUT.safetensors", "--to", "timm"], r"timm has no halonet_test; leave --to out"),

@@ -181,6 +181,8 @@ def test_without_matplotlib(infer, image_folder, tmp_path, monkeypatch):
         (["absent.jpg"], "image_path absent.jpg: there is no such file or folder"),
         (["IMAGE", "--format", "xml"], "unknown format 'xml'; known: csv, json, table"),
         (["IMAGE", "--top_k", "0"], "--top_k: '0' is not a whole number of at least 1"),
+        (["IMAGE", "--top_k", "010"], "--top_k: '010' is not a whole number of at least 1"),
+        (["--mask_padding", "absent.jpg", "--ema", "no"], "image_path absent.jpg: there is no such file or folder"),
         (["IMAGE", "--explain_layer", "1"], "--explain_layer and --explain_query belong to --explain DIR"),
         (["IMAGE", "--explain", "x", "--explain_query", "1"], "--explain_query: expected 2 arguments"),
         (["IMAGE", "--explain", "x", "--explain_query", "1", "b"], "--explain_query: 'b' is not a whole number"),

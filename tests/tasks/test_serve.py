@@ -334,6 +334,7 @@ def test_a_model_without_attention_maps(tmp_path):
         (["--max_bytes", "0"], "--max_bytes: '0' is not a whole number of at least 1"),
         (["--timeout", "soon"], "--timeout: 'soon' is not a number of seconds above 0"),
         (["--timeout", "nan"], "--timeout: 'nan'"),
+        (["--timeout", "1_0"], "--timeout: '1_0'"),
         (["--prt", "1"], "unknown flag 'prt'; nearest: port"),
     ],
 )

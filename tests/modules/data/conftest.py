@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_files import ARRAY_FILES
 from PIL import Image
 
 
@@ -34,5 +35,19 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
                 Image.fromarray(draw_picture(seed)).save(target / f"{number}.jpg", quality=95)
                 seed += 1
         return tmp_path / root
+
+    return make
+
+
+@pytest.fixture
+def make_arrays(tmp_path: Path) -> Callable[[str], Path]:
+    """make_arrays("mnist") writes the files of a small MNIST, and returns their folder."""
+
+    def make(name: str) -> Path:
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        for file, content in ARRAY_FILES[name]().items():
+            (root / file).write_bytes(content)
+        return root
 
     return make

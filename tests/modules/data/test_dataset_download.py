@@ -4,41 +4,17 @@ import gzip
 import hashlib
 import http.server
 import io
-import struct
 import tarfile
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from array_files import CIFAR_NAMES, cifar10_files, mnist_files
 
 from mindcv_halo.data import create_dataset, dataset_download, get_class_names, get_dataset_size
 from mindcv_halo.data.dataset_download import Cifar10Download, MnistDownload, RemoteFile
 from mindcv_halo.errors import UserError
-
-CIFAR_NAMES = [f"thing{number}" for number in range(10)]
-
-
-def idx(array: np.ndarray) -> bytes:
-    magic = 2048 + array.ndim
-    return struct.pack(f">{1 + array.ndim}i", magic, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def mnist_files(count: int = 5) -> dict[str, bytes]:
-    rng = np.random.default_rng(0)
-    files = {}
-    for prefix in ("train", "t10k"):
-        files[f"{prefix}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (count, 28, 28)))
-        files[f"{prefix}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
-    return files
-
-
-def cifar10_files() -> dict[str, bytes]:
-    rng = np.random.default_rng(0)
-    files = {"batches.meta.txt": "\n".join(CIFAR_NAMES).encode() + b"\n\n"}
-    for number, name in enumerate([*(f"data_batch_{part}.bin" for part in range(1, 6)), "test_batch.bin"]):
-        files[name] = b"".join(bytes([number + k]) + rng.bytes(3072) for k in range(2))
-    return files
 
 
 def tar_of(files: dict[str, bytes], link: str | None = None) -> bytes:

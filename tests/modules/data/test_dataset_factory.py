@@ -237,6 +237,98 @@ def test_digits_name_their_extra(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["mnist", "MNIST", "Cifar10", "CIFAR10", "cifar100", "CIFAR100"])
+def test_arrays_are_known_in_any_case(make_arrays, name):
+    root = str(make_arrays(name.lower()))
+    assert create_dataset(name, root).num_classes() == len(get_class_names(name, root, "val"))
+    assert get_dataset_size(name, root, "train") == get_dataset_size(name.lower(), root, "train") > 0
+
+
+@pytest.mark.parametrize("name", ["digits", "Digits", "DIGITS"])
+def test_digits_are_known_in_any_case(tmp_path, name):
+    pytest.importorskip("sklearn")
+    assert create_dataset(name, str(tmp_path), "val").num_classes() == 10
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("cifar-10", "cifar10"),
+        ("cifar_100", "cifar100"),
+        ("CIFAR 10", "cifar10"),
+        ("minst", "mnist"),
+        ("MNIST-", "mnist"),
+        ("digit", "digits"),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_ours_is_said(make_folder, name, meant):
+    """Any other name is a folder, as in MindCV; only where that folder is not there may it be a slip."""
+    root = make_folder({"train/a": 1})
+    assert create_dataset(name, str(root)).num_classes() == 1
+    for place, split in ((str(root), "test"), (f"{root}/absent", "train")):
+        with pytest.raises(UserError, match=f" is no folder.*; or is dataset '{name}' meant to be {meant}?"):
+            create_dataset(name, place, split)
+
+
+@pytest.mark.parametrize("name", ["", "imagenet", "ImageNet", "imagenette", "pets", "cats"])
+def test_other_names_are_folders_without_a_remark(make_folder, name):
+    root = str(make_folder({"train/a": 1}))
+    assert get_class_names(name, root, "train") == ["a"]
+    with pytest.raises(UserError) as error:
+        create_dataset(name, root, "test")
+    assert "meant" not in str(error.value)
+
+
+def test_the_root_of_arrays_is_that_of_downloads_by_default(make_arrays, make_folder, tmp_path, monkeypatch):
+    root = make_arrays("mnist")
+    monkeypatch.setattr("mindcv_halo.data.dataset_factory.get_dataset_download_root", lambda: str(root))
+    assert create_dataset("mnist").get_dataset_size() == create_dataset("mnist", None).get_dataset_size() == 5
+    monkeypatch.chdir(make_folder({"train/a": 2}))
+    assert create_dataset().get_dataset_size() == create_dataset("imagenet", None).get_dataset_size() == 2
+
+
+def classes_of(kind: str, make_folder, make_arrays) -> tuple[list[str], ds.Dataset]:
+    if kind == "folder":
+        return ["a", "b"], create_dataset("", str(make_folder({"train/a": 2, "train/b": 4})))
+    if kind == "given":
+        root = str(make_folder({"train/a": 2, "train/b": 4}))
+        return ["b", "c", "a"], create_dataset("", root, class_names=["b", "c", "a"])
+    root = str(make_arrays(kind))
+    return get_class_names(kind, root, "train"), create_dataset(kind, root)
+
+
+@pytest.mark.parametrize("kind", ["folder", "given", "mnist", "cifar10", "cifar100"])
+def test_a_data_set_tells_its_classes_whatever_is_done_to_it(make_folder, make_arrays, kind):
+    """As minddata's own ImageFolderDataset does."""
+    names, dataset = classes_of(kind, make_folder, make_arrays)
+    labels = {name: label for label, name in enumerate(names)}
+    numbers = ds.NumpySlicesDataset({"number": np.arange(4)})
+    for change in (
+        lambda data: data,
+        lambda data: data.map([lambda image: image[:8]], "image"),
+        lambda data: data.shuffle(4),
+        lambda data: data.skip(1),
+        lambda data: data.take(3),
+        lambda data: data.repeat(2),
+        lambda data: data.project(["image", "label"]),
+        lambda data: data.rename("image", "picture"),
+        lambda data: data.filter(lambda label: label >= 0, ["label"]),
+        lambda data: data.zip(numbers),
+        lambda data: data.batch(1),
+    ):
+        dataset = change(dataset)
+        assert dataset.num_classes() == len(names)
+        assert dataset.get_class_indexing() == labels
+    assert numbers.num_classes() is None and numbers.get_class_indexing() == {}
+
+
+def test_minddatas_own_data_sets_tell_their_classes_as_before(make_folder):
+    root = make_folder({"train/a": 1, "train/b": 1})
+    dataset = ds.ImageFolderDataset(str(root / "train"))
+    assert dataset.num_classes() == 2 and dataset.batch(1).num_classes() == 2
+    assert dataset.get_class_indexing() == {"a": 0, "b": 1}
+
+
 def test_the_seed_of_minddata_is_left_alone(make_folder):
     ds.config.set_seed(17)
     files_of(create_dataset("", str(make_folder({"train/a": 3}))))

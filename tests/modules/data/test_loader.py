@@ -214,26 +214,20 @@ def test_splits_for_augmix(root):
 
 
 def test_target_transform(root):
-    loader = create_loader(create_dataset("", root, shuffle=False), 17, target_transform=[lambda label: label + 5])
-    with pytest.raises(RuntimeError):  # files of different lengths make no batch: there is no image transform
-        batches(loader)
-    loader = create_loader(
-        create_dataset("", root, shuffle=False),
-        17,
-        transform=create_transforms("", 32),
-        target_transform=[lambda label: label + 5],
-    )
-    assert set(batches(loader)[0][1].tolist()) == {5, 6}
+    for target_transform in (lambda label: label + 5, [lambda label: label + 5]):
+        dataset = create_dataset("", root, shuffle=False)
+        loader = create_loader(dataset, 17, transform=create_transforms("", 32), target_transform=target_transform)
+        assert set(batches(loader)[0][1].tolist()) == {5, 6}
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
         ({"batch_size": 18, "drop_remainder": True}, "batch_size=18 is more than the 17 samples"),
         (
             {"batch_size": 4, "is_training": True, "mixup": 0.2, "separate": True},
-            "aug_splits does not go with mixup=0.2",
+            r"aug_splits \(separate\) does not go with mixup=0.2",
         ),
     ],
 )
@@ -256,5 +250,13 @@ def test_a_loader_knows_the_files_that_were_left_out(root):
     (Path(root) / "train" / "a" / "bad.jpg").write_bytes(b"no image")
     for mixup in (0.0, 0.2):
         dataset = create_dataset("", root, skip_bad_images=True)
-        loader = create_loader(dataset, 2, is_training=True, num_classes=2, transform=[vision.Decode()], mixup=mixup)
+        transform = create_transforms("", 32, True)
+        loader = create_loader(dataset, 2, is_training=True, num_classes=2, transform=transform, mixup=mixup)
         assert len(find_loaded_images(loader).skipped) == 1
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.8])
+def test_a_loader_knows_its_classes(root, mixup):
+    transform = create_transforms("", 32, True)
+    loader = create_loader(create_dataset("", root), 4, True, True, mixup, num_classes=2, transform=transform)
+    assert loader.num_classes() == 2 and loader.get_class_indexing() == {"a": 0, "b": 1}

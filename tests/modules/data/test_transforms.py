@@ -108,6 +108,22 @@ def test_arrays(name, shape, is_training):
     assert output.shape == (shape[2], 48, 48) and output.dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["Cifar10", "CIFAR100", "MNIST"])
+@pytest.mark.parametrize("is_training", [True, False])
+def test_a_data_sets_name_is_known_in_any_case(name, is_training):
+    asked, known = create_transforms(name, 48, is_training), create_transforms(name.lower(), 48, is_training)
+    assert names_of(asked) == names_of(known) != names_of(create_transforms("imagenet", 48, is_training))
+    assert [asked[-1].mean, asked[-1].std] == [known[-1].mean, known[-1].std]
+
+
+@pytest.mark.parametrize("name", ["", "cifar10", "mnist"])
+def test_evaluation_ignores_what_is_for_training(name):
+    plain = create_transforms(name, 32)
+    training = {"auto_augment": "randaug-m9", "separate": True, "color_jitter": 0.4, "re_prob": 1.0, "hflip": 1.0}
+    assert isinstance(plain, list)
+    assert names_of(create_transforms(name, 32, False, **training)) == names_of(plain)
+
+
 def test_array_options_are_not_dropped():
     names = names_of(create_transforms("cifar10", 32, True, auto_augment="autoaug", re_prob=0.5, vflip=0.5, hflip=0.0))
     assert names == [
@@ -136,6 +152,12 @@ def test_array_options_are_not_dropped():
             "unknown auto_augment policy 'randog'; nearest: rand, randaug",
         ),
         ({"dataset_name": "mnist", "is_training": True, "color_jitter": 0.4}, "mnist is grey"),
+        ({"dataset_name": "MNIST", "is_training": True, "auto_augment": "autoaug"}, "mnist is grey"),
+        ({"dataset_name": "mnist", "interpolation": "bicubic"}, "interpolation bicubic needs colours; mnist is grey"),
+        ({"dataset_name": "mnist", "mean": (1, 2, 3), "std": (1, 1, 1)}, "must have one number; mnist is grey"),
+        ({"is_training": True, "scale": (0.5,)}, r"scale \(0.5,\) must be two numbers above 0"),
+        ({"image_resize": 32.5}, "image_resize=32.5 must be a positive number"),
+        ({"image_resize": "32"}, "image_resize=32 must be a positive number"),
         ({"dataset_name": "cifar10", "is_training": True, "hflip": 1.5}, "hflip 1.5 must be a probability"),
         (
             {"dataset_name": "cifar10", "is_training": True, "re_ratio": (0, 1)},

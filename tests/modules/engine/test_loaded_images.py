@@ -73,7 +73,7 @@ def test_a_shard(folder, shard_id):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_arrays(mnist, shuffle):
     dataset = create_dataset("mnist", str(mnist), "val", shuffle=shuffle, num_samples=5)
-    images = check(create_loader(dataset, 2))
+    images = check(create_loader(dataset, 2, transform=[]))
     assert images.read(0).shape == (28, 28, 1)
     np.testing.assert_array_equal([int(path.removeprefix("image ")) for path in images.paths], images.labels)
 

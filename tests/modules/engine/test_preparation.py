@@ -211,3 +211,20 @@ def test_a_flip_is_the_data_sets_own_unless_given(changes, flips):
     recipe = make_recipe({"model": "halonet_test", "dataset": "mnist", "color_jitter": None, **changes})
     names = [type(transform).__name__ for transform in make_transforms(recipe, is_training=True)]
     assert ("RandomHorizontalFlip" in names) == flips
+
+
+@pytest.mark.parametrize("name", ["MNIST", "Cifar10", "CIFAR100"])
+def test_a_recipe_may_write_a_data_sets_name_in_any_case(name):
+    """Its channels, statistics and transforms are then the data set's own, not ImageNet's."""
+    is_grey = name == "MNIST"
+    values = {**OPTIONS, "mean": None, "std": None, "in_channels": 1 if is_grey else 3, "native_kernels": False}
+    asked, known = (make_recipe({**values, "dataset": written}) for written in (name, name.lower()))
+    assert preparation.resolve_transform(asked) == preparation.resolve_transform(known)
+    for is_training in (False, True):
+        pairs = zip(
+            make_transforms(asked, is_training=is_training),
+            make_transforms(known, is_training=is_training),
+            strict=True,
+        )
+        assert all(type(one) is type(other) for one, other in pairs)
+    assert build_network(asked, 2)(ms.Tensor(np.zeros((1, 1 if is_grey else 3, 8, 8), np.float32))).shape == (1, 2)

@@ -69,9 +69,8 @@ def test_more_tensors_than_any_model_has(monkeypatch):
     monkeypatch.setattr(ops, "AllReduce", ThreeRanks)
     monkeypatch.setattr(rank_mean, "plan_buckets", lambda sizes, _: plan_buckets(sizes, 5))
     monkeypatch.setattr(rank_mean, "CPU_BUCKET", 5)
-    tensors = tuple(
-        Tensor(np.full([(2,), (1, 2), (), (3, 2)][number % 4], number, np.float32)) for number in range(1000)
-    )
+    shapes = [(2,), (1, 2), (), (3, 2)] * 250
+    tensors = tuple(Tensor(np.full(shape, number, np.float32)) for number, shape in enumerate(shapes))
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
