@@ -187,6 +187,12 @@ class TrainingRun:
         skipped = find_loaded_images(loader).skipped
         if skipped:
             self.logger.warning(f"left out {len(skipped)} image file(s) that cannot be decoded, such as {skipped[0]}")
+        wanted, workers = self.recipe.dataset.num_parallel_workers, self.data.num_parallel_workers
+        if workers < wanted:
+            self.logger.info(
+                f"num_parallel_workers: {workers} of {wanted}, one for each processor; another number would draw other "
+                "augmentation from the same seed"
+            )
         if self.recipe.step.dataset_sink_mode and not feeds_from_queue(self.recipe):
             self.logger.info("dataset_sink_mode: a CPU has no queue of batches, steps are fed one by one")
         if self.position.epoch or self.position.step:
