@@ -16,8 +16,9 @@ from mindspore.dataset import Dataset
 
 from ..config import save_recipe
 from ..data import get_class_names, seed_epoch
+from ..data.class_names import count_named_classes, format_class_names
 from ..errors import TrainingStoppedError, UserError
-from ..models.weights import describe_network
+from ..models.weights import describe_classes, describe_network
 from ..optim import optimizer_state
 from ..options import Recipe, RunOptions, flatten
 from ..utils.checkpoint_file import write_checkpoint
@@ -33,6 +34,7 @@ from ..utils.progress import EpochProgress
 from ..utils.run_state import remove_states, save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
+from ..utils.whole_file import write_whole
 from .assembly import (
     check_step_options,
     feeds_from_queue,
@@ -42,12 +44,13 @@ from .assembly import (
     plan_rates,
 )
 from .evaluation import evaluate
+from .labels import note_order_of_numbers
 from .loaded_images import find_loaded_images
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
-    check_num_classes,
     find_place,
+    fit_class_names,
     make_train_loader,
     make_val_loader,
     name_kernels,
@@ -80,8 +83,9 @@ def train(recipe: Recipe) -> TrainingResult:
     _check_run_options(recipe.run)
     check_step_options(recipe)
     options = recipe.dataset
-    class_names = get_class_names(options.name, options.root, options.train_split, options.download)
-    num_classes = check_num_classes(recipe, class_names)
+    found = get_class_names(options.name, options.root, options.train_split, options.download)
+    class_names = fit_class_names(recipe, found)
+    num_classes = len(class_names)
     train_loader = make_train_loader(recipe, class_names, num_classes, topology)
     val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
     for loader in (train_loader, val_loader):
@@ -113,8 +117,8 @@ def train(recipe: Recipe) -> TrainingResult:
         logger = _open_folder(folder, recipe, class_names, is_new=state is None)
     logger.info(device)
     kept = state.content["kept"] if state else ()
-    run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept)
-    run.log_plan(num_classes, train_loader)
+    run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept, class_names)
+    run.log_plan(train_loader)
 
     with Interruption() as interruption:
         while run.position.epoch < recipe.run.epoch_size:
@@ -143,6 +147,7 @@ class TrainingRun:
         rates: list[float],
         position: Position,
         kept: list[tuple[str, float | None]] | tuple,
+        class_names: list[str],
     ):
         self.recipe = recipe
         self.options = recipe.run
@@ -154,6 +159,8 @@ class TrainingRun:
         self.averaged = averaged
         self.rates = rates
         self.position = position
+        self.class_names = class_names
+        self.num_named = count_named_classes(class_names)  # those that have images
         self.steps_per_epoch = len(rates) // recipe.run.epoch_size
         self.checkpoints = CheckpointManager(
             folder,
@@ -161,7 +168,7 @@ class TrainingRun:
             self.options.keep_checkpoint_max,
             self.options.ckpt_save_policy,
             kept,
-            describe_network(step.network),
+            {**describe_network(step.network), **describe_classes(class_names)},
         )
         writes = group.is_main
         self.table = MetricsTable(folder / "metrics.csv", resume_after=position.epoch) if writes else None
@@ -173,13 +180,18 @@ class TrainingRun:
         self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
-    def log_plan(self, num_classes: int, loader: Dataset) -> None:
+    def log_plan(self, loader: Dataset) -> None:
         """Say what the run is going to do."""
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
+        num_classes = len(self.class_names)
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
             f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
         )
+        if self.num_named < num_classes:
+            self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")
+        for line in note_order_of_numbers(self.class_names[: self.num_named]):
+            self.logger.info(line)
         self.logger.info(f"kernels: {name_kernels(self.step.network)}")
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
@@ -226,7 +238,9 @@ class TrainingRun:
         metrics, is_best = None, False
         if options.val_while_train and (is_last or position.epoch % options.val_interval == 0):
             network, batch_size = self._network_to_validate(), self.recipe.loader.batch_size
-            metrics = self.metrics = evaluate(network, val_loader, batch_size, self.group, limit=self.limit)
+            metrics = self.metrics = evaluate(
+                network, val_loader, batch_size, self.group, num_classes=self.num_named, limit=self.limit
+            )
             is_best = position.best_top1 is None or metrics.top1 > position.best_top1
         if is_best:
             position.best_top1, position.best_epoch = metrics.top1, position.epoch
@@ -352,7 +366,7 @@ def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: b
     if is_new:
         remove_states(folder, recipe.model.model_name)  # of an earlier run, which --resume would go on with
     save_recipe(recipe, folder / "recipe.yaml")
-    (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+    write_whole(folder / CLASS_NAMES_FILE, format_class_names(class_names))
     return set_logger(output_dir=folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .figures import make_figure, save_figure
+from .printable import printable, shorten
 
 _MOST_NUMBERS = 25  # classes, up to which a cell has room for its number
 _MOST_NAMES = 60  # classes, up to which the axes have room for names
@@ -61,7 +62,7 @@ def _make_colours(num_classes: int):
 
 
 def _name_axes(axes, class_names: Sequence[str], cell_width: float) -> None:
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in class_names]
+    names = [shorten(printable(name), _LONGEST_NAME) for name in class_names]
     size = 10 if len(names) <= _MOST_NUMBERS else 7
     is_narrow = max(map(len, names)) * _LETTER_WIDTH <= cell_width
     places = range(len(names))

@@ -23,6 +23,7 @@ tr + tr td { border-top: 1px solid #e6ebf0; } .number { text-align: right; font-
 .cards img { display: block; width: 100%; height: 180px; margin-bottom: .5rem; object-fit: contain;
              background: #eef3f8; }
 .cards img.small { image-rendering: pixelated; }
+td, .cards p { white-space: pre-wrap; }
 .cards p { margin: .3rem 0 0; } .cards .note { font-size: .8rem; color: #53616f; }
 """
 
