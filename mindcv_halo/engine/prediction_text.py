@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..utils.csv_text import format_csv_line
-from ..utils.printable import printable
+from ..utils.printable import printable, put_in_one_line
 from .inference import Prediction
 
 CSV_COLUMNS = ("path", "rank", "label", "class", "probability")
@@ -18,7 +18,9 @@ def format_table(predictions: Iterable[Prediction]) -> Iterator[str]:
     """The path of an image, then a line for each class, the likeliest first."""
     for prediction in predictions:
         rows = zip(prediction.probabilities, prediction.class_names, strict=True)
-        yield f"{prediction.path}\n" + "".join(f"{100 * share:7.2f} %  {printable(name)}\n" for share, name in rows)
+        yield f"{put_in_one_line(str(prediction.path))}\n" + "".join(
+            f"{100 * share:7.2f} %  {printable(name)}\n" for share, name in rows
+        )
 
 
 def format_json(predictions: Iterable[Prediction]) -> Iterator[str]:

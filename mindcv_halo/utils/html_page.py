@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; max-width: 1100px; margin: 2rem auto;
@@ -80,3 +80,8 @@ def make_cards(cards: Iterable[tuple[str, Sequence[str], str]]) -> str:
         for picture, lines, note in cards
     )
     return f'<div class="cards">\n{"".join(figures)}</div>'
+
+
+def escape(text: str) -> str:
+    """Text as HTML. A browser takes a carriage return that is not escaped for a line feed."""
+    return html.escape(text).replace("\r", "&#13;")
