@@ -17,7 +17,7 @@ AWKWARD = (
         "\u202eback",
     ),
     *("\x1b[31mred", "\x01", "\x7f", '"quoted"', '"', '"open', "it's", "a,b", "a;b", "=1+1", "+1", "-1", "@x"),
-    *("[list]", "{object}", "# note", "<script>alert(1)</script>", "a & b", "&amp;", "&#10;", "$x^2$", "%s", "{0}"),
+    *("[list]", "{object}", "# note", "<script>alert(1)", "a & b", "&amp;", "&#10;", "$x^2$", "%s", "{0}"),
     *(
         "\\n",
         "\\u0041",
