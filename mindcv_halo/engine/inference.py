@@ -20,6 +20,7 @@ from ..data.batch_finish import split_normalisation
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..options import Recipe, flatten
+from ..utils.quiet_pillow import quiet_pillow
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .image_paths import list_images, show_progress
@@ -204,6 +205,7 @@ class Predictor:
 
         return run
 
+    @quiet_pillow()
     def _read(self, image: ImageLike) -> np.ndarray:
         return self._view(read_pixels(image))
 
@@ -226,8 +228,9 @@ class Predictor:
             yield self._rank(image, logits)
 
     def _rank(self, image: ImageLike, logits: np.ndarray) -> Prediction:
-        shares = np.exp(logits.astype(np.float64) - logits.max())
-        shares /= shares.sum()
+        with np.errstate(invalid="ignore"):  # of logits that are not finite nothing can be said, and that is shown
+            shares = np.exp(logits.astype(np.float64) - logits.max())
+            shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[: self.top_k].tolist()
         return Prediction(
             path=Path(image) if isinstance(image, str | os.PathLike) else None,
