@@ -34,6 +34,13 @@ from .utils.whole_file import write_whole
 from .version import __version__
 
 _OTHERS_WAIT = 3.0  # seconds
+# Flags that are for training, though somebody might expect something of them here.
+_IDLE_IN_VALIDATION = {
+    "--amp_level": "--amp_level (--val_amp_level is for it)",
+    "--drop_remainder": "--drop_remainder (every image counts)",
+    "--aug_repeats": "--aug_repeats",
+    "--shuffle": "--shuffle",
+}
 _MOST_DIGITS = 18  # of a whole number; Python refuses to read thousands of them
 
 
@@ -101,6 +108,9 @@ def validate(argv: Sequence[str]) -> None:
     recipe, extras = parse_command(argv, validate.__doc__, flags)
     if extras["num_samples"] not in (None, "None"):
         raise UserError("--num_samples is for training: validation counts every image of val_split; leave it out")
+    idle = [text for flag, text in _IDLE_IN_VALIDATION.items() if any(word.split("=")[0] == flag for word in argv)]
+    if idle and not find_rank(os.environ):
+        print(f"no effect in validation: {', '.join(idle)}", file=sys.stderr)
     engine.validate(recipe, extras["report"], class_names=extras["class_names"])
 
 

@@ -188,16 +188,17 @@ def _list_found(options: DatasetOptions) -> list[str]:
 def _list_trained(recipe: Recipe) -> list[str]:
     """The classes of the training split; none where there is no such split."""
     options = recipe.dataset
-    if options.name in ARRAY_FORMATS:  # each of their splits names all classes
+    if options.name.lower() in ARRAY_FORMATS:  # each of their splits names all classes
         return _list_found(options)
     return _list_split(options, options.train_split)
 
 
 def _list_split(options: DatasetOptions, split: str) -> list[str]:
     """The folders of a split, without a look into them."""
-    if options.name in ARRAY_FORMATS:
+    name = options.name.lower()
+    if name in ARRAY_FORMATS:
         return []
-    return list_class_folders(Path(options.root) / ("digits" if options.name == "digits" else ""), split)
+    return list_class_folders(Path(options.root) / ("digits" if name == "digits" else ""), split)
 
 
 def _are_labels(found: Sequence[str]) -> bool:
@@ -213,7 +214,7 @@ def _label_imagenet(found: Sequence[str]) -> Labels:
 
 
 def _name_split(options: DatasetOptions, split: str) -> str:
-    return str(Path(options.root) / split) if options.name not in ARRAY_FORMATS else f"dataset {options.name}"
+    return str(Path(options.root) / split) if options.name.lower() not in ARRAY_FORMATS else f"dataset {options.name}"
 
 
 def _no_names(recipe: Recipe, found: Sequence[str], trained: Sequence[str], num_classes: int) -> UserError:

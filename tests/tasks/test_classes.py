@@ -16,7 +16,7 @@ from awkward_names import AWKWARD
 from conftest import CLASSES, command  # tests/tasks/conftest.py
 from made_once import make_once
 
-from mindcv_halo import create_model
+from mindcv_halo import cli, create_model
 from mindcv_halo.cli import main
 from mindcv_halo.data.class_names import read_class_file
 from mindcv_halo.deploy import read_metadata
@@ -175,13 +175,16 @@ def test_in_training_the_names_of_the_run_count(capsys, image_folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["validate", "infer", "export", "explain"])
-def test_a_recipe_for_several_processes_in_one(capsys, wide_run, image_folder, tmp_path, name):
+@pytest.mark.parametrize("name", ["validate", "infer", "export", "explain", "serve"])
+def test_a_recipe_for_several_processes_in_one(capsys, wide_run, image_folder, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(cli, "require_server_library", lambda: None)
+    monkeypatch.setattr(cli, "run_server", lambda *_: None)
     flags = {**FLAGS, "ckpt_path": str(wide_run / "halonet_test_last.ckpt"), "distribute": "True"}
     flags |= {
         "validate": {"data_dir": str(image_folder)},
         "infer": {"image_path": str(image_folder / "val/red/03.png")},
         "explain": {"image_path": str(image_folder / "val/red/03.png"), "explain": str(tmp_path / "pictures")},
+        "serve": {},
         "export": {"output": str(tmp_path / "x.mindir"), "batch_size": "1", "class_names": "absent"},
     }[name]
     capsys.readouterr()
@@ -192,5 +195,9 @@ def test_a_recipe_for_several_processes_in_one(capsys, wide_run, image_folder, t
     assert said.count("distribute True: there is no launcher, so that this one process does all of the work") == 1
 
 
-def test_a_subset_is_refused(capsys, image_folder):
+def test_flags_that_validation_cannot_follow(capsys, wide_run, image_folder):
+    """A subset would be another figure; what changes none is said. Recipes hold all keys, and say nothing by that."""
     assert "--num_samples is for training" in refuse(capsys, "validate", **FLAGS, num_samples="9")
+    flags = {"config": str(wide_run / "recipe.yaml"), "ckpt_path": str(wide_run / "halonet_test_last.ckpt")}
+    for given, said in (({}, 0), ({"amp_level": "O2"}, 1), ({"lr": "1"}, 0)):
+        assert say(capsys, "validate", **flags, **given).count("no effect in validation: --amp_level") == said
