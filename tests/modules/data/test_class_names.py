@@ -77,6 +77,12 @@ def test_any_name_comes_back_from_a_file(tmp_path, names):
     assert read_class_file(tmp_path / "names") == names
 
 
+def test_only_a_line_feed_ends_a_name(tmp_path):
+    """In files that others, and earlier versions, wrote."""
+    (tmp_path / "names").write_text("a\u2028b\nc\u0085d\ne\x0bf\x1cg\n", encoding="utf-8")
+    assert read_class_file(tmp_path / "names") == ["a\u2028b", "c\u0085d", "e\x0bf\x1cg"]
+
+
 def test_plain_names_stand_as_they_are():
     assert format_class_names(["cat", "a, b", "caf\u00e9", "猫"]) == "cat\na, b\ncaf\u00e9\n猫\n"
 
