@@ -120,7 +120,7 @@ def train(recipe: Recipe) -> TrainingResult:
     logger.info(device)
     kept = state.content["kept"] if state else ()
     run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept, class_names)
-    run.log_plan(train_loader)
+    run.log_plan(num_classes, train_loader)
 
     with Interruption() as interruption:
         while run.position.epoch < recipe.run.epoch_size:
@@ -182,10 +182,9 @@ class TrainingRun:
         self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
-    def log_plan(self, loader: Dataset) -> None:
+    def log_plan(self, num_classes: int, loader: Dataset) -> None:
         """Say what the run is going to do."""
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
-        num_classes = len(self.class_names)
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
             f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
