@@ -160,7 +160,10 @@ def _find_known(recipe: Recipe, given: ClassNames | None) -> tuple[Labels | None
     if names is None:
         return None, weights
     if num_classes not in (None, len(names)):
-        raise UserError(f"{origin}: {len(names)} names, but num_classes is {num_classes}; correct one of them")
+        raise UserError(
+            f"{origin}: {len(names)} names, but num_classes is {num_classes}; give --num_classes {len(names)}, or the "
+            f"names of {num_classes} classes with --class_names FILE"
+        )
     if weights and weights.num_classes not in (None, len(names)):
         raise UserError(
             f"{origin}: {len(names)} names, but the classifier of checkpoint {checkpoint} has {weights.num_classes} "

@@ -154,7 +154,7 @@ def test_any_name_of_a_class(capsys, image_folder, tmp_path):
     assert {row["class"] for row in rows if row["images"] == "1"} == set(AWKWARD[::2])
 
 
-@pytest.mark.parametrize("name", ["caf\udce9", "cafe\u0301"])
+@pytest.mark.parametrize("name", ["caf\udce9", "cafe\u0301", "without\nan\x1b[31m image"])
 def test_names_that_no_run_can_have(capsys, image_folder, tmp_path, name):
     shutil.copytree(image_folder, tmp_path / "data")
     (tmp_path / "data" / "train" / "caf\u00e9").mkdir()

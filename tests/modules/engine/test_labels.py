@@ -141,7 +141,7 @@ def test_names_that_do_not_number_the_classes(save, folders, tmp_path, given):
     data = folders(val="ab")
     (tmp_path / "file").write_text("a\nb\n")
     given = given and tmp_path / given
-    with pytest.raises(UserError, match=r"2 names, but num_classes is 3; correct one of them"):
+    with pytest.raises(UserError, match=r"2 names, but num_classes is 3; give --num_classes 2, or the names of 3"):
         labels_of(data, beside(save(2), "ab"), given, num_classes=3)
     with pytest.raises(UserError, match=r"2 names, but the classifier of checkpoint .* has 3 classes"):
         labels_of(data, beside(save(3), "ab"), given)
