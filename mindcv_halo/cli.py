@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from . import engine
 from .config import Switch, parse_command, parse_recipe, parse_words
+from .engine.inference import check_job
 from .errors import TrainingStoppedError, UserError, summarise_error, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
@@ -27,11 +28,19 @@ from .serving.server import require_server_library
 from .serving.server import serve as run_server
 from .utils.distributed import leave_group
 from .utils.path import find_kind
+from .utils.printable import put_in_one_line
 from .utils.topology import find_rank
 from .utils.whole_file import write_whole
 from .version import __version__
 
 _OTHERS_WAIT = 3.0  # seconds
+# Flags that are for training, though somebody might expect something of them here.
+_IDLE_IN_VALIDATION = {
+    "--amp_level": "--amp_level (--val_amp_level is for it)",
+    "--drop_remainder": "--drop_remainder (every image counts)",
+    "--aug_repeats": "--aug_repeats",
+    "--shuffle": "--shuffle",
+}
 _MOST_DIGITS = 18  # of a whole number; Python refuses to read thousands of them
 
 
@@ -77,6 +86,7 @@ def _fail(text: str, status: int) -> int:
     One rank of several ends its process here: the launcher then ends the others, which wait for it in a collective, as
     MindSpore's own clean-up would do too.
     """
+    text = put_in_one_line(text)
     rank = find_rank(os.environ)
     if rank is None:
         print(f"error: {text}", file=sys.stderr)
@@ -96,9 +106,18 @@ def train(argv: Sequence[str]) -> None:
 
 def validate(argv: Sequence[str]) -> None:
     """Validate a checkpoint: -c RECIPE --ckpt_path FILE, and --report DIR for a page about it."""
-    flags = {"report": "folder for a page with the worst mistakes, a table of the classes and their confusion matrix"}
+    flags = {
+        "report": "folder for a page with the worst mistakes, a table of the classes and their confusion matrix",
+        "class_names": "file of the names of the classes' folders, in the order of the labels: one a line, or JSON",
+        "num_samples": "refused: every image of the split counts",
+    }
     recipe, extras = parse_command(argv, validate.__doc__, flags)
-    engine.validate(recipe, extras["report"])
+    if extras["num_samples"] not in (None, "None"):
+        raise UserError("--num_samples is for training: validation counts every image of val_split; leave it out")
+    idle = [text for flag, text in _IDLE_IN_VALIDATION.items() if any(word.split("=")[0] == flag for word in argv)]
+    if idle and not find_rank(os.environ):
+        print(f"no effect in validation: {', '.join(idle)}", file=sys.stderr)
+    engine.validate(recipe, extras["report"], class_names=extras["class_names"])
 
 
 def infer(argv: Sequence[str]) -> None:
@@ -125,7 +144,7 @@ def infer(argv: Sequence[str]) -> None:
 
     def leave_out(error: UserError) -> None:
         left_out.append(error)
-        tqdm.write(f"error: {error}", file=sys.stderr)
+        tqdm.write(f"error: {put_in_one_line(str(error))}", file=sys.stderr)
 
     shared = {"class_names": extras["class_names"], "on_error": leave_out}
     if extras["explain"] is not None:
@@ -159,6 +178,7 @@ def serve(argv: Sequence[str]) -> None:
         numbers["timeout"] = _read_seconds("timeout", extras["timeout"])
     top_k = _read_number("top_k", extras["top_k"] or "5", 1)
     port = _read_number("port", extras["port"] or "8000", 0)
+    check_job(recipe)
     predictor = engine.Predictor.from_recipe(recipe, class_names=extras["class_names"], top_k=top_k)
     with suppress(KeyboardInterrupt):
         run_server(predictor, extras["host"] or "127.0.0.1", port, Limits(**numbers))

@@ -43,7 +43,9 @@ class DatasetOptions:
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")
-    num_samples: int | None = option(None, "train on only so many images an epoch; default: all", unit="images")
+    num_samples: int | None = option(
+        None, "train on only so many images an epoch, validate.py counts all; default: all", unit="images"
+    )
     download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
     num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats", unit="images")
     skip_bad_images: bool = option(False, "leave out files that cannot be decoded, and say how many")
@@ -100,7 +102,7 @@ class ModelOptions:
     """Which network, and the weights that it starts from: models.create_model."""
 
     model_name: str = option("halonet_50t", "see mindcv_halo.list_models()", key="model")
-    num_classes: int | None = option(None, "default: as many as the data has", unit="classes")
+    num_classes: int | None = option(None, "at least as many as the data has, which is the default", unit="classes")
     in_channels: int = option(3, "channels of the images", unit="channels")
     drop_rate: float | None = option(None, "dropout before the classifier", unit="probability")
     drop_path_rate: float | None = option(None, "stochastic depth of the last block", unit="probability")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..utils.printable import list_some, printable
+from .class_names import is_text
 from .constants import IMAGE_EXTENSIONS
 
 
@@ -35,13 +39,14 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     Hidden entries, files beside the class folders, folders inside them, and files without an image extension are left
     out. With `class_names` the labels count in that order, and a class without a folder is fine.
 
-    Raises UserError for a missing root or split, a split without classes, a class without images, and a class that
-    `class_names` lacks.
+    Raises UserError for a missing root or split, a split without classes, a class without images, a class whose name
+    is no Unicode text, two whose names look the same, and a class that `class_names` lacks.
     """
     folder = _find_split(Path(root), split)
     found = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
     if not found:
         raise UserError(f"{folder} has no class folders; images belong in {folder}/<class>/<name>.jpg")
+    _check_folder_names(found, folder)
     order = tuple(found if class_names is None else class_names)
     label_of = number_classes(found, order, where=str(folder))
     paths: list[str] = []
@@ -58,16 +63,48 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     return ImageFolder(order, tuple(paths), np.array(labels, np.int32))
 
 
+def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
+    """The names of the folders of a split, in the order of scan_image_folder; none where there is no such split."""
+    folder = Path(root) / split
+    return sorted(entry.name for entry in _visible(folder) if entry.is_dir()) if folder.is_dir() else []
+
+
 def number_classes(found: Sequence[str], order: Sequence[str], where: str) -> dict[str, int]:
-    """The label of every class of `order`; UserError if one of the classes found at `where` is not among them."""
+    """The label of every class found at `where`: its position in `order`.
+
+    A letter with an accent is the same in one piece and in two: file systems of macOS take such names apart.
+    Raises UserError if one of the classes found is not in `order`, or is there twice.
+    """
     label_of = {name: label for label, name in enumerate(order)}
-    strangers = [name for name in found if name not in label_of]
+    composed = {unicodedata.normalize("NFC", name): label for name, label in label_of.items()}
+    labels = {name: label_of.get(name, composed.get(unicodedata.normalize("NFC", name))) for name in found}
+    strangers = [name for name, label in labels.items() if label is None]
     if strangers:
         raise UserError(
-            f"{where}: {_shorten(strangers)} is none of the {len(order)} classes of the training run "
-            f"({_shorten(order)}); move it away, or evaluate on the classes that the model knows"
+            f"{where}: {list_some(strangers)} is none of the {len(order)} classes of the model "
+            f"({list_some(order)}); move it away, or name it as the model does"
         )
-    return label_of
+    several = [name for name, count in Counter(order).items() if count > 1 and name in labels]
+    if several:
+        raise UserError(
+            f"{where}: {list_some(several)} is the name of several of the {len(order)} classes; give each its own"
+        )
+    return labels
+
+
+def _check_folder_names(names: Sequence[str], folder: Path) -> None:
+    for name in names:
+        if not is_text(name):
+            raise UserError(
+                f"class folder {folder / printable(name)}: its name is no UTF-8, so that no file could hold it; rename "
+                "it (convmv does that for many)"
+            )
+    twins = [name for name, count in Counter(unicodedata.normalize("NFC", name) for name in names).items() if count > 1]
+    if twins:
+        raise UserError(
+            f"{folder} has two class folders that are both called {printable(twins[0])}: one is written with letter "
+            "and accent in one piece, the other in two; put their images into one"
+        )
 
 
 def _find_split(root: Path, split: str) -> Path:
@@ -77,7 +114,7 @@ def _find_split(root: Path, split: str) -> Path:
     if not folder.is_dir():
         there = sorted(entry.name for entry in _visible(root) if entry.is_dir())
         raise UserError(
-            f"split {split!r} is no folder in {root}; it has {_shorten(there) if there else 'no folders'}; "
+            f"split {split!r} is no folder in {root}; it has {list_some(there) if there else 'no folders'}; "
             "choose one of them, or correct data_dir"
         )
     return folder
@@ -90,7 +127,3 @@ def _visible(folder: Path) -> list[os.DirEntry]:
 
 def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file()
-
-
-def _shorten(names: Sequence[str], limit: int = 10) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

@@ -11,8 +11,9 @@ from ..errors import UserError
 
 
 def encode_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Text stays as it is, everything else becomes JSON."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    """Text stays as it is, everything else becomes JSON. Bytes of a file's name that are no UTF-8 are escaped."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    return {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from ..models import create_model, get_pretrained_cfg
 from ..models.registry import canonical_name
 from ..models.specs import Dialect, Spec
 from ..models.weights import (
+    describe_classes,
     describe_network,
     find_model,
     find_options,
@@ -58,7 +59,7 @@ def convert(
         _check_timm(network.spec, network.dialect, network.mask_padding, source)
         arrays, notes = to_timm(arrays), {"format": "pt"}
     else:
-        notes = describe_network(network)
+        notes = {**describe_network(network), **describe_classes(file.class_names)}
     write_weights(arrays, path, notes)
     return f"{target}: {name} from {file.source.name}'s names, dialect {network.dialect.name}, {len(arrays)} arrays"
 

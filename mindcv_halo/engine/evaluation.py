@@ -13,7 +13,6 @@ from mindspore import Tensor, nn
 from mindspore.dataset import Dataset
 from tqdm import tqdm
 
-from ..data import get_class_names
 from ..errors import UserError
 from ..options import Recipe
 from ..utils.figures import require_matplotlib
@@ -21,47 +20,62 @@ from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from ..utils.path import make_folder
 from ..utils.process_group import ALONE, ProcessGroup
+from ..utils.quiet_pillow import quiet_pillow
+from .labels import ClassNames, find_labels
 from .loaded_images import find_loaded_images
-from .preparation import build_network, find_place, make_val_loader, read_class_names, start_device
+from .preparation import build_network, find_place, make_val_loader, start_device
 from .reading import check_image_files, limit_batches, read_batches
 from .reporting import LogitsRecorder, write_report
 
 
-def validate(recipe: Recipe, report: str | None = None) -> Metrics:
+@quiet_pillow()
+def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNames | None = None) -> Metrics:
     """Validate the checkpoint that the recipe names, and write a report into the folder `report` if one is given.
 
-    The recipe may be that of a training run whose head was new: the weights must fit as they are.
-    Raises UserError when there is no checkpoint, and for a report that cannot be written, before anything runs.
+    The recipe may be that of a training run whose head was new: the weights must fit as they are. `class_names` are
+    the names of the folders in the order of the labels, or a file of them; engine.labels says what holds without them.
+    Raises UserError when there is no checkpoint, when nothing tells the labels of the folders, and for a report that
+    cannot be written, before anything runs.
     """
     recipe = replace(recipe, model=replace(recipe.model, reset_head=False))
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("validation needs weights: give --ckpt_path FILE")
-    topology = find_place(recipe.system)
+    topology = find_place(recipe.system, needs_launcher=False)
     if report is not None:
         require_matplotlib("--report")
         if topology.size > 1:
-            raise UserError(f"--report is made by one process; start validate.py without {topology.launcher}")
+            raise UserError(f"--report is made by one process; start it without {topology.launcher}")
     group, device = start_device(recipe.system, topology)
     logger = set_logger(rank=group.rank)
     logger.info(device)
-    class_names = read_class_names(recipe.model.checkpoint_path) or _own_class_names(recipe)
-    network = build_network(recipe, len(class_names), is_training=False)
-    loader = make_val_loader(recipe, class_names, topology)
+    labels = find_labels(recipe, class_names)
+    network = build_network(recipe, len(labels.names), is_training=False)
+    loader = make_val_loader(recipe, labels.folders, topology)
     check_image_files(loader)
     recorder = None
     if report is not None:
         folder = make_folder("report", report)
         images = find_loaded_images(loader)
         recorder = LogitsRecorder(images.labels)
-    limit = limit_batches(recipe.run, group)
-    metrics = evaluate(network, loader, recipe.loader.batch_size, group, limit=limit, record=recorder)
+    for line in labels.describe(recipe):
+        logger.info(line)
+    metrics = evaluate(
+        network,
+        loader,
+        recipe.loader.batch_size,
+        group,
+        num_classes=labels.num_named,
+        limit=limit_batches(recipe.run, group),
+        record=recorder,
+    )
     title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name or 'published weights'}"
     logger.info(f"{title}: {metrics}")
+    logger.info(str(metrics.as_mindcv()))
     if recorder is not None:
         page = write_report(
             folder,
             title=title,
-            class_names=class_names,
+            class_names=labels.names,
             paths=images.paths,
             read_image=images.read,
             labels=images.labels,
@@ -73,31 +87,20 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     return metrics
 
 
-def _own_class_names(recipe: Recipe) -> list[str]:
-    """The classes of the validation split; num_classes, if given, adds those that the split lacks at the end."""
-    options = recipe.dataset
-    names = get_class_names(options.name, options.root, options.val_split, options.download)
-    num_classes = recipe.model.num_classes or len(names)
-    if num_classes < len(names):
-        raise UserError(
-            f"num_classes {num_classes} disagrees with the {len(names)} classes of dataset {recipe.dataset.name!r} in "
-            f"{recipe.dataset.root}; leave num_classes out, or correct data_dir"
-        )
-    return names + [f"class {number}" for number in range(len(names), num_classes)]
-
-
 def evaluate(
     network: nn.Cell,
     loader: Dataset | None,
     batch_size: int,
     group: ProcessGroup = ALONE,
     *,
+    num_classes: int | None = None,
     limit: Callable[[], AbstractContextManager] = nullcontext,
     record: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> Metrics:
     """Metrics of `network` over the images of all ranks' loaders. It leaves the network in evaluation mode.
 
     loader: this rank's share; None if it has no image.
+    num_classes: how many the network was trained on, where these are fewer than it has.
     limit: the context in which each batch is waited for.
     record: gets the logits (B, classes) and the labels (B,) of each batch in turn.
     """
@@ -112,7 +115,7 @@ def evaluate(
             if record is not None:
                 record(logits, labels)
             progress.update()
-    total = MetricsCounter()
+    total = MetricsCounter(num_classes)
     for sums in group.exchange(counter.sums().tobytes()):
         total.add(np.frombuffer(sums))
     return total.result()

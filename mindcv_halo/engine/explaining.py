@@ -11,7 +11,8 @@ from ..utils.figures import require_matplotlib
 from ..utils.path import make_folder
 from .explanation_picture import draw_explanation
 from .image_paths import list_images, show_progress
-from .inference import ClassNames, Prediction, Predictor, check_job
+from .inference import Prediction, Predictor, check_job
+from .labels import ClassNames
 
 
 def predict_and_explain(

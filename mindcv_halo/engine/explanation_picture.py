@@ -10,6 +10,7 @@ import numpy as np
 
 from ..models.attention_maps import AttentionMap, Box
 from ..utils.figures import make_figure, save_figure
+from ..utils.printable import printable, shorten
 from .inference import Explanation, Prediction
 
 _QUERY, _BLOCK, _WINDOW = "#ff2d6f", "#ffd21f", "#22c7ff"
@@ -54,7 +55,7 @@ def draw_explanation(explanation: Explanation, path: Path) -> None:
 
 
 def _describe(prediction: Prediction) -> str:
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in prediction.class_names]
+    names = [shorten(printable(name), _LONGEST_NAME) for name in prediction.class_names]
     lines = [f"{share:.1%}  {name}" for name, share in zip(names, prediction.probabilities, strict=True)]
     return "\n".join(lines[:3])
 

@@ -31,7 +31,7 @@ from ..options import Recipe
 from ..utils.path import find_kind, make_folder
 from ..utils.whole_file import write_whole
 from ..version import __version__
-from .inference import ClassNames, find_class_names
+from .labels import ClassNames, find_class_names
 from .preparation import build_network, find_place, make_transforms, resolve_transform, start_device
 
 # Of the largest logit. float32 in two libraries, over up to 100 layers of sums of up to 4,000 products.
@@ -107,9 +107,9 @@ def export(
     kind = EXPORT_FORMATS[name]
     kind.check(recipe.system.device_target, batch_size)
     _check_target(target, recipe.model.checkpoint_path)
-    topology = find_place(recipe.system)
+    topology = find_place(recipe.system, needs_launcher=False)
     if topology.size > 1:
-        raise UserError(f"export runs in one process; start export.py without {topology.launcher}")
+        raise UserError(f"export runs in one process; start it without {topology.launcher}")
     names = find_class_names(recipe, class_names)
 
     start_device(recipe.system, topology)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,17 +17,16 @@ from PIL import Image
 
 from ..config import make_recipe
 from ..data.batch_finish import split_normalisation
-from ..data.class_names import imagenet_class_names, name_labels, read_class_file
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..options import Recipe, flatten
+from ..utils.quiet_pillow import quiet_pillow
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
 from .image_paths import list_images, show_progress
 from .image_pixels import ImageLike, read_pixels
-from .preparation import build_network, find_place, make_transforms, read_class_names, set_jit_level
-
-ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
+from .labels import ClassNames, find_class_names
+from .preparation import build_network, find_place, make_transforms, set_jit_level
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class Predictor:
         model_name: a model of list_models(), or a peer's name for it.
         checkpoint_path: its weights. Without them, and without `pretrained`, UserError.
         class_names: names in the order of the labels, a mapping, or a file of them (data.read_class_file). By default
-            those of the training run, if they lie beside the checkpoint; ImageNet's for 1000 classes; else numbers.
+            those that the checkpoint holds, or class_names.txt beside it; those of a training split in data_dir that
+            has as many classes; ImageNet's for 1000 classes; else numbers.
         batch_size: images in one pass of the network, when there are several.
         top_k: classes in a prediction.
         options: any other key of a recipe, such as image_resize, crop_pct, dialect or device_target. With `mode` 0, the
@@ -205,6 +205,7 @@ class Predictor:
 
         return run
 
+    @quiet_pillow()
     def _read(self, image: ImageLike) -> np.ndarray:
         return self._view(read_pixels(image))
 
@@ -227,8 +228,9 @@ class Predictor:
             yield self._rank(image, logits)
 
     def _rank(self, image: ImageLike, logits: np.ndarray) -> Prediction:
-        shares = np.exp(logits.astype(np.float64) - logits.max())
-        shares /= shares.sum()
+        with np.errstate(invalid="ignore"):  # of logits that are not finite nothing can be said, and that is shown
+            shares = np.exp(logits.astype(np.float64) - logits.max())
+            shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[: self.top_k].tolist()
         return Prediction(
             path=Path(image) if isinstance(image, str | os.PathLike) else None,
@@ -262,9 +264,9 @@ def predict(
 def check_job(recipe: Recipe) -> None:
     """Raises UserError for a recipe that cannot predict, and where this is one of several processes."""
     _check_recipe(recipe)
-    topology = find_place(recipe.system)
+    topology = find_place(recipe.system, needs_launcher=False)
     if topology.size > 1:
-        raise UserError(f"prediction runs in one process; start infer.py without {topology.launcher}")
+        raise UserError(f"prediction runs in one process; start it without {topology.launcher}")
 
 
 def _check_recipe(recipe: Recipe) -> None:
@@ -272,23 +274,3 @@ def _check_recipe(recipe: Recipe) -> None:
         raise UserError("prediction needs weights: give --ckpt_path FILE, in Python checkpoint_path=FILE")
     if recipe.loader.batch_size < 1:
         raise UserError(f"batch_size {recipe.loader.batch_size} must be at least 1")
-
-
-def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
-    """A name for each class of the head; its size is theirs unless the recipe says it."""
-    checkpoint, num_classes = recipe.model.checkpoint_path, recipe.model.num_classes
-    origin = "class_names"
-    if given is None:
-        names, origin = read_class_names(checkpoint), f"the class names beside {checkpoint}"
-    elif isinstance(given, str | os.PathLike):
-        names, origin = read_class_file(given), f"class_names {given}"
-    else:
-        names = name_labels(given)
-    if names is None:
-        num_classes = 1000 if num_classes is None else num_classes
-        if num_classes < 1:
-            raise UserError(f"num_classes {num_classes}: prediction needs a classifier, of at least 1 class")
-        return list(imagenet_class_names()) if num_classes == 1000 else [str(label) for label in range(num_classes)]
-    if num_classes not in (None, len(names)):
-        raise UserError(f"{origin}: {len(names)} names, but num_classes is {num_classes}; correct one of them")
-    return list(names)

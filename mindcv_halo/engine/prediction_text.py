@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from ..utils.csv_text import format_csv_line
+from ..utils.printable import printable, put_in_one_line
 from .inference import Prediction
 
 CSV_COLUMNS = ("path", "rank", "label", "class", "probability")
@@ -16,7 +18,9 @@ def format_table(predictions: Iterable[Prediction]) -> Iterator[str]:
     """The path of an image, then a line for each class, the likeliest first."""
     for prediction in predictions:
         rows = zip(prediction.probabilities, prediction.class_names, strict=True)
-        yield f"{prediction.path}\n" + "".join(f"{100 * share:7.2f} %  {name}\n" for share, name in rows)
+        yield f"{put_in_one_line(str(prediction.path))}\n" + "".join(
+            f"{100 * share:7.2f} %  {printable(name)}\n" for share, name in rows
+        )
 
 
 def format_json(predictions: Iterable[Prediction]) -> Iterator[str]:
@@ -27,16 +31,16 @@ def format_json(predictions: Iterable[Prediction]) -> Iterator[str]:
             {"label": label, "name": name, "probability": share} for _, label, name, share in _list_classes(prediction)
         ]
         content = {"path": str(prediction.path), "predictions": classes}
-        yield f"{opening}\n{json.dumps(content, ensure_ascii=False)}"
+        yield f"{opening}\n{_format_json(content)}"
         opening = ","
     yield "[]\n" if opening == "[" else "\n]\n"
 
 
 def format_csv(predictions: Iterable[Prediction]) -> Iterator[str]:
     """A line for each class of each image; ranks count from 1."""
-    yield _csv_line(CSV_COLUMNS)
+    yield format_csv_line(CSV_COLUMNS)
     for prediction in predictions:
-        yield "".join(_csv_line((prediction.path, *row)) for row in _list_classes(prediction))
+        yield "".join(format_csv_line((prediction.path, *row)) for row in _list_classes(prediction))
 
 
 FORMATS = {"table": format_table, "json": format_json, "csv": format_csv}
@@ -49,7 +53,7 @@ def _list_classes(prediction: Prediction) -> Iterator[tuple[int, int, str, float
         yield rank, label, name, round(share, 6)
 
 
-def _csv_line(values: Sequence) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
+def _format_json(content: Any) -> str:
+    """JSON that is UTF-8 whatever is in it: bytes in the name of a file that are no UTF-8 are escaped."""
+    text = json.dumps(content, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)

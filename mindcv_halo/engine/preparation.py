@@ -13,6 +13,7 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
+from ..data.class_names import name_all_classes, read_class_file
 from ..data.dataset_names import count_channels
 from ..data.sample_source import SampleDataset
 from ..data.transforms_factory import find_statistics
@@ -29,15 +30,18 @@ from ..utils.seeds import set_seed
 from ..utils.topology import ALONE, Topology, find_topology
 from ..version import __version__
 
-CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels
+CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels (class_names.py)
 
 
-def find_place(options: SystemOptions) -> Topology:
-    """The place of this process in its job. Raises UserError where options, launcher and machine disagree."""
+def find_place(options: SystemOptions, *, needs_launcher: bool = True) -> Topology:
+    """The place of this process in its job. Raises UserError where options, launcher and machine disagree.
+
+    A recipe says `distribute` for the sake of training: where the job can do without a launcher, a line says so.
+    """
     if not 0 <= options.seed < 2**31:
         raise UserError(f"seed {options.seed} must be at least 0 and below 2^31")
     topology = find_topology(os.environ, os.getppid())
-    check_launch(topology, options.distribute)
+    check_launch(topology, options.distribute, needs_launcher)
     device = find_device(options.device_target)
     if topology is not None:
         check_devices(topology, device, count_devices(device))
@@ -64,15 +68,18 @@ def set_jit_level(options: SystemOptions) -> None:
         mindspore.set_context(jit_config={"jit_level": options.jit_level})
 
 
-def check_num_classes(recipe: Recipe, class_names: Sequence[str]) -> int:
-    """The number of classes of the data. Raises UserError when the recipe says another."""
+def fit_class_names(recipe: Recipe, found: Sequence[str]) -> list[str]:
+    """A name for each class of a run's network: those of the data, and of more classes if the recipe says so.
+
+    Raises UserError when the recipe says fewer.
+    """
     given = recipe.model.num_classes
-    if given is not None and given != len(class_names):
+    if given is not None and given < len(found):
         raise UserError(
-            f"num_classes {given} disagrees with the {len(class_names)} classes of dataset {recipe.dataset.name!r} in "
-            f"{recipe.dataset.root}; leave num_classes out, or correct data_dir"
+            f"num_classes {given} is less than the {len(found)} classes of dataset {recipe.dataset.name!r} in "
+            f"{recipe.dataset.root}; give --num_classes {len(found)} or more, or leave it out (--num_classes None)"
         )
-    return len(class_names)
+    return name_all_classes(found, given or len(found))
 
 
 def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True) -> nn.Cell:
@@ -225,4 +232,4 @@ def _open_split(
 def read_class_names(checkpoint_path: str) -> list[str] | None:
     """The classes that a checkpoint was trained on, if its folder tells."""
     file = Path(checkpoint_path).parent / CLASS_NAMES_FILE
-    return file.read_text(encoding="utf-8").splitlines() if checkpoint_path and file.is_file() else None
+    return read_class_file(file) if checkpoint_path and file.is_file() else None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import numpy as np
 
+from ..data.class_names import count_named_classes
 from ..utils import html_page
 from ..utils.class_table import ClassRow, tabulate_classes
 from ..utils.confusion_picture import draw_confusion
+from ..utils.csv_text import format_csv_line
 from ..utils.image_results import ImageResults, count_confusions, judge_images
 from ..utils.metrics import Metrics
 from ..utils.thumbnail import make_thumbnail
@@ -59,23 +59,27 @@ def write_report(
     """Write metrics.json, per_class.csv, confusion.png and report.html, and return the path of the last.
 
     labels: (images,); logits: (images, classes); paths: one text per image; read_image(i): the pixels of image i,
-    uint8, (height, width, 3 or 1), asked for the worst mistakes only. Needs matplotlib.
+    uint8, (height, width, 3 or 1), asked for the worst mistakes only. Classes without a folder are left out, unless an
+    image was taken for one. Needs matplotlib.
     """
     assert metrics.num_images == len(labels) == len(logits) == len(paths)
+    num_classes = len(class_names)
     results = judge_images(logits, labels)
+    class_names = class_names[: max(count_named_classes(class_names), 1 + int(results.predictions.max()))]
     confusions = count_confusions(results, len(class_names))
-    rows = tabulate_classes(results, confusions, class_names)
+    rows = tabulate_classes(results, confusions, class_names, has_top5=metrics.top5 is not None)
 
-    numbers = {**asdict(metrics), "num_classes": len(class_names)}
+    numbers = {name: value for name, value in asdict(metrics).items() if value is not None}
+    numbers["num_classes"] = num_classes
     finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
     write_whole(folder / "metrics.json", json.dumps({"title": title, **finite}, indent=2) + "\n")
     write_whole(folder / "per_class.csv", _format_csv(rows))
     draw_confusion(confusions, class_names, folder / "confusion.png")
 
     sections = (
-        _describe_numbers(metrics, len(class_names)),
+        _describe_numbers(metrics, num_classes),
         _show_confusions((folder / "confusion.png").read_bytes()),
-        _tabulate(rows),
+        _tabulate(rows, has_top5=metrics.top5 is not None),
         _show_mistakes(results, class_names, paths, read_image),
     )
     page = folder / "report.html"
@@ -84,18 +88,15 @@ def write_report(
 
 
 def _format_csv(rows: Sequence[ClassRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(asdict(row).values() for row in rows)
-    return text.getvalue()
+    return "".join(map(format_csv_line, (CSV_COLUMNS, *(astuple(row) for row in rows))))
 
 
 def _describe_numbers(metrics: Metrics, num_classes: int) -> str:
+    top5 = () if metrics.top5 is None else (("top-5", f"{metrics.top5:.2f} %"),)
     return html_page.make_numbers(
         (
             ("top-1", f"{metrics.top1:.2f} %"),
-            ("top-5", f"{metrics.top5:.2f} %"),
+            *top5,
             ("loss", f"{metrics.loss:.4f}"),
             ("images", f"{metrics.num_images:,}"),
             ("classes", f"{num_classes:,}"),
@@ -108,25 +109,27 @@ def _show_confusions(content: bytes) -> str:
     return html_page.make_section("What was taken for what", picture)
 
 
-def _tabulate(rows: Sequence[ClassRow]) -> str:
+def _tabulate(rows: Sequence[ClassRow], *, has_top5: bool) -> str:
     """The table of classes, the worst first (of equal ones that with the higher loss), those without images last."""
     ranked = sorted(rows, key=lambda row: (row.top1 is None, row.top1, -(row.loss or 0)))
     header = (
         ("class", False),
         ("images", True),
         ("top-1, %", True),
-        ("top-5, %", True),
+        *((("top-5, %", True),) if has_top5 else ()),
         ("mean loss", True),
         ("most often taken for", False),
     )
-    return html_page.make_section("Classes, the worst first", html_page.make_table(header, map(_format_row, ranked)))
+    table = html_page.make_table(header, (_format_row(row, has_top5) for row in ranked))
+    return html_page.make_section("Classes, the worst first", table)
 
 
-def _format_row(row: ClassRow) -> tuple[str, ...]:
+def _format_row(row: ClassRow, has_top5: bool) -> tuple[str, ...]:
+    shares = (row.top1, row.top5) if has_top5 else (row.top1,)
     if row.num_images == 0:
-        return row.name, "0", "", "", "", ""
+        return row.name, "0", *("" for _ in shares), "", ""
     taken_for = f"{row.taken_for} ({row.num_taken})" if row.taken_for is not None else ""
-    return row.name, str(row.num_images), f"{row.top1:.1f}", f"{row.top5:.1f}", f"{row.loss:.3f}", taken_for
+    return row.name, str(row.num_images), *(f"{share:.1f}" for share in shares), f"{row.loss:.3f}", taken_for
 
 
 def _show_mistakes(

@@ -17,8 +17,9 @@ from mindspore.dataset import Dataset
 
 from ..config import save_recipe
 from ..data import get_class_names, seed_epoch
+from ..data.class_names import count_named_classes, format_class_names
 from ..errors import TrainingStoppedError, UserError, summarise_error
-from ..models.weights import describe_network
+from ..models.weights import describe_classes, describe_network
 from ..optim import move_rates, optimizer_state
 from ..options import Recipe, RunOptions, flatten
 from ..utils.checkpoint_file import write_checkpoint
@@ -32,9 +33,11 @@ from ..utils.metrics_table import MetricsTable
 from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
+from ..utils.quiet_pillow import quiet_pillow
 from ..utils.run_state import save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
+from ..utils.whole_file import write_whole
 from .assembly import (
     check_step_options,
     feeds_from_queue,
@@ -44,12 +47,13 @@ from .assembly import (
     plan_rates,
 )
 from .evaluation import evaluate
+from .labels import note_order_of_numbers
 from .loaded_images import find_loaded_images
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
-    check_num_classes,
     find_place,
+    fit_class_names,
     make_train_loader,
     make_val_loader,
     name_kernels,
@@ -72,6 +76,7 @@ class TrainingResult:
     interrupted: bool = False  # by a signal; --resume goes on
 
 
+@quiet_pillow()
 def train(recipe: Recipe) -> TrainingResult:
     """Train as the recipe says. Raises UserError for what the user can mend, if possible before anything runs.
 
@@ -82,8 +87,9 @@ def train(recipe: Recipe) -> TrainingResult:
     _check_run_options(recipe.run)
     check_step_options(recipe)
     options = recipe.dataset
-    class_names = get_class_names(options.name, options.root, options.train_split, options.download)
-    num_classes = check_num_classes(recipe, class_names)
+    found = get_class_names(options.name, options.root, options.train_split, options.download)
+    class_names = fit_class_names(recipe, found)
+    num_classes = len(class_names)
     train_loader = make_train_loader(recipe, class_names, num_classes, topology)
     val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
     for loader in (train_loader, val_loader):
@@ -154,6 +160,7 @@ class TrainingRun:
         self.rates = rates
         self.position = position
         self.data = data
+        self.num_named = count_named_classes(data.class_names)  # those that have images
         self.steps_per_epoch = len(rates) // recipe.run.epoch_size
         self.checkpoints = CheckpointManager(
             folder,
@@ -161,7 +168,7 @@ class TrainingRun:
             self.options.keep_checkpoint_max,
             self.options.ckpt_save_policy,
             kept,
-            describe_network(step.network),
+            {**describe_network(step.network), **describe_classes(data.class_names)},
         )
         writes = group.is_main
         self.table = MetricsTable(folder / "metrics.csv", resume_after=position.epoch) if writes else None
@@ -180,6 +187,10 @@ class TrainingRun:
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
             f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
         )
+        if self.num_named < num_classes:
+            self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")
+        for line in note_order_of_numbers(self.data.class_names[: self.num_named]):
+            self.logger.info(line)
         self.logger.info(f"kernels: {name_kernels(self.step.network)}")
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
@@ -245,7 +256,9 @@ class TrainingRun:
         metrics, is_best = None, False
         if options.val_while_train and (is_last or position.epoch % options.val_interval == 0):
             network, batch_size = self._network_to_validate(), self.recipe.loader.batch_size
-            metrics = self.metrics = evaluate(network, val_loader, batch_size, self.group, limit=self.limit)
+            metrics = self.metrics = evaluate(
+                network, val_loader, batch_size, self.group, num_classes=self.num_named, limit=self.limit
+            )
             is_best = position.best_top1 is None or metrics.top1 > position.best_top1
         if is_best:
             position.best_top1, position.best_epoch = metrics.top1, position.epoch
@@ -381,7 +394,7 @@ def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: b
         if earlier and weights.absolute().parent == folder.absolute() and (earlier / weights.name).exists():
             recipe = replace(recipe, model=replace(recipe.model, checkpoint_path=str(earlier / weights.name)))
         save_recipe(recipe, folder / "recipe.yaml")
-        (folder / CLASS_NAMES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        write_whole(folder / CLASS_NAMES_FILE, format_class_names(class_names))
     return recipe, earlier
 
 

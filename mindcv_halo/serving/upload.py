@@ -6,12 +6,14 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
+from ..utils.quiet_pillow import quiet_pillow
 from .limits import Limits, RefusedError
 
 # Pillow reads many more; some of them start other programs, or have seen little scrutiny.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 
+@quiet_pillow()
 def decode_upload(data: bytes, limits: Limits) -> Image.Image:
     """The image, decoded; of an animation the first frame.
 

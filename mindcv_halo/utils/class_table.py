@@ -12,7 +12,10 @@ from .image_results import ImageResults
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class. Without images the shares and the loss are None; without mistakes `taken_for` is."""
+    """One class. Without images the shares and the loss are None; without mistakes `taken_for` is.
+
+    `top5` is None where the metrics of all images have none.
+    """
 
     name: str
     num_images: int
@@ -23,7 +26,9 @@ class ClassRow:
     num_taken: int  # how often
 
 
-def tabulate_classes(results: ImageResults, confusions: np.ndarray, class_names: Sequence[str]) -> list[ClassRow]:
+def tabulate_classes(
+    results: ImageResults, confusions: np.ndarray, class_names: Sequence[str], *, has_top5: bool = True
+) -> list[ClassRow]:
     """A row for every class, in the order of the labels; `confusions` is what count_confusions gives."""
     num_classes = len(class_names)
     counts = confusions.sum(1)
@@ -45,7 +50,7 @@ def tabulate_classes(results: ImageResults, confusions: np.ndarray, class_names:
                 name,
                 count,
                 float(confusions[label, label] * share),
-                float(right5[label] * share),
+                float(right5[label] * share) if has_top5 else None,
                 float(losses[label] / count),
                 class_names[other] if times else None,
                 times,

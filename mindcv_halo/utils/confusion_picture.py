@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .figures import make_figure, save_figure
+from .printable import printable, shorten
 
 _MOST_NUMBERS = 25  # classes, up to which a cell has room for its number
 _MOST_NAMES = 60  # classes, up to which the axes have room for names
@@ -15,6 +16,7 @@ _MOST_CELLS = 250  # a side; more classes than that share cells, because a cell 
 _LONGEST_NAME = 24  # letters
 _LETTER_WIDTH = 0.1  # inches, of the larger names
 _MARGINS = 1.5  # inches
+_NAME_SHARE = 2.5  # of a side, in lengths of the longest name
 
 
 def draw_confusion(confusions: np.ndarray, class_names: Sequence[str], path: Path) -> None:
@@ -24,11 +26,13 @@ def draw_confusion(confusions: np.ndarray, class_names: Sequence[str], path: Pat
     row without images grey. From 26 classes on the colours follow the square root of the share: single mistakes show.
     """
     num_classes = len(class_names)
+    names = [shorten(printable(name), _LONGEST_NAME) for name in class_names]
     per_cell = -(-num_classes // _MOST_CELLS)
     cells = _merge(confusions, per_cell)
     totals = cells.sum(1, keepdims=True)
     shares = np.ma.masked_equal(100 * cells / np.maximum(totals, 1), 0)
-    side = min(max(4.0, _MARGINS + 0.42 * num_classes), 11.0)
+    room = _NAME_SHARE * _LETTER_WIDTH * max(map(len, names))
+    side = min(max(4.0, room, _MARGINS + 0.42 * num_classes), 11.0)
     figure = make_figure(side + 1.0, side)
     axes = figure.subplots()
     norm, colours = _make_colours(num_classes)
@@ -40,7 +44,7 @@ def draw_confusion(confusions: np.ndarray, class_names: Sequence[str], path: Pat
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class" + (f" ({per_cell} neighbouring classes share a cell)" if per_cell > 1 else ""))
     if num_classes <= _MOST_NAMES:
-        _name_axes(axes, class_names, cell_width=(side - _MARGINS) / num_classes)
+        _name_axes(axes, names, cell_width=(side - _MARGINS) / num_classes)
     if num_classes <= _MOST_NUMBERS:
         _write_numbers(axes, cells, shares)
     save_figure(figure, path)
@@ -60,8 +64,7 @@ def _make_colours(num_classes: int):
     return norm, colors.ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)))
 
 
-def _name_axes(axes, class_names: Sequence[str], cell_width: float) -> None:
-    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in class_names]
+def _name_axes(axes, names: Sequence[str], cell_width: float) -> None:
     size = 10 if len(names) <= _MOST_NUMBERS else 7
     is_narrow = max(map(len, names)) * _LETTER_WIDTH <= cell_width
     places = range(len(names))

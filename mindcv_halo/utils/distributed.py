@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from mindspore.communication import get_group_size, get_rank, init
 
 from ..errors import UserError
 from . import scheduler_process
+from .own_command import describe_command
 from .process_group import ProcessGroup
 from .rendezvous import answer, ask, find_free_port, find_own_address, wait_for_port
 from .topology import LOOPBACK, Topology
@@ -24,20 +26,26 @@ DEFAULTS = {"MS_CPU_COMM_OP_TIMEOUT": "1200", "MS_TOPO_TIMEOUT": "600"}
 _LAST_WORDS = 1.0  # seconds
 _OWN_SCHEDULER = "MINDCV_HALO_SCHEDULER"  # set where the scheduler is a process of rank 0's
 _LAUNCHER_VARIABLES = ("OMPI_", "PMIX_", "PMI_", "PRTE_")
+_logger = logging.getLogger("mindcv_halo")
 
 
-def check_launch(topology: Topology | None, distribute: bool) -> None:
-    """Raises UserError when the flag `distribute` and the launcher disagree."""
-    script = os.path.basename(sys.argv[0]) or "train.py"
+def check_launch(topology: Topology | None, distribute: bool, needs_launcher: bool = True) -> None:
+    """Raises UserError when the flag `distribute` and the launcher disagree.
+
+    A job that does not need a launcher goes on without one, and a line in the log says so.
+    """
     if distribute and topology is None:
+        if not needs_launcher:
+            _logger.warning("distribute True: there is no launcher, so that this one process does all of the work")
+            return
+        command = describe_command(sys.orig_argv) or "python train.py ... --distribute True"
         raise UserError(
-            f"distribute True needs a launcher: mpirun -n 2 python {script} ... --distribute True; "
-            "for one process set --distribute False"
+            f"distribute True needs a launcher: mpirun -n 2 {command}; for one process set --distribute False"
         )
     if topology is not None and topology.size > 1 and not distribute:
         raise UserError(
             f"{topology.launcher} started {topology.size} processes and distribute is False, so that each would do all "
-            f"of the work; set --distribute True, or start python {script} without {topology.launcher}"
+            f"of the work; set --distribute True, or start one process without {topology.launcher}"
         )
 
 

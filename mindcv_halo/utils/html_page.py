@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; max-width: 1100px; margin: 2rem auto;
@@ -23,6 +23,7 @@ tr + tr td { border-top: 1px solid #e6ebf0; } .number { text-align: right; font-
 .cards img { display: block; width: 100%; height: 180px; margin-bottom: .5rem; object-fit: contain;
              background: #eef3f8; }
 .cards img.small { image-rendering: pixelated; }
+td, .cards p { white-space: pre-wrap; }
 .cards p { margin: .3rem 0 0; } .cards .note { font-size: .8rem; color: #53616f; }
 """
 
@@ -79,3 +80,8 @@ def make_cards(cards: Iterable[tuple[str, Sequence[str], str]]) -> str:
         for picture, lines, note in cards
     )
     return f'<div class="cards">\n{"".join(figures)}</div>'
+
+
+def escape(text: str) -> str:
+    """Text as HTML. A browser takes a carriage return that is not escaped for a line feed."""
+    return html.escape(text).replace("\r", "&#13;")

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+FEWEST_FOR_TOP5 = 6  # classes; of five, every image is among the first five
+
 
 @dataclass(frozen=True)
 class Metrics:
-    """Shares in percent, and the mean cross entropy in nats, over `num_images` images."""
+    """Shares in percent, and the mean cross entropy in nats, over `num_images` images.
+
+    `top5` is None where there are fewer than six classes.
+    """
 
     top1: float
-    top5: float
+    top5: float | None
     loss: float
     num_images: int
 
     def __str__(self) -> str:
-        return f"top-1 {self.top1:.2f} %, top-5 {self.top5:.2f} %, loss {self.loss:.4f} on {self.num_images} images"
+        top5 = "" if self.top5 is None else f", top-5 {self.top5:.2f} %"
+        return f"top-1 {self.top1:.2f} %{top5}, loss {self.loss:.4f} on {self.num_images} images"
+
+    def as_mindcv(self) -> dict[str, float | None]:
+        """The same under MindCV's names, as shares of 1; a loss that is not finite is None."""
+        top5 = {} if self.top5 is None else {"Top_5_Accuracy": self.top5 / 100}
+        loss = self.loss if math.isfinite(self.loss) else None
+        return {"Top_1_Accuracy": self.top1 / 100, **top5, "loss": loss}
 
 
 class MetricsCounter:
-    """Sums over images, so that batches of any sizes give the same numbers."""
+    """Sums over images, so that batches of any sizes give the same numbers.
 
-    def __init__(self):
+    num_classes: how many there are, where that is fewer than the logits have.
+    """
+
+    def __init__(self, num_classes: int | None = None):
+        self.num_classes = num_classes
+        self.num_logits = 0  # of an image
         self.correct1 = 0
         self.correct5 = 0
         self.loss_sum = 0.0
@@ -33,6 +51,7 @@ class MetricsCounter:
         """Count a batch: logits (B, classes), labels (B,)."""
         logits = logits.astype(np.float64)
         ranks = rank_labels(logits, labels)
+        self.num_logits = logits.shape[1]
         self.correct1 += int((ranks < 1).sum())
         self.correct5 += int((ranks < 5).sum())
         self.loss_sum -= float(log_softmax(logits)[np.arange(len(labels)), labels].sum())
@@ -40,19 +59,22 @@ class MetricsCounter:
 
     def sums(self) -> np.ndarray:
         """All that it has counted, as float64."""
-        return np.array([self.correct1, self.correct5, self.loss_sum, self.num_images])
+        return np.array([self.num_logits, self.correct1, self.correct5, self.loss_sum, self.num_images])
 
     def add(self, sums: np.ndarray) -> None:
         """What another counter has counted."""
-        self.correct1 += int(sums[0])
-        self.correct5 += int(sums[1])
-        self.loss_sum += float(sums[2])
-        self.num_images += int(sums[3])
+        self.num_logits = max(self.num_logits, int(sums[0]))
+        self.correct1 += int(sums[1])
+        self.correct5 += int(sums[2])
+        self.loss_sum += float(sums[3])
+        self.num_images += int(sums[4])
 
     def result(self) -> Metrics:
         """Of all images so far; there must be one."""
         share = 100 / self.num_images
-        return Metrics(self.correct1 * share, self.correct5 * share, self.loss_sum / self.num_images, self.num_images)
+        num_classes = self.num_logits if self.num_classes is None else self.num_classes
+        top5 = self.correct5 * share if num_classes >= FEWEST_FOR_TOP5 else None
+        return Metrics(self.correct1 * share, top5, self.loss_sum / self.num_images, self.num_images)
 
 
 def rank_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

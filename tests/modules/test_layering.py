@@ -22,7 +22,7 @@ ALLOWED = {
     "option_types": {"options"} | LEAVES,
     "config": {"options", "option_types"} | LEAVES,
     "engine": SIBLINGS | {"deploy", "native", "utils", "config", "options"} | LEAVES,
-    "serving": {"engine"} | LEAVES,
+    "serving": {"engine", "utils"} | LEAVES,
     "cli": {"engine", "serving", "config", "models", "utils"} | LEAVES,
     "__init__": SIBLINGS | {"engine", "native", "utils"} | LEAVES,
 }

@@ -31,7 +31,7 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"lr": "fast"}, "--lr: 'fast' is not a number"),
         ({"data_dir": "/nowhere"}, "data_dir '/nowhere' is no folder"),
         ({"val_split": "test"}, "split 'test' is no folder in"),
-        ({"num_classes": "4"}, "num_classes 4 disagrees with the 3 classes"),
+        ({"num_classes": "2"}, "num_classes 2 is less than the 3 classes of dataset 'imagenet' in"),
         ({"in_channels": "1"}, "in_channels 1: images of dataset 'imagenet' are read with 3 channels"),
         ({"device_target": "Ascend"}, "device_target 'Ascend' is not available here"),
         ({"gradient_accumulation_steps": "0"}, "gradient_accumulation_steps 0 must be at least 1"),

@@ -2,15 +2,17 @@
 
 from .fit import fit_weights, load_weights
 from .from_timm import to_timm
-from .identify import find_model, find_options
+from .identify import count_classes, find_model, find_options
 from .pretrained import fetch_pretrained
-from .save import describe_network, save_network, write_weights
+from .save import describe_classes, describe_network, save_network, write_weights
 from .weight_file import OURS, READERS, WeightFile, open_weights, read_weights, recognise
 
 __all__ = [
     "OURS",
     "READERS",
     "WeightFile",
+    "count_classes",
+    "describe_classes",
     "describe_network",
     "fetch_pretrained",
     "find_model",

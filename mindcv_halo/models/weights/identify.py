@@ -17,6 +17,7 @@ from .rules import Source, translate
 
 _MOST_CHANNELS = 256  # of an image,
 _MOST_ROWS = 512  # and of a table: the strict comparison refuses what has more
+_MOST_CLASSES = 1_000_000  # that a file may say it has, before anybody gives each a name
 
 SPECS = {spec.name: spec for spec in vars(specs).values() if isinstance(spec, Spec)}
 
@@ -77,6 +78,14 @@ def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) 
         sides = (min((rows or 1) + 1, _MOST_ROWS) // 2 for rows in tables)
         options["image_size"] = tuple(side * spec.strides[stage + 1] for side in sides)
     return options
+
+
+def count_classes(source: Source, weights: Mapping[str, np.ndarray]) -> int | None:
+    """The classes of the weights' classifier; None where they have none, or one that no network has."""
+    ours, _ = translate(source, weights, ())
+    num_classes = _size(ours, "classifier.weight", 0)
+    fits = _size(ours, "classifier.bias", 0) == num_classes and (num_classes or 0) <= _MOST_CLASSES
+    return num_classes if fits else None
 
 
 def _read_structure(ours: Mapping[str, np.ndarray]) -> Structure:

@@ -22,6 +22,7 @@ MOST_ENTRIES = 20_000
 MOST_DIMENSIONS = 8
 LONGEST_NAME = 300
 CHECKSUM = "crc_num"  # its name in the metadata
+CLASS_NAMES = "class_names"  # the note that holds a list of them in JSON
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,20 @@ from ...errors import UserError
 from ...utils.checkpoint_file import write_checkpoint
 from ...utils.safetensors_file import write_safetensors
 from ..layers.random_drop import DRAWS
-from .reading import CHECKSUM, checksum
+from .reading import CHECKSUM, CLASS_NAMES, checksum
 
 
-def save_network(network: nn.Cell, path: str | Path) -> None:
-    """Write a network's weights as .ckpt or .safetensors, with its dialect, so that create_model reads them right."""
+def save_network(network: nn.Cell, path: str | Path, class_names: Sequence[str] | None = None) -> None:
+    """Write a network's weights as .ckpt or .safetensors, with its dialect, so that create_model reads them right.
+
+    class_names: in the order of the labels, so that validation, prediction and export know them.
+    """
     arrays = {
         name: parameter.asnumpy()
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
-    write_weights(arrays, Path(path), describe_network(network))
+    write_weights(arrays, Path(path), {**describe_network(network), **describe_classes(class_names)})
 
 
 def write_weights(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[str, str]) -> None:
@@ -50,3 +54,8 @@ def describe_network(network: nn.Cell) -> dict[str, str]:
         "halo_size": str(halo.halo_size),
         "mask_padding": str(network.mask_padding),
     }
+
+
+def describe_classes(class_names: Sequence[str] | None) -> dict[str, str]:
+    """What a file has to say of the classes that its classifier was trained on; nothing where nobody knows them."""
+    return {} if class_names is None else {CLASS_NAMES: json.dumps(list(class_names))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from .from_timm import TIMM
 from .read_ckpt import read_ckpt
 from .read_foreign import read_keras, read_torch
 from .read_safetensors import read_safetensors
-from .reading import LARGEST_FILE, LONGEST_NAME, readable
+from .reading import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, readable
 from .rules import Source
 
 OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
@@ -43,7 +44,8 @@ class WeightFile:
 
     `dialect` is that of the source, unless it is a file of ours, which says which dialect its weights were trained in.
     `halo` are the windows that they were trained with, None if the file does not say; `mask_padding` is whether it says
-    that pixels outside the map were kept out of their softmax.
+    that pixels outside the map were kept out of their softmax. `class_names` are the classes, in the order of the
+    labels, that they were trained on; None if the file does not say.
     """
 
     origin: str
@@ -52,6 +54,7 @@ class WeightFile:
     dialect: str
     halo: Halo | None
     mask_padding: bool
+    class_names: tuple[str, ...] | None = None
 
 
 def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
@@ -80,7 +83,8 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
                     f"none has more than {_LARGEST_WINDOW} pixels a side"
                 )
     mask_padding = source is OURS and notes.get("mask_padding") == "True"
-    return WeightFile(origin, arrays, source, dialect, halo, mask_padding)
+    class_names = _read_class_names(origin, notes[CLASS_NAMES]) if source is OURS and CLASS_NAMES in notes else None
+    return WeightFile(origin, arrays, source, dialect, halo, mask_padding, class_names)
 
 
 def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
@@ -125,6 +129,17 @@ def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarra
     if not weights:
         raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
     return _without_common_prefix(weights) if strip_prefix else weights, contents.notes
+
+
+def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+        if isinstance(names, list) and all(isinstance(name, str) and name for name in names):
+            "".join(names).encode("utf-8")
+            return tuple(names)
+    except (ValueError, RecursionError):  # no JSON, or no Unicode text
+        pass
+    raise UserError(f"{origin}: its class names {readable(text)!r} are no list of names in JSON; it is damaged")
 
 
 def _without_common_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from awkward_names import AWKWARD
 
-from mindcv_halo.data.class_names import imagenet_class_names, name_labels, read_class_file
+from mindcv_halo.data.class_names import (
+    format_class_names,
+    imagenet_class_names,
+    imagenet_synsets,
+    name_labels,
+    read_class_file,
+)
 from mindcv_halo.errors import UserError
 
 NAMES = ["cat", "dog, hound", "owl"]
@@ -18,12 +25,13 @@ NAMES = ["cat", "dog, hound", "owl"]
         "cat\ndog, hound\nowl\n",
         "cat\r\ndog, hound\r\nowl",
         "  cat\ndog, hound \nowl\n\n",
+        '"cat"\n"dog, hound"\n  "\\u006fwl"\n',
         json.dumps(NAMES),
         json.dumps({"0": "cat", "2": "owl", "1": "dog, hound"}),
         json.dumps({"owl": 2, "cat": 0, "dog, hound": 1}),
         json.dumps({"0": ["n01", "cat"], "1": ["n02", "dog, hound"], "2": ["n03", "owl"]}),
     ],
-    ids=["lines", "windows", "blanks", "list", "labels", "class_to_idx", "keras"],
+    ids=["lines", "windows", "blanks", "strings", "list", "labels", "class_to_idx", "keras"],
 )
 def test_files(tmp_path, text):
     file = tmp_path / "names"
@@ -57,6 +65,33 @@ def test_bad_files(tmp_path, content, message):
         read_class_file(file)
 
 
+@pytest.mark.parametrize("names", [[name] for name in AWKWARD] + [list(AWKWARD)], ids=ascii)
+def test_any_name_comes_back_from_a_file(tmp_path, names):
+    """Also if an editor of Windows had the file in between."""
+    text = format_class_names(names)
+    assert text.count("\n") == len(names) and text.isascii() or text.replace("\n", "").isprintable()
+    for newline, encoding in (("\n", "utf-8"), ("\r\n", "utf-8-sig")):
+        (tmp_path / "names").write_text(text, encoding=encoding, newline=newline)
+        assert read_class_file(tmp_path / "names") == names
+    (tmp_path / "names").write_text(json.dumps(names))
+    assert read_class_file(tmp_path / "names") == names
+
+
+def test_only_a_line_feed_ends_a_name(tmp_path):
+    """In files that others, and earlier versions, wrote."""
+    (tmp_path / "names").write_text("a\u2028b\nc\u0085d\ne\x0bf\x1cg\n", encoding="utf-8")
+    assert read_class_file(tmp_path / "names") == ["a\u2028b", "c\u0085d", "e\x0bf\x1cg"]
+
+
+def test_plain_names_stand_as_they_are():
+    assert format_class_names(["cat", "a, b", "caf\u00e9", "猫"]) == "cat\na, b\ncaf\u00e9\n猫\n"
+
+
+def test_what_is_no_text_is_no_name():
+    with pytest.raises(UserError, match=r"class_names given: the name of class 1, 'caf\\udce9', is no Unicode text"):
+        name_labels(["a", "caf\udce9"])
+
+
 def test_a_byte_order_mark_is_no_part_of_it(tmp_path):
     for text in ("\n".join(NAMES), json.dumps(NAMES)):
         (tmp_path / "names").write_text(text, encoding="utf-8-sig")
@@ -79,3 +114,4 @@ def test_imagenet():
     assert len(names) == 1000
     known = {0: "tench", 207: "golden retriever", 281: "tabby", 817: "sports car", 999: "toilet tissue"}
     assert all(names[label].partition(",")[0] == name for label, name in known.items())
+    assert imagenet_synsets()[0] == "n01440764" and list(imagenet_synsets()) == sorted(set(imagenet_synsets()))

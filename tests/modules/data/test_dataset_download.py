@@ -100,7 +100,7 @@ def test_cifar10_is_downloaded_and_read(tmp_path, serve, monkeypatch):
     assert get_class_names("cifar10", root, "test") == CIFAR_NAMES
     backwards = create_dataset("cifar10", root, "test", shuffle=False, class_names=CIFAR_NAMES[::-1])
     assert [int(label) for _, label in backwards.create_tuple_iterator(num_epochs=1, output_numpy=True)] == [4, 3]
-    with pytest.raises(UserError, match="is none of the 1 classes of the training run"):
+    with pytest.raises(UserError, match="is none of the 1 classes of the model"):
         create_dataset("cifar10", root, class_names=["thing0"])
 
 

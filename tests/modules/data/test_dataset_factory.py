@@ -40,7 +40,7 @@ def test_class_names_of_the_training_run_set_the_labels(make_folder):
     root = make_folder({"val/cat": 1, "val/dog": 1})
     dataset = create_dataset("", str(root), "val", shuffle=False, class_names=["dog", "fish", "cat"])
     assert labels_of(dataset) == [2, 0]
-    with pytest.raises(UserError, match=r"val: cat is none of the 2 classes of the training run \(dog, fish\)"):
+    with pytest.raises(UserError, match=r"val: cat is none of the 2 classes of the model \(dog, fish\)"):
         create_dataset("", str(root), "val", class_names=["dog", "fish"])
 
 

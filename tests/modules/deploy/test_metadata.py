@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from awkward_names import AWKWARD
 
 from mindcv_halo import create_model
 from mindcv_halo.deploy import encode_metadata, read_metadata, require_onnx, write_onnx
@@ -27,9 +28,10 @@ def test_text_stays_text():
 
 
 def test_onnx(tmp_path):
-    metadata = encode_metadata({"model": "halonet_test", "class_names": ["Grünfink", "a\nb"]})
+    metadata = encode_metadata({"weights": "caf\udce9.ckpt", "class_names": AWKWARD})
     write_onnx(tmp_path / "x.onnx", create_model("halonet_test", num_classes=2), (None, 3, 32, 32), metadata)
     assert read_metadata(tmp_path / "x.onnx") == metadata
+    assert metadata["weights"] == r"caf\udce9.ckpt" and json.loads(metadata["class_names"]) == list(AWKWARD)
 
 
 @pytest.mark.parametrize(

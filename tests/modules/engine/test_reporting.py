@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
+from awkward_names import AWKWARD
 
+from mindcv_halo.data.class_names import name_all_classes
 from mindcv_halo.engine.reporting import NUM_WORST, LogitsRecorder, write_report
 from mindcv_halo.errors import UserError
 from mindcv_halo.utils.metrics import MetricsCounter
@@ -51,19 +55,19 @@ def test_files(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     losses = -np.log([0.8, 0.3, 0.2, 0.05])
     assert metrics == {
-        "title": "net, <x>.ckpt", "top1": 25.0, "top5": 100.0, "loss": pytest.approx(losses.mean()),
+        "title": "net, <x>.ckpt", "top1": 25.0, "loss": pytest.approx(losses.mean()),
         "num_images": 4, "num_classes": 3,
     }  # fmt: skip
     with (tmp_path / "per_class.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == NAMES
-    assert float(rows[0]["top1"]) == pytest.approx(100 / 3) and float(rows[0]["top5"]) == 100
+    assert float(rows[0]["top1"]) == pytest.approx(100 / 3) and rows[0]["top5"] == ""
     assert float(rows[0]["loss"]) == pytest.approx(losses[:3].mean())
     assert (rows[0]["images"], rows[0]["taken_for"], rows[0]["times_taken"]) == ("3", "dog & co", "2")
     assert list(rows[2].values()) == ["owl", "0", "", "", "", "", "0"]
 
     assert asked == [3, 2, 1]  # the mistakes, the worst first
-    assert "true: dog &amp; co (5.0%)" in page and "predicted: owl (90.0%)" in page
+    assert "true: dog &amp; co (5.0%)" in page and "predicted: owl (90.0%)" in page and "top-5" not in page
     assert "/data/&lt;3&gt;.png" in page and "<i>" not in page and "<x>" not in page
     assert "All 3 images that were taken for another class" in page
     cells = re.findall(r"<tr><td>(.*?)</td>", page)
@@ -110,3 +114,41 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"report .*/file: .*choose a folder that can be written"):
         make_folder("report", str(tmp_path / "file"))
+
+
+def test_any_name_of_a_class_comes_back(tmp_path):
+    """Each class has one image, taken for the next one; the files are read as strangers would."""
+    names = [*AWKWARD]
+    labels = np.arange(len(names))
+    logits = np.roll(np.eye(len(names), dtype=np.float32), 1, axis=1) + 0.1 * np.eye(len(names), dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page, _ = report(tmp_path, logits, labels, names)
+    with (tmp_path / "per_class.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert [row[0] for row in rows[1:]] == names and [row[5] for row in rows[1:]] == [*names[1:], names[0]]
+    cells = [html.unescape(cell) for cell in re.findall(r"<tr><td>(.*?)</td>", page, re.DOTALL)]
+    assert sorted(cells) == sorted(names) and "<script" not in page
+    assert "white-space: pre-wrap" in page  # else nobody saw the blanks
+    json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("num_classes, has_top5", [(5, False), (6, True)])
+def test_top_5_of_five_classes_is_nowhere(tmp_path, num_classes, has_top5):
+    logits = np.eye(num_classes, dtype=np.float32)
+    page, _ = report(tmp_path, logits, np.arange(num_classes)[::-1].copy(), list("abcdef")[:num_classes])
+    assert ("top-5" in page) is has_top5 is ("top5" in json.loads((tmp_path / "metrics.json").read_text()))
+    with (tmp_path / "per_class.csv").open() as file:
+        assert {bool(row["top5"]) for row in csv.DictReader(file)} == {has_top5}
+
+
+def test_classes_without_a_folder_are_left_out(tmp_path):
+    """Unless the network took an image for one of them."""
+    names = name_all_classes(["cat", "owl"], 9)
+    logits = np.eye(9, dtype=np.float32)[[0, 1, 0]]
+    for logit, shown in ((0, 2), (4, 5)):
+        logits[2, 0], logits[2, logit] = 0, 1
+        report(tmp_path, logits, np.array([0, 1, 1]), names)
+        with (tmp_path / "per_class.csv").open() as file:
+            assert [row["class"] for row in csv.DictReader(file)] == names[:shown]
+    assert json.loads((tmp_path / "metrics.json").read_text())["num_classes"] == 9

@@ -53,6 +53,15 @@ def test_names_in_other_scripts_make_no_noise(draw):
         draw(np.eye(2, dtype=int), ["猫", "犬"])
 
 
+@pytest.mark.parametrize("name", ["W" * 200, "\n" * 50, "\u202e" + "a" * 30], ids=ascii)
+def test_a_single_class_of_any_name_makes_no_noise(draw, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        axes, _ = draw([[1]], [name])
+    assert axes.get_window_extent().width > 100  # pixels
+    assert names_on(axes.xaxis)[0].isprintable()
+
+
 @pytest.mark.parametrize("num_classes, named, numbered", [(25, True, True), (60, True, False), (61, False, False)])
 def test_what_fits(draw, num_classes, named, numbered):
     axes, _ = draw(np.eye(num_classes, dtype=int), [f"class {number}" for number in range(num_classes)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -84,22 +85,37 @@ def machine(monkeypatch) -> Machine:
     return Machine(monkeypatch)
 
 
-def test_distribute_without_a_launcher_says_which(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/somewhere/train.py", "--distribute", "True"])
-    with pytest.raises(
-        UserError,
-        match=r"^distribute True needs a launcher: mpirun -n 2 python train.py ... --distribute True; for one process "
-        r"set --distribute False$",
-    ):
+@pytest.mark.parametrize(
+    "words, command",
+    [
+        (["python3", "train.py", "-c", "a b.yaml"], "python train.py -c 'a b.yaml'"),
+        (["/bin/python", "-m", "mindcv_halo.cli", "train", "--lr", "1"], "python -m mindcv_halo.cli train --lr 1"),
+        (["/bin/python", "/bin/mindcv-halo", "train", "--lr", "1"], "mindcv-halo train --lr 1"),
+        (["python", "-c", "engine.train(recipe)"], "python train.py ... --distribute True"),
+    ],
+)
+def test_distribute_without_a_launcher_says_which(monkeypatch, words, command):
+    monkeypatch.setattr("sys.orig_argv", words)
+    with pytest.raises(UserError) as refused:
         check_launch(None, distribute=True)
+    assert str(refused.value) == (
+        f"distribute True needs a launcher: mpirun -n 2 {command}; for one process set --distribute False"
+    )
 
 
-def test_a_launcher_without_distribute_is_refused(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py"])
+def test_a_job_that_needs_no_launcher_says_that_it_is_alone(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("mindcv_halo"), "propagate", True)
+    check_launch(None, distribute=True, needs_launcher=False)
+    assert caplog.messages == ["distribute True: there is no launcher, so that this one process does all of the work"]
+    with pytest.raises(UserError, match="mpirun started 4 processes and distribute is False"):
+        check_launch(MPIRUN, distribute=False, needs_launcher=False)
+
+
+def test_a_launcher_without_distribute_is_refused():
     with pytest.raises(
         UserError,
         match=r"^mpirun started 4 processes and distribute is False, so that each would do all of the work; set "
-        r"--distribute True, or start python train.py without mpirun$",
+        r"--distribute True, or start one process without mpirun$",
     ):
         check_launch(MPIRUN, distribute=False)
 

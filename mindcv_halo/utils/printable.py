@@ -1,0 +1,33 @@
+"""Text that may hold anything, for a message or a picture: in one line, with nothing in it that cannot be seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """The text; characters that cannot be seen are escaped as in Python, spaces at its ends show by quotes."""
+    shown = "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
+    return shown if shown == shown.strip() and shown else f"'{shown}'"
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, cut off where it is longer than so many letters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def list_some(names: Sequence[str], most: int = 10) -> str:
+    """The first of many names, for a message."""
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def put_in_one_line(text: str) -> str:
+    """A message that may quote names of files: what would end its line, or command a terminal, is escaped."""
+    return _CONTROL.sub(lambda match: _escape(match[0]), text)
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
