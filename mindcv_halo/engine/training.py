@@ -107,7 +107,7 @@ def train(recipe: Recipe) -> TrainingResult:
     group.broadcast_parameters(step.parameters_dict().values())
     averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
 
-    recipe = replace(recipe, model=replace(recipe.model, dialect=network.dialect.name))
+    recipe = replace(recipe, model=replace(recipe.model, dialect=describe_network(network).get("dialect")))
     folder = Path(recipe.run.ckpt_save_dir)
     if group.is_main:
         logger = _open_folder(folder, recipe, class_names, is_new=state is None)

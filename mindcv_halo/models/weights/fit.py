@@ -16,7 +16,8 @@ from .identify import SPECS
 from .position_tables import TABLES, list_tables, resize_table
 from .reading import readable
 from .rules import Source, translate
-from .weight_file import recognise
+from .training_state import select_weights
+from .weight_file import is_anchor, recognise
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
@@ -65,6 +66,7 @@ def fit_weights(
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
+    weights = select_weights(weights, is_anchor)
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
