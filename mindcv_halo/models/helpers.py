@@ -123,7 +123,8 @@ def auto_map(model: nn.Cell, param_dict: Mapping[str, Parameter]) -> dict[str, P
     Raises UserError where a parameter of the model is missing.
     """
     names = model.parameters_dict().keys()
-    found = select_weights(param_dict, names.__contains__, any_prefix=True)
+    parameters = {name: value for name, value in param_dict.items() if isinstance(value, Tensor)}  # and no text
+    found = select_weights(parameters, names.__contains__, any_prefix=True)
     missing = sorted(names - found.keys())
     if missing:
         raise UserError(

@@ -16,7 +16,7 @@ import numpy as np
 WRAPPERS = {"network", "_network", "backbone", "_backbone", "net", "model", "module"}
 # MindSpore's mixed precision wraps layers deep inside a network too.
 _INNER_WRAPPER = "._backbone."
-_SETTINGS = re.compile(r"(learning_rate|loss_scale|scale_sense)\b.*")
+_SETTINGS = re.compile(r"[\w -]+|(optimizer|learning_rate|loss_scale|scale_sense)\..*")
 
 
 def select_weights(
@@ -28,7 +28,7 @@ def select_weights(
     `any_prefix` of any names. Left out are
 
     - `STATE.NAME` where NAME is a weight in the file: moments, accumulated gradients,
-    - names without a dot, such as global_step, learning_rate and what `append_dict` adds, and settings,
+    - words without a dot, such as global_step, learning_rate and what `append_dict` adds, and settings,
     - single numbers outside the modules that the weights are of.
     """
     arrays = {name.replace(_INNER_WRAPPER, "."): value for name, value in arrays.items()}
@@ -54,7 +54,7 @@ def _find_prefix(arrays: Mapping[str, np.ndarray], is_weight: Callable[[str], bo
 
 
 def _is_state(name: str, value: np.ndarray, inside: set[str], roots: set[str], prefix: str) -> bool:
-    if "." not in name or _SETTINGS.fullmatch(name):
+    if _SETTINGS.fullmatch(name):
         return True
     if not value.ndim and name.partition(".")[0] not in roots:
         return True
