@@ -78,8 +78,10 @@ def load_pretrained(
 
     The classifier, whose module default_cfg["classifier"] names, is left out where `num_classes` is not
     default_cfg["num_classes"]; the first convolution, default_cfg["first_conv"], is summed over colours for
-    `in_channels` 1. `filter_fn` gets the parameters of the file by name and returns those to load. Loading is strict
-    both ways. Raises UserError where there are no weights, they cannot be had, or do not fit.
+    `in_channels` 1. `filter_fn` gets the parameters of the file by name and returns those to load; what it leaves out
+    stays as it is in the model (in a HaloNet it must not leave out any). Loading is strict both ways.
+
+    Raises UserError where there are no weights, they cannot be had, or do not fit.
     """
     is_halonet = isinstance(model, HaloNet)
     path = str(fetch_pretrained(type(model).__name__, default_cfg, of_halonet=is_halonet))
@@ -90,6 +92,7 @@ def load_pretrained(
     origin = f"checkpoint {path}"
     names = model.parameters_dict().keys()
     arrays = open_weights(path).arrays if is_halonet else read_weights(path, is_weight=names.__contains__)
+    in_file = set(arrays)
     if filter_fn is not None:
         kept = filter_fn({name: Parameter(Tensor(value), name=name) for name, value in arrays.items()})
         arrays = {name: value.asnumpy() for name, value in kept.items()}
@@ -99,7 +102,14 @@ def load_pretrained(
     first = f"{default_cfg.get('first_conv')}.weight"
     if in_channels == 1 and first in arrays and arrays[first].shape[1] == _IMAGE_CHANNELS:
         arrays[first] = arrays[first].sum(axis=1, keepdims=True)
-    fill_network(model, arrays, origin, classifier=default_cfg.get("classifier", ""), reset_head=reset_head)
+    fill_network(
+        model,
+        arrays,
+        origin,
+        classifier=default_cfg.get("classifier", ""),
+        reset_head=reset_head,
+        optional=in_file - arrays.keys(),
+    )
 
 
 def load_model_checkpoint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
@@ -45,9 +45,14 @@ def fill_network(
     *,
     classifier: str = "",
     reset_head: bool = False,
+    optional: Collection[str] = (),
 ) -> None:
-    """The second half of load_own_weights, for arrays that have been read."""
-    parameters = dict(network.parameters_dict())
+    """The second half of load_own_weights, for arrays that have been read; those called `optional` may be missing."""
+    parameters = {
+        name: parameter
+        for name, parameter in network.parameters_dict().items()
+        if name in arrays or name not in optional
+    }
     arrays = dict(arrays)
     if reset_head and classifier:
         _drop_head(origin, classifier, arrays, parameters)

@@ -1,0 +1,5 @@
+"""The layer that does nothing, where MindCV has it."""
+
+from mindspore.nn import Identity
+
+__all__ = ["Identity"]
