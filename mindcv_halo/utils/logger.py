@@ -17,13 +17,18 @@ class _TqdmHandler(logging.Handler):
 
 
 def set_logger(
-    name: str | None = "mindcv_halo", output_dir: str | Path | None = None, rank: int = 0, log_level: int = logging.INFO
+    name: str | None = "mindcv_halo",
+    output_dir: str | Path | None = None,
+    rank: int | None = 0,
+    log_level: int = logging.INFO,
+    color: bool = False,
 ) -> logging.Logger:
     """The logger called `name`, which from now on prints, and appends to output_dir/rank0.log, on rank 0.
 
     Other ranks write no file, and print warnings and errors with their rank. Called again it replaces what it set up
-    before.
+    before. The folder is made if need be; a rank of None is 0; `color`, which MindCV has, changes nothing.
     """
+    rank = rank or 0
     logger = logging.getLogger(name)
     logger.setLevel(log_level)
     logger.propagate = False
@@ -38,6 +43,7 @@ def set_logger(
         return logger
     terminal.setFormatter(logging.Formatter("%(message)s"))
     if output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(Path(output_dir) / "rank0.log")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s rank 0: %(message)s"))
         logger.addHandler(file)

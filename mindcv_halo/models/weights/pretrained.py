@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...errors import UserError
-from ...utils.download import RemoteFile, download
-from ...utils.path import find_cache_folder, find_mirror
+from ...utils.download import RemoteFile, download, get_default_download_root
+from ...utils.path import find_mirror
 from .weight_file import READERS, recognise
 
 _logger = logging.getLogger("mindcv_halo")
@@ -43,7 +43,7 @@ def fetch_pretrained(name: str, cfg: Mapping[str, Any], *, of_halonet: bool = Tr
 
 def weights_folder() -> Path:
     """Where the cache keeps weights."""
-    return find_cache_folder() / "weights"
+    return Path(get_default_download_root()) / "weights"
 
 
 def _mirrored(url: str) -> str:
