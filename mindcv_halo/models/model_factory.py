@@ -172,5 +172,7 @@ def _image_size(name: str, image_size: int | tuple[int, int] | None, is_own: boo
         return tuple(cfg["input_size"][1:]) if cfg["fixed_input_size"] or not is_own else None
     size = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
     if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1 for side in size):
-        raise UserError(f"{name}: image_size {image_size!r} must be a side or (height, width) in pixels, at least 1")
+        raise UserError(
+            f"{name}: image_resize (image_size) {image_size!r} must be a side or (height, width) in pixels, at least 1"
+        )
     return int(size[0]), int(size[1])

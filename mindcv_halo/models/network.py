@@ -196,7 +196,7 @@ def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int,
     if spec.fixed_size and x.shape[2:] != image_size:
         raise ValueError(
             f"{spec.name}: images of {x.shape[2]}x{x.shape[3]}, but the model was built for "
-            f"{image_size[0]}x{image_size[1]}; build it with image_size set to the images' size"
+            f"{image_size[0]}x{image_size[1]}; build it with image_resize (image_size) set to the images' size"
         )
 
 

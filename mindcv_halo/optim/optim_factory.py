@@ -92,7 +92,7 @@ def create_optimizer(
     """
     name = opt.lower()
     if name not in _OPTIMIZERS:
-        raise unknown_name("optimizer", name, _OPTIMIZERS)
+        raise unknown_name("optimizer (opt)", name, _OPTIMIZERS)
     choice = _OPTIMIZERS[name]
     lr = _checked_rates(lr)
     _check_numbers(weight_decay, momentum, loss_scale)
@@ -101,7 +101,9 @@ def create_optimizer(
     asked = {option: value for option, value in asked.items() if value is not None}
     _check_asked(name, choice, asked)
     if momentum == 0 and (nesterov or name == "nesterov"):
-        raise UserError("Nesterov momentum needs a momentum above 0")
+        raise UserError(
+            f"momentum {momentum}: Nesterov's (use_nesterov, nesterov) must be above 0; set momentum to 0.9"
+        )
 
     options = {"momentum": float(momentum), "schedule_decay": schedule_decay, **asked}
     optimizer = choice.cell(
@@ -181,7 +183,8 @@ def _check_asked(name: str, choice: _Choice, asked: Mapping[str, object]) -> Non
     for option, value in asked.items():
         if option not in choice.keywords and not (name == "nesterov" and option == "nesterov"):
             able = ", ".join(other for other, entry in _OPTIMIZERS.items() if option in entry.keywords)
-            raise UserError(f"optimizer {name} has no {option} (got {value}); leave it out, or use one of {able}")
+            key = "use_nesterov (nesterov)" if option == "nesterov" else option  # in a recipe, and here
+            raise UserError(f"optimizer {name} has no {key} (got {value}); leave it out, or use one of {able}")
     for option in ("beta1", "beta2"):
         if option in asked and not 0 < asked[option] < 1:
             raise UserError(f"{option} must lie between 0 and 1, not {asked[option]!r}")

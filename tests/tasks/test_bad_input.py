@@ -54,7 +54,7 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"lr_scaling": "cubic"}, "--lr_scaling: 'cubic' is none of linear, sqrt"),
         ({"resume": "True"}, "should hold a state of halonet_test"),
         ({"resume_opt": "True"}, "resume_opt needs ckpt_path"),
-        ({"opt": "adamm"}, "unknown optimizer 'adamm'; nearest: adam"),
+        ({"opt": "adamm"}, "unknown optimizer (opt) 'adamm'; nearest: adam"),
         ({"scheduler": "cosine"}, "unknown scheduler 'cosine'"),
         ({"loss": "MSE"}, "unknown loss 'mse'"),
         ({"interpolation": "cubic"}, "unknown interpolation 'cubic'"),

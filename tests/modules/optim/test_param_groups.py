@@ -85,7 +85,7 @@ def parameters() -> list[Parameter]:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"opt": "adamv"}, "unknown optimizer 'adamv'; nearest: "),
+        ({"opt": "adamv"}, r"unknown optimizer \(opt\) 'adamv'; nearest: "),
         ({"weight_decay_filter": "norm"}, "unknown weight_decay_filter 'norm'"),
         ({"layer_decay": 0.9}, r"layer_decay needs a model with a layer_ids\(\) method"),
         ({"lr": -1.0}, "lr must be a number of at least 0"),
@@ -95,11 +95,11 @@ def parameters() -> list[Parameter]:
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"loss_scale": 0}, "loss_scale must be a number above 0"),
         ({"opt": "lion", "eps": 1e-8}, "optimizer lion has no eps .*use one of adam, adamw, nadam"),
-        ({"opt": "adamw", "nesterov": True}, "optimizer adamw has no nesterov"),
+        ({"opt": "adamw", "nesterov": True}, r"optimizer adamw has no use_nesterov \(nesterov\)"),
         ({"opt": "sgd", "beta1": 0.9}, "optimizer sgd has no beta1"),
         ({"opt": "adam", "beta2": 1.0}, "beta2 must lie between 0 and 1"),
         ({"opt": "adam", "eps": 0.0}, "eps must be above 0"),
-        ({"opt": "nesterov", "momentum": 0}, "Nesterov momentum needs a momentum above 0"),
+        ({"opt": "nesterov", "momentum": 0}, r"momentum 0: Nesterov's \(use_nesterov, nesterov\) must be above 0"),
         ({"opt": "nadam", "schedule_decay": -1}, "schedule_decay must be at least 0"),
     ],
 )
