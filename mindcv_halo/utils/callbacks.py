@@ -41,7 +41,8 @@ class StateMonitor(Callback):
         dataset_sink_mode: taken from MindCV's scripts; the optimizer is found in either mode.
         summary_dir: events for TensorBoard, if tensorboardX is there; None for none.
         log_interval: steps between lines of the log.
-        rank_id, device_num: None where there is one process. Metrics are the means of all ranks.
+        rank_id: None where there is one process, as is
+        device_num: the number of processes. Metrics are the means of all.
     """
 
     def __init__(

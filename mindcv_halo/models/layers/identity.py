@@ -1,5 +1,9 @@
 """The layer that does nothing, where MindCV has it."""
 
-from mindspore.nn import Identity
+from __future__ import annotations
 
-__all__ = ["Identity"]
+from mindspore import nn
+
+
+class Identity(nn.Identity):
+    """Its output is its input."""
