@@ -30,6 +30,8 @@ class FeatureExtractor(nn.Cell):
                 f"{spec.name}: out_indices {out_indices} must be a rising sequence out of {tuple(possible)}"
             )
         self.spec = spec
+        self.dialect = network.dialect
+        self.mask_padding = network.mask_padding
         self.in_channels = network.in_channels
         self.built_size = network.built_size
         self.out_indices = out_indices

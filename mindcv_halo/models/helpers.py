@@ -8,7 +8,7 @@ from typing import Any
 from mindspore import Parameter, Tensor, nn
 
 from ..errors import UserError
-from .features import ALL_MAPS, FeatureExtractWrapper
+from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
 from .layers.rounding import make_divisible
 from .network import HaloNet
 from .weights import (
@@ -120,7 +120,9 @@ def load_model_checkpoint(
     `ema` takes the averaged weights, `auto_mapping` cuts off a prefix that is no usual wrapper's. Strict both ways:
     raises UserError for weights that do not fit, and for a HaloNet that was built to compute something else from them.
     """
-    if isinstance(model, HaloNet):
+    if isinstance(model, FeatureExtractWrapper) and isinstance(model.net, FeatureExtractor):
+        model = model.net
+    if isinstance(model, HaloNet | FeatureExtractor):
         _load_halonet(model, open_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping), reset_head=False)
     else:
         load_own_weights(model, checkpoint_path, ema=ema, strip_prefix=auto_mapping)
@@ -144,7 +146,7 @@ def auto_map(model: nn.Cell, param_dict: Mapping[str, Parameter]) -> dict[str, P
     return {name: found[name] for name in names}
 
 
-def _load_halonet(model: HaloNet, file: WeightFile, reset_head: bool) -> None:
+def _load_halonet(model: HaloNet | FeatureExtractor, file: WeightFile, reset_head: bool) -> None:
     if file.dialect != model.dialect.name:
         raise UserError(
             f"{file.origin}: its dialect is {file.dialect}, the model was built with {model.dialect.name}; build it "

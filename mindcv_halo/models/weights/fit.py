@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
+from ..features import FeatureExtractor
 from ..layers.random_drop import DRAWS
 from ..specs import Halo
 from .identify import SPECS
@@ -73,6 +74,9 @@ def fit_weights(
     _check_values(origin, ours, names)
     if _HEAD[0] not in parameters:  # a network without a head, for features
         ours = {name: value for name, value in ours.items() if name not in _HEAD}
+    if isinstance(network, FeatureExtractor):  # which ends before the last stage
+        behind = tuple(f"stages.{index}." for index in range(len(network.stages), len(network.spec.stages)))
+        ours = {name: value for name, value in ours.items() if not name.startswith(("final_conv.", *behind))}
     if reset_head:
         _drop_head(origin, network, ours, parameters)
     if _FIRST_CONV in ours and _FIRST_CONV in parameters:

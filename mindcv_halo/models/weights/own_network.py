@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
+from ..layers.random_drop import DRAWS
 from .reading import readable
 from .weight_file import read_weights
 
@@ -51,9 +52,9 @@ def fill_network(
     parameters = {
         name: parameter
         for name, parameter in network.parameters_dict().items()
-        if name in arrays or name not in optional
+        if not name.endswith(DRAWS) and (name in arrays or name not in optional)
     }
-    arrays = dict(arrays)
+    arrays = {name: value for name, value in arrays.items() if not name.endswith(DRAWS)}  # the state of a run
     if reset_head and classifier:
         _drop_head(origin, classifier, arrays, parameters)
     missing = sorted(parameters.keys() - arrays.keys())

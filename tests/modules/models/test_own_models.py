@@ -193,6 +193,28 @@ def test_a_halonet_that_would_compute_something_else(tmp_path):
         helpers.load_model_checkpoint(create_model("halonet_test", num_classes=5), str(tmp_path / "x.ckpt"))
 
 
+def test_weights_into_features(tmp_path):
+    network = create_model("halonet_test", num_classes=5, drop_path_rate=0.1)
+    ms.save_checkpoint(network, str(tmp_path / "x.ckpt"))
+    for features in (
+        create_model("halonet_test", features_only=True, out_indices=(0, 2)),
+        FeatureExtractWrapper(create_model("halonet_test"), (0, 2)),
+    ):
+        helpers.load_model_checkpoint(features, str(tmp_path / "x.ckpt"))
+        for name, value in arrays_of(features).items():
+            np.testing.assert_array_equal(value, arrays_of(network)[name])
+
+
+def test_masks_of_dropped_paths_are_no_weights(tmp_path):
+    def make(*more: nn.Cell) -> nn.Cell:
+        return nn.SequentialCell([nn.Dense(2, 3), *more])
+
+    ms.save_checkpoint(make(layers.DropPath(0.5)), str(tmp_path / "x.ckpt"))
+    helpers.load_model_checkpoint(make(), str(tmp_path / "x.ckpt"))
+    ms.save_checkpoint(make(), str(tmp_path / "x.ckpt"))
+    helpers.load_model_checkpoint(make(layers.DropPath(0.5)), str(tmp_path / "x.ckpt"))
+
+
 def test_small_helpers(tmp_path, monkeypatch):
     monkeypatch.setenv("MINDCV_HALO_HOME", str(tmp_path))
     assert helpers.get_checkpoint_download_root() == str(tmp_path / "weights")
