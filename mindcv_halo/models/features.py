@@ -76,10 +76,12 @@ class FeatureExtractWrapper(nn.Cell):
                 f"features of {type(net).__name__}: it has no feature_info; give it a list with "
                 '{"chs": channels, "reduction": stride, "name": cell} for each map'
             )
-        indices = tuple(range(min(len(info), len(ALL_MAPS)))) if tuple(out_indices) == ALL_MAPS else tuple(out_indices)
+        indices = tuple(out_indices) if isinstance(out_indices, Iterable) else (out_indices,)
+        if indices == ALL_MAPS:
+            indices = ALL_MAPS[: len(info)]
         if any(type(index) is not int for index in indices) or not _rises(indices, range(len(info))):
             raise UserError(
-                f"features of {type(net).__name__}: out_indices {tuple(out_indices)} must be a rising sequence out of "
+                f"features of {type(net).__name__}: out_indices {indices} must be a rising sequence out of "
                 f"{tuple(range(len(info)))}"
             )
         self.out_channels = [info[index]["chs"] for index in indices]

@@ -112,7 +112,10 @@ def create_model(
     if is_own:
         network = _build(entrypoint, basis, options)  # which tells what it is
         if not isinstance(network, HaloNet):
-            if pretrained and not path:
+            cfg = get_pretrained_cfg(model_name)
+            if pretrained and not path and cfg != get_pretrained_cfg(name):  # a tag, which its function does not know
+                path = str(fetch_pretrained(model_name, cfg, of_halonet=False))
+            elif pretrained and not path:
                 options["pretrained"] = True
                 network = _build(entrypoint, basis, options)
             if features_only and not hasattr(network, "feature_info"):  # its function has to know how

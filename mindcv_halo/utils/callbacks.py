@@ -16,6 +16,7 @@ from mindspore import Tensor, nn
 from mindspore.dataset import Dataset
 from mindspore.train import Callback, Model, RunContext
 
+from ..errors import unknown_name
 from .checkpoint_file import write_checkpoint
 from .checkpoint_list import CheckpointManager
 from .path import make_folder
@@ -33,6 +34,8 @@ class StateMonitor(Callback):
     In `ckpt_save_dir` rank 0 writes `result.log`, a line for each epoch; {model}-{epoch}_{batch}.ckpt after every
     `ckpt_save_interval` epochs and the last, of which `ckpt_save_policy` keeps `ckpt_keep_max`; optim_{model}.ckpt, the
     optimizer's state; and {model}_best.ckpt, that of the highest first metric.
+
+    Raises UserError for a metric that the model does not count, and for a folder that cannot be written.
 
     Args:
         model: what trains. With `model_ema` the averages of its TrainStep are what is validated.
@@ -73,6 +76,10 @@ class StateMonitor(Callback):
         self.last_epoch = last_epoch
         self.dataset_val = dataset_val
         self.metric_name = list(metric_name)
+        counted = getattr(model, "_metric_fns", None) or {}
+        unknown = [name for name in self.metric_name if dataset_val is not None and name not in counted]
+        if unknown:
+            raise unknown_name("metric_name of the model", unknown[0], counted)
         self.val_interval = val_interval
         self.val_start_epoch = val_start_epoch
         self.save_best_ckpt = save_best_ckpt

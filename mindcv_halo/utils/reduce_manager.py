@@ -6,6 +6,7 @@ import mindspore
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+_FLOATS = (mstype.float16, mstype.bfloat16, mstype.float32, mstype.float64)
 _DIGITS = 4096  # whole numbers are added up in two parts, each of which float32 holds exactly
 
 
@@ -30,7 +31,7 @@ class AllReduceSum(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if self.is_alone:
             return x
-        if x.is_floating_point():
+        if x.dtype in _FLOATS:
             return self.add_up(x)
         whole = x.astype(mstype.int32)
         high = self.add_up((whole // _DIGITS).astype(mstype.float32))

@@ -104,6 +104,7 @@ def test_maps_of_a_halonet():
         (Net(), (0, 7), r"out_indices \(0, 7\) must be"),
         (Net(), (), r"out_indices \(\) must be"),
         (Net(), (-1,), r"out_indices \(-1,\) must be"),
+        (Net(), 7, r"out_indices \(7,\) must be"),
         (Net(), ("a",), r"out_indices \('a',\) must be"),
     ],
 )

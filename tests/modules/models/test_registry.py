@@ -192,6 +192,16 @@ def test_a_modules_exports_grow(monkeypatch):
     assert module.__all__ == ["MyNet", "my_net"]
 
 
+def test_a_tag_brings_its_own_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINDCV_HALO_HOME", str(tmp_path))
+    define("nets", {"my_net.big": {"url": "https://example.org/big.ckpt"}})
+    (tmp_path / "weights").mkdir()
+    published = create_model("my_net")
+    ms.save_checkpoint(published, str(tmp_path / "weights" / "big.ckpt"))
+    network = create_model("my_net.big", pretrained=True)
+    np.testing.assert_array_equal(network.head.weight.asnumpy(), published.head.weight.asnumpy())
+
+
 def test_options_reach_the_function_and_defaults_do_not():
     define("nets")
     network = create_model("my_net", drop_path_rate=0.1, block_size=4, width=2.0)

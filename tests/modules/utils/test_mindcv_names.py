@@ -331,19 +331,21 @@ def test_classes_in_half_precision(classes):
     assert any(type(cell).__name__ == "_Float32Output" for _, cell in network.cells_and_names())
 
 
-def test_sums_over_ranks(monkeypatch):
+@pytest.mark.parametrize("mode", [ms.GRAPH_MODE, ms.PYNATIVE_MODE])
+def test_sums_over_ranks(monkeypatch, mode):
+    ms.set_context(mode=mode)
     assert utils.AllReduceSum()(Tensor(5, ms.int32)).asnumpy() == 5
 
     class Double(nn.Cell):  # two ranks with the same numbers
         def construct(self, x):
-            assert x.dtype == ms.float32
             return x + x
 
     monkeypatch.setattr(reduce_manager, "count_ranks", lambda: 2)
     monkeypatch.setattr(reduce_manager.ops, "AllReduce", lambda _: Double())
+    add_up = utils.AllReduceSum()
     for value in (0, 1, 4095, 4096, 1_281_167, 8_000_001):
-        assert utils.AllReduceSum()(Tensor(value, ms.int32)).asnumpy() == 2 * value
-    assert utils.AllReduceSum()(Tensor([0.5, 1.5])).asnumpy().tolist() == [1.0, 3.0]
+        assert add_up(Tensor(value, ms.int32)).asnumpy() == 2 * value
+    assert add_up(Tensor([0.5, 1.5])).asnumpy().tolist() == [1.0, 3.0]
 
 
 def train_with(tmp_path, trainer: dict, monitor: dict, epochs: int = 3, lr=0.1) -> tuple[nn.Cell, Model, object]:
@@ -403,6 +405,15 @@ def test_state_monitor_goes_on(tmp_path):
     rows = [line.split() for line in (tmp_path / "result.log").read_text().splitlines()[1:]]
     assert [row[0] for row in rows] == ["6", "7"] and rows[0][2] == "-" and rows[1][2].endswith("%")
     assert state.best_epoch in (-1, 7)
+
+
+def test_state_monitor_refuses(tmp_path):
+    network = make_network()
+    model = utils.create_trainer(
+        network, create_loss(), create_optimizer(network), utils.get_metrics(6), amp_level="O0"
+    )
+    with pytest.raises(UserError, match=r"unknown metric_name of the model 'accuracy'; nearest: "):
+        utils.StateMonitor(model, dataset_val=make_data(), ckpt_save_dir=str(tmp_path))
 
 
 def test_validation_callback(capsys):
