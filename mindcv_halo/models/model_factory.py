@@ -14,7 +14,7 @@ from mindspore import nn
 from ..errors import UserError, unknown_name
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
 from .network import HaloNet, check_count
-from .registry import canonical_name, complete_cfg, get_pretrained_cfg, model_entrypoint
+from .registry import canonical_name, complete_cfg, get_pretrained_cfg, is_model_pretrained, model_entrypoint
 from .specs import DIALECTS
 from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
 
@@ -96,9 +96,10 @@ def create_model(
         raise unknown_name("dialect", dialect, DIALECTS)
     if reset_head is None:
         reset_head = num_classes is not _NUM_CLASSES
+    conv_stages = tuple(conv_stages) if isinstance(conv_stages, Iterable) else (conv_stages,) if conv_stages else ()
     options = {
         **{"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mask_padding": mask_padding or None},
-        **{"block_size": block_size, "halo_size": halo_size, "conv_stages": tuple(conv_stages) or None},
+        **{"block_size": block_size, "halo_size": halo_size, "conv_stages": conv_stages or None},
         "image_size": _image_size(name, image_size, is_own),
         "dialect": DIALECTS[dialect] if dialect else None,
         **unknown,
@@ -112,27 +113,22 @@ def create_model(
     if is_own:
         network = _build(entrypoint, basis, options)  # which tells what it is
         if not isinstance(network, HaloNet):
-            cfg = get_pretrained_cfg(model_name)
-            if pretrained and not path and cfg != get_pretrained_cfg(name):  # a tag, which its function does not know
-                path = str(fetch_pretrained(model_name, cfg, of_halonet=False))
-            elif pretrained and not path:
-                options["pretrained"] = True
+            weights = {"ema": ema, "strip_prefix": auto_mapping, "reset_head": reset_head}
+            if pretrained and not path:
+                path, options = _find_own_weights(model_name, options)
+            if "pretrained" in options:
                 network = _build(entrypoint, basis, options)
             if features_only and not hasattr(network, "feature_info"):  # its function has to know how
                 options |= {"features_only": True, "out_indices": tuple(out_indices)}
                 network, features_only = _build(entrypoint, basis, options), False
             if path:
-                load_own_weights(
-                    network,
-                    path,
-                    ema=ema,
-                    strip_prefix=auto_mapping,
-                    classifier=complete_cfg(name).get("classifier", ""),
-                    reset_head=reset_head,
-                )
+                load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
             return FeatureExtractWrapper(network, out_indices) if features_only else network
     if pretrained and not path:
-        path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
+        if is_own and not is_model_pretrained(model_name):
+            options["pretrained"] = True  # its function knows more
+        else:
+            path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
     file = open_weights(path, ema=ema, strip_prefix=auto_mapping) if path else None
     if file is not None:
         options = {"dialect": DIALECTS[file.dialect], **options}
@@ -144,6 +140,14 @@ def create_model(
             network, file.arrays, origin=file.origin, reset_head=reset_head, resize_pos=resize_pos, halo=file.halo
         )
     return FeatureExtractor(network, out_indices) if features_only else network
+
+
+def _find_own_weights(model_name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """For a network of the user's own: the file of a tag, which its function does not know, or else the option."""
+    cfg = get_pretrained_cfg(model_name)
+    if cfg != get_pretrained_cfg(canonical_name(model_name)):
+        return str(fetch_pretrained(model_name, cfg, of_halonet=False)), options
+    return "", {**options, "pretrained": True}
 
 
 def _build(entrypoint: Callable[..., nn.Cell], basis: Mapping[str, int], options: Mapping[str, Any]) -> nn.Cell:

@@ -196,6 +196,7 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"drop_rate": 1.0}, r"drop_rate 1.0 must be at least 0 and below 1"),
         ({"drop_path_rate": -0.1}, r"drop_path_rate -0.1 must be"),
         ({"dialect": "torch"}, r"unknown dialect 'torch'"),
+        ({"conv_stages": 1}, r"conv_stages \(1,\) is for the H models only"),
         ({"conv_stages": (1,)}, r"conv_stages \(1,\) is for the H models only"),
         (
             {"model_name": "halonet_h1", "conv_stages": (5,)},

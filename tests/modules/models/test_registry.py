@@ -210,8 +210,11 @@ def test_options_reach_the_function_and_defaults_do_not():
 
 
 def test_a_halonet_of_ones_own(tmp_path):
+    asked = []
+
     @register_model
     def my_net(pretrained=False, num_classes=1000, in_channels=3, **options):
+        asked.append(pretrained)
         return HaloNet(HALONET_TEST, num_classes, in_channels, **options)
 
     path = tmp_path / "x.ckpt"
@@ -219,6 +222,8 @@ def test_a_halonet_of_ones_own(tmp_path):
     network = create_model("my_net", num_classes=5, checkpoint_path=path, drop_rate=0.1, dialect="keras")
     assert network.dialect.name == "keras" and network.num_classes == 5
     assert isinstance(create_model("my_net", features_only=True, out_indices=(1, 2)), FeatureExtractor)
+    create_model("my_net", pretrained=True)  # of which no cfg tells a url: the function knows
+    assert asked[-1] and not any(asked[:-1])
 
 
 def test_weights_and_features_of_ones_own_network(tmp_path):
