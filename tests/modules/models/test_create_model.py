@@ -22,6 +22,9 @@ from mindcv_halo import (
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.specs import HALONET_H0, with_conv_stages
 
+# A warning of Python's would reach the user with the path of a source file.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
 
 def images(batch: int = 2, channels: int = 3, size: tuple[int, int] = (64, 64)) -> Tensor:
     return Tensor(np.random.default_rng(0).standard_normal((batch, channels, *size)).astype(np.float32))

@@ -19,6 +19,9 @@ from mindcv_halo.models.layers import conv_norm_act, drop_path, identity, poolin
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.specs import HALONET_TEST
 
+# A warning of Python's would reach the user with the path of a source file.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
 
 def images(channels: int = 3, side: int = 16) -> Tensor:
     return Tensor(np.random.default_rng(0).standard_normal((2, channels, side, side)).astype(np.float32))

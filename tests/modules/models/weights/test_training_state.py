@@ -23,6 +23,9 @@ from mindcv_halo.utils.loss_scale import LossScale
 from mindcv_halo.utils.train_step import TrainStep
 from mindcv_halo.utils.weight_average import WeightAverage
 
+# A warning of Python's would reach the user with the path of a source file.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
 APPENDED = {
     **{"epoch_num": 3, "step_num": 7, "lr": 0.5, "best": True, "who": "me", "classes": Tensor(np.ones(4, np.float32))},
     **{"metrics.top1": 81.5, "run.name": "first"},
