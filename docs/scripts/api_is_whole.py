@@ -11,7 +11,7 @@ from griffe import GriffeLoader, Object
 LOG = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parents[2]
 # What documents tell people to import from.
-PACKAGES = ("models", "data", "loss", "optim", "scheduler", "engine", "native", "deploy")
+PACKAGES = ("models", "data", "loss", "optim", "scheduler", "engine", "native", "deploy", "utils")
 
 
 def on_pre_build(config: object) -> None:

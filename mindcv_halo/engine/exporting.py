@@ -119,6 +119,10 @@ def export(
         precision=replace(recipe.precision, fuse_bn=False),
     )
     network = build_network(plain, len(names), is_training=False).set_train(False)
+    if not isinstance(network, HaloNet):
+        raise UserError(
+            f"export is for HaloNets, and {recipe.model.model_name} is a {type(network).__name__}; use mindspore.export"
+        )
     folds = recipe.precision.fuse_bn is not False
     facts = describe(recipe, network, names, folds)
     with TemporaryDirectory() as folder:

@@ -18,7 +18,8 @@ from ..data.dataset_names import count_channels
 from ..data.sample_source import SampleDataset
 from ..data.transforms_factory import find_statistics
 from ..errors import UserError
-from ..models import create_model, fuse_batchnorm, get_pretrained_cfg
+from ..models import HaloNet, create_model, fuse_batchnorm
+from ..models.registry import complete_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels
 from ..native.networks import NativeHaloNet
 from ..options import DatasetOptions, Recipe, SystemOptions
@@ -101,7 +102,7 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     if options["reset_head"] is None:
         options["reset_head"] = is_training and options["num_classes"] is not None
     options["num_classes"] = num_classes
-    if get_pretrained_cfg(recipe.model.model_name)["fixed_input_size"]:
+    if complete_cfg(recipe.model.model_name)["fixed_input_size"]:
         options["image_size"] = recipe.transform.image_resize
     if not is_training and options["checkpoint_path"]:
         options["ema"] = recipe.step.ema
@@ -109,7 +110,7 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     precision = recipe.precision
     if precision.fuse_bn:
         network = fuse_batchnorm(network)
-    if _uses_native_kernels(recipe, is_training):
+    if _uses_native_kernels(recipe, network, is_training):
         return accelerate(network, frozen=not is_training)
     level = precision.amp_level if is_training else precision.val_amp_level
     return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
@@ -120,7 +121,7 @@ def name_kernels(network: nn.Cell) -> str:
     return "native" if isinstance(network, NativeHaloNet) else "portable"
 
 
-def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
+def _uses_native_kernels(recipe: Recipe, network: nn.Cell, is_training: bool) -> bool:
     """Whether the network is to run on native kernels. Raises UserError where it must and cannot."""
     wanted = recipe.system.native_kernels
     if wanted is False:
@@ -129,6 +130,11 @@ def _uses_native_kernels(recipe: Recipe, is_training: bool) -> bool:
     level = precision.amp_level if is_training else precision.val_amp_level
     device = mindspore.get_context("device_target")
     try:
+        if not isinstance(network, HaloNet):
+            raise NativeUnavailableError(
+                f"native_kernels are for HaloNets, and {recipe.model.model_name} is a {type(network).__name__}; "
+                "leave them out"
+            )
         if device != "CPU":
             raise NativeUnavailableError(f"native_kernels are for CPUs, and this runs on {device}; leave them out")
         if level != "O0" or precision.amp_cast_list:
@@ -152,7 +158,7 @@ def make_transforms(recipe: Recipe, *, is_training: bool) -> list:
 
 def resolve_transform(recipe: Recipe) -> dict[str, Any]:
     """The recipe's transform options; where it leaves them open, those of the data set, and the model's own."""
-    cfg = get_pretrained_cfg(recipe.model.model_name)
+    cfg = complete_cfg(recipe.model.model_name)
     own = {
         "image_resize": cfg["input_size"][1],
         "interpolation": cfg["interpolation"],

@@ -116,7 +116,7 @@ def train(recipe: Recipe) -> TrainingResult:
         state.put_into(step, updates=batches // recipe.step.gradient_accumulation_steps)
     group.broadcast_parameters(step.parameters_dict().values())
 
-    recipe = replace(recipe, model=replace(recipe.model, dialect=network.dialect.name))
+    recipe = replace(recipe, model=replace(recipe.model, dialect=describe_network(network).get("dialect")))
     if group.is_main:
         recipe, earlier = _open_folder(folder, recipe, class_names, is_new=state is None)
         if earlier:

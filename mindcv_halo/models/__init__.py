@@ -2,7 +2,7 @@
 
 from . import layers
 from .attention_maps import AttentionMap, attention_maps, list_attention_layers
-from .features import FeatureExtractor
+from .features import FeatureExtractor, FeatureExtractWrapper
 from .fusion import fuse_batchnorm
 from .halonet import (
     halobotnet_50t,
@@ -22,6 +22,7 @@ from .halonet import (
     haloregnetz_b,
     lamhalobotnet_50t,
 )
+from .helpers import build_model_with_cfg, load_model_checkpoint, load_pretrained
 from .model_factory import create_model
 from .network import HaloNet
 from .registry import (
@@ -39,9 +40,11 @@ from .registry import (
 
 __all__ = [
     "AttentionMap",
+    "FeatureExtractWrapper",
     "FeatureExtractor",
     "HaloNet",
     "attention_maps",
+    "build_model_with_cfg",
     "create_model",
     "fuse_batchnorm",
     "get_pretrained_cfg",
@@ -54,6 +57,8 @@ __all__ = [
     "list_attention_layers",
     "list_models",
     "list_modules",
+    "load_model_checkpoint",
+    "load_pretrained",
     "model_entrypoint",
     "register_model",
     "halobotnet_50t",

@@ -98,7 +98,7 @@ class AttentionProbe:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         network = self.network
-        check_images(images, self.spec, network.in_channels, network.image_size)
+        check_images(images, self.spec, network.in_channels, network.built_size)
         maps = []
         with pynative_mode():
             x = network.stem(images)

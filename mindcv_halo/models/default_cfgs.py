@@ -15,6 +15,18 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 HALF = (127.5, 127.5, 127.5)
 
+# What MindCV takes for granted of a model whose cfg does not say it: for models of people's own.
+ASSUMED: dict[str, Any] = {
+    "url": "",
+    "num_classes": 1000,
+    "input_size": (3, 224, 224),
+    "fixed_input_size": False,
+    "interpolation": "bilinear",
+    "crop_pct": 0.875,
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+}
+
 _HUB = "https://huggingface.co/{hub_id}/resolve/main/model.safetensors"
 _TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-attn-weights/"
 _TIMM_SOURCE = "timm results-imagenet.csv"

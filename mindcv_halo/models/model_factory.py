@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
+from mindspore import nn
+
 from ..errors import UserError, unknown_name
-from .features import FeatureExtractor
-from .network import HaloNet
-from .registry import canonical_name, get_pretrained_cfg, model_entrypoint
+from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
+from .network import HaloNet, check_count
+from .registry import canonical_name, complete_cfg, get_pretrained_cfg, is_model_pretrained, model_entrypoint
 from .specs import DIALECTS
-from .weights import fetch_pretrained, load_weights, open_weights
+from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
+
+
+class _Usual(int):
+    """A default that can be told from the same number when somebody gives it."""
+
+
+_NUM_CLASSES = _Usual(1000)
+_IMAGE_CHANNELS = 3
 
 
 def create_model(
     model_name: str,
-    num_classes: int | None = None,
+    num_classes: int = _NUM_CLASSES,
     pretrained: bool = False,
-    in_channels: int = 3,
-    checkpoint_path: str = "",
+    in_channels: int = _IMAGE_CHANNELS,
+    checkpoint_path: str | os.PathLike[str] = "",
     ema: bool = False,
     auto_mapping: bool = False,
     *,
     features_only: bool = False,
-    out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+    out_indices: Sequence[int] = ALL_MAPS,
     drop_rate: float | None = None,
     drop_path_rate: float | None = None,
     dialect: str | None = None,
@@ -40,7 +53,7 @@ def create_model(
     """The model that is registered as `model_name`, or under that name in timm or Keras.
 
     Args:
-        num_classes: classes of the head; 0 for pooled features. None is 1000.
+        num_classes: classes of the head; 0 for pooled features.
         pretrained: published weights, from the cache or the network. `halonet_50t.mindcv` are MindCV's.
         in_channels: channels of the images. Weights for 3 are adapted to other numbers.
         checkpoint_path: a file of weights whose names are ours, timm's, MindCV's or Keras's: .ckpt, .safetensors, and
@@ -61,53 +74,112 @@ def create_model(
             log says so. None does that where `num_classes` is given.
         resize_pos: interpolate position tables of another window or image size, for fine-tuning with these.
 
+    A model of your own (`register_model`) gets those of the options that are given, and any others. If it is no
+    HaloNet, `pretrained` is its function's affair, a file must have its own names, and features_only needs its
+    `feature_info`, or a function that takes the option.
+
     Raises UserError for unknown names (with the nearest), impossible settings, and weights that do not fit.
     """
-    if unknown:
+    name = canonical_name(model_name)
+    entrypoint = model_entrypoint(name)
+    is_own = not (entrypoint.__module__ or "").startswith(f"{__package__}.")
+    if unknown and not is_own:
         parameters = inspect.signature(create_model).parameters
         raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})
-    name = canonical_name(model_name)
-    options = {"drop_rate": drop_rate or 0.0, "drop_path_rate": drop_path_rate or 0.0, "mask_padding": mask_padding}
-    options |= {k: v for k, v in {"block_size": block_size, "halo_size": halo_size}.items() if v is not None}
-    options["image_size"] = _image_size(name, image_size)
-    entrypoint = model_entrypoint(name)
-    if conv_stages:
-        if "conv_stages" not in inspect.signature(entrypoint).parameters:
-            raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
-        options["conv_stages"] = conv_stages
-    if not isinstance(mask_padding, bool):
-        raise UserError(f"{name}: mask_padding {mask_padding!r} must be True or False")
+    _check_switches(
+        name, pretrained=pretrained, ema=ema, auto_mapping=auto_mapping, features_only=features_only,
+        mask_padding=mask_padding, reset_head=reset_head, resize_pos=resize_pos,
+    )  # fmt: skip
+    check_count(name, "num_classes", num_classes, 0)
+    check_count(name, "in_channels", in_channels, 1)
     if dialect is not None and (not isinstance(dialect, str) or dialect not in DIALECTS):
         raise unknown_name("dialect", dialect, DIALECTS)
+    if reset_head is None:
+        reset_head = num_classes is not _NUM_CLASSES
+    conv_stages = tuple(conv_stages) if isinstance(conv_stages, Iterable) else (conv_stages,) if conv_stages else ()
+    options = {
+        **{"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mask_padding": mask_padding or None},
+        **{"block_size": block_size, "halo_size": halo_size, "conv_stages": conv_stages or None},
+        "image_size": _image_size(name, image_size, is_own),
+        "dialect": DIALECTS[dialect] if dialect else None,
+        **unknown,
+    }
+    options = {option: value for option, value in options.items() if value is not None}
+    if "conv_stages" in options and not is_own and "conv_stages" not in inspect.signature(entrypoint).parameters:
+        raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
+    basis = {"num_classes": num_classes, "in_channels": in_channels}
+    path = os.fspath(checkpoint_path or "")
 
-    if pretrained and not checkpoint_path:
-        checkpoint_path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
-    file = open_weights(checkpoint_path, ema=ema, strip_prefix=auto_mapping) if checkpoint_path else None
-    classes = 1000 if num_classes is None else num_classes
-    network = entrypoint(
-        num_classes=0 if features_only else classes,
-        in_channels=in_channels,
-        dialect=DIALECTS[dialect or (file.dialect if file else "timm")],
-        **options,
-    )
+    if is_own:
+        network = _build(entrypoint, basis, options)  # which tells what it is
+        if not isinstance(network, HaloNet):
+            weights = {"ema": ema, "strip_prefix": auto_mapping, "reset_head": reset_head}
+            if pretrained and not path:
+                path, options = _find_own_weights(model_name, options)
+            if "pretrained" in options:
+                network = _build(entrypoint, basis, options)
+            if features_only and not hasattr(network, "feature_info"):  # its function has to know how
+                options |= {"features_only": True, "out_indices": tuple(out_indices)}
+                network, features_only = _build(entrypoint, basis, options), False
+            if path:
+                load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
+            return FeatureExtractWrapper(network, out_indices) if features_only else network
+    if pretrained and not path:
+        if is_own and not is_model_pretrained(model_name):
+            options["pretrained"] = True  # its function knows more
+        else:
+            path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
+    file = open_weights(path, ema=ema, strip_prefix=auto_mapping) if path else None
+    if file is not None:
+        options = {"dialect": DIALECTS[file.dialect], **options}
+    network = _build(entrypoint, {**basis, **({"num_classes": 0} if features_only else {})}, options)
     if file is not None:
         if file.mask_padding and not mask_padding:
             raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")
         load_weights(
-            network,
-            file.arrays,
-            origin=file.origin,
-            reset_head=num_classes is not None if reset_head is None else reset_head,
-            resize_pos=resize_pos,
-            halo=file.halo,
+            network, file.arrays, origin=file.origin, reset_head=reset_head, resize_pos=resize_pos, halo=file.halo
         )
     return FeatureExtractor(network, out_indices) if features_only else network
 
 
-def _image_size(name: str, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
+def _find_own_weights(model_name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """For a network of the user's own: the file of a tag, which its function does not know, or else the option."""
+    cfg = get_pretrained_cfg(model_name)
+    if cfg != get_pretrained_cfg(canonical_name(model_name)):
+        return str(fetch_pretrained(model_name, cfg, of_halonet=False)), options
+    return "", {**options, "pretrained": True}
+
+
+def _build(entrypoint: Callable[..., nn.Cell], basis: Mapping[str, int], options: Mapping[str, Any]) -> nn.Cell:
+    """The model of a registered function, which need not take what every model of MindCV's takes."""
+    parameters = inspect.signature(entrypoint).parameters
+    takes_any = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    given = {**basis, **options}
+    for option in [option for option in given if option not in parameters and not takes_any]:
+        value = given.pop(option)
+        if value is not _NUM_CLASSES and (option, value) != ("in_channels", _IMAGE_CHANNELS):
+            raise UserError(
+                f"{entrypoint.__name__}: {option} {value!r}, but its function takes "
+                f"{', '.join(parameters) or 'nothing'}; leave it out, or let the function take it"
+            )
+    return entrypoint(**{option: int(value) if option in basis else value for option, value in given.items()})
+
+
+def _check_switches(name: str, **switches: object) -> None:
+    """Raises UserError for what is neither True nor False nor None, such as the text "False", which counts as true."""
+    for option, value in switches.items():
+        if value is not None and not isinstance(value, bool | np.bool_):
+            raise UserError(f"{name}: {option} {value!r} must be True or False")
+
+
+def _image_size(name: str, image_size: int | tuple[int, int] | None, is_own: bool) -> tuple[int, int] | None:
+    """The (height, width) to build the model for: what is given, else its own; None for an own one of any size."""
     if image_size is None:
-        return get_pretrained_cfg(name)["input_size"][1:]
+        cfg = complete_cfg(name)
+        return tuple(cfg["input_size"][1:]) if cfg["fixed_input_size"] or not is_own else None
     size = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
-    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
-        raise UserError(f"{name}: image_size {image_size!r} must be a side or (height, width) in pixels, at least 1")
-    return size
+    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1 for side in size):
+        raise UserError(
+            f"{name}: image_resize (image_size) {image_size!r} must be a side or (height, width) in pixels, at least 1"
+        )
+    return int(size[0]), int(size[1])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
+from numbers import Integral, Real
+from typing import Any
 
 from mindspore import Tensor, nn
 
@@ -57,10 +58,13 @@ class HaloNet(nn.Cell):
         _check_settings(spec, num_classes, in_channels, drop_rate, drop_path_rate)
         self.spec = spec
         self.dialect = dialect
+        num_classes, in_channels = int(num_classes), int(in_channels)  # of numpy's integers MindSpore takes none
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.num_features = spec.num_features
-        self.image_size = image_size
+        self.built_size = image_size
+        if spec.fixed_size:  # MindCV's models that take one size only have this attribute, the side of a square
+            self.image_size = image_size[0] if image_size[0] == image_size[1] else image_size
         self.mask_padding = mask_padding
 
         self.stem = _make_stem(spec, in_channels, dialect)
@@ -77,7 +81,7 @@ class HaloNet(nn.Cell):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images -> the last map, (B, num_features, H / 32, W / 32), rounded up (haloregnetz_b may round down)."""
-        check_images(x, self.spec, self.in_channels, self.image_size)
+        check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -104,7 +108,7 @@ class HaloNet(nn.Cell):
         """
         indices = _find_maps(self.spec, indices)
         last = indices[-1] if stop_early else len(self.stages)
-        check_images(x, self.spec, self.in_channels, self.image_size)
+        check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
         maps = [self.channels_first(x)] if 0 in indices else []
         for index, stage in enumerate(self.stages, 1):
@@ -124,6 +128,17 @@ class HaloNet(nn.Cell):
         """The last map -> logits, (B, num_classes)."""
         return self.classifier(self.dropout(x.mean((2, 3))))
 
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Of each map, the stem's first: its channels, pixels of the image per pixel, and cell; MindCV's keys."""
+        spec = self.spec
+        channels = (spec.stem.widths[-1], *(stage.width for stage in spec.stages))
+        names = ("stem", *(f"stages.{index}" for index in range(len(spec.stages))))
+        return [
+            {"chs": chs, "reduction": reduction, "name": name}
+            for chs, reduction, name in zip(channels, spec.strides, names, strict=True)
+        ]
+
     def layer_ids(self) -> dict[str, int]:
         """Each trainable parameter's depth, for layer-wise learning rates: 0 the stem, then the blocks, the head."""
         blocks = [block for stage in self.stages for block in stage]
@@ -134,7 +149,8 @@ class HaloNet(nn.Cell):
 
     def reset_classifier(self, num_classes: int) -> None:
         """A new, newly initialised classifier for `num_classes` classes; 0 for none."""
-        _check_count(self.spec.name, "num_classes", num_classes, 0)
+        check_count(self.spec.name, "num_classes", num_classes, 0)
+        num_classes = int(num_classes)
         first = next(iter(self.stem.get_parameters())).name
         prefix = first[: first.index("stem.")]  # of a cell around this one
         self.num_classes = num_classes
@@ -180,19 +196,20 @@ def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int,
     if spec.fixed_size and x.shape[2:] != image_size:
         raise ValueError(
             f"{spec.name}: images of {x.shape[2]}x{x.shape[3]}, but the model was built for "
-            f"{image_size[0]}x{image_size[1]}; build it with image_size set to the images' size"
+            f"{image_size[0]}x{image_size[1]}; build it with image_resize (image_size) set to the images' size"
         )
 
 
 def _check_settings(spec: Spec, num_classes: int, in_channels: int, drop_rate: float, drop_path_rate: float) -> None:
-    _check_count(spec.name, "num_classes", num_classes, 0)
-    _check_count(spec.name, "in_channels", in_channels, 1)
+    check_count(spec.name, "num_classes", num_classes, 0)
+    check_count(spec.name, "in_channels", in_channels, 1)
     for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= rate < 1:
             raise UserError(f"{spec.name}: {name} {rate!r} must be at least 0 and below 1")
 
 
-def _check_count(model: str, name: str, value: int, least: int) -> None:
+def check_count(model: str, name: str, value: int, least: int) -> None:
+    """Raises UserError for what is no whole number, and for one that is too small. True is none."""
     if not _is_whole(value) or value < least:
         raise UserError(f"{model}: {name} {value!r} must be a whole number of at least {least}")
 

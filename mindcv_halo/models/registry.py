@@ -1,25 +1,45 @@
 """Which models there are: MindCV's registry functions, with the peers' names as aliases.
 
-A model function is registered under its own name, and its module's `default_cfgs` describes it. `NAME.TAG` there
-describes other published weights of the same model; everything here that takes a name takes that too.
+A model function is registered under its own name. The `default_cfgs` beside it in its module, if there are any, say
+what its weights expect; `NAME.TAG` there describes other published weights of the same model, and everything here that
+takes a name takes that too.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from fnmatch import fnmatchcase
+from inspect import unwrap
 from typing import Any
 
-from ..errors import unknown_name
+from ..errors import UserError, unknown_name
+from .default_cfgs import ASSUMED
 
 _entrypoints: dict[str, Callable] = {}
 _aliases: dict[str, str] = {}
+_logger = logging.getLogger("mindcv_halo")
 
 
 def register_model(fn: Callable) -> Callable:
-    """Decorator: `create_model(fn.__name__)` calls `fn`. The module's `default_cfgs` must describe it."""
-    _entrypoints[fn.__name__] = fn
+    """Decorator: `create_model(fn.__name__)` calls `fn(pretrained=..., num_classes=..., in_channels=..., ...)`.
+
+    `fn` is a function or a class, from a package, a script or a notebook; it is called with those of the arguments that
+    it takes. A second model of the same name takes the place of the first; the log says so if it is of another module.
+    Raises UserError for what has no name.
+    """
+    name = getattr(fn, "__name__", None)
+    if not callable(fn) or not isinstance(name, str) or not name:
+        raise UserError(f"register_model: {fn!r} must be a function or a class with a name, which is the model's")
+    earlier = _entrypoints.get(name)
+    if earlier is not None and _module_of(earlier) != _module_of(fn):
+        _logger.warning(f"register_model: {name} of {_module_of(earlier)} gives way to that of {_module_of(fn)}")
+    _entrypoints[name] = fn
+    exported = getattr(sys.modules.get(_module_of(fn)), "__all__", None)
+    if isinstance(exported, list) and name not in exported:
+        exported.append(name)  # as in MindCV, where `from my_models import *` brings the models
     return fn
 
 
@@ -31,7 +51,7 @@ def register_aliases(aliases: dict[str, str]) -> None:
 def list_aliases(model_name: str) -> list[str]:
     """What other libraries call a model, in the order in which they were registered."""
     name = canonical_name(model_name)
-    return [alias for alias, target in _aliases.items() if target.partition(".")[0] == name]
+    return [alias for alias, target in _aliases.items() if _tagged_names().get(target, target) == name]
 
 
 def canonical_name(model_name: str) -> str:
@@ -39,12 +59,15 @@ def canonical_name(model_name: str) -> str:
 
     Raises UnknownNameError with the nearest names.
     """
-    return _resolve(model_name).partition(".")[0]
+    name = _resolve(model_name)
+    return name if name in _entrypoints else _tagged_names()[name]
 
 
 def is_model(model_name: str) -> bool:
     """Whether `create_model` knows the name, aliases and tags included."""
-    return model_name in _entrypoints or model_name in _aliases or model_name in _tagged_names()
+    return isinstance(model_name, str) and (
+        model_name in _entrypoints or model_name in _aliases or model_name in _tagged_names()
+    )
 
 
 def model_entrypoint(model_name: str) -> Callable:
@@ -53,44 +76,67 @@ def model_entrypoint(model_name: str) -> Callable:
 
 
 def list_models(
-    filter: str = "", module: str = "", pretrained: bool = False, exclude_filters: str | Iterable[str] = ""
+    filter: str | Iterable[str] = "",
+    module: str = "",
+    pretrained: bool = False,
+    exclude_filters: str | Iterable[str] = "",
 ) -> list[str]:
     """Sorted names of the models, without aliases.
 
-    `filter` and `exclude_filters` are wildcards such as "halonet_h*"; `module` is the file's name, such as "halonet";
-    `pretrained=True` leaves only models with published weights, and adds the tagged names of further ones.
+    `filter` and `exclude_filters` are wildcards such as "halonet_h*", or several; `module` is the file's name, such as
+    "halonet"; `pretrained=True` leaves only models with published weights, and adds the tagged names of further ones.
     """
-    excluded = [exclude_filters] if isinstance(exclude_filters, str) else list(exclude_filters)
+    included = [pattern for pattern in _as_list(filter) if pattern]
+    excluded = [pattern for pattern in _as_list(exclude_filters) if pattern]
     return sorted(
         name
         for name in [*_entrypoints, *(_tagged_names() if pretrained else ())]
-        if (not filter or fnmatchcase(name, filter))
-        and (not module or _module_of(name) == module)
+        if (not included or any(fnmatchcase(name, pattern) for pattern in included))
+        and (not module or _file_of(name) == module)
         and (not pretrained or is_model_pretrained(name))
-        and not any(pattern and fnmatchcase(name, pattern) for pattern in excluded)
+        and not any(fnmatchcase(name, pattern) for pattern in excluded)
     )
 
 
 def list_modules() -> list[str]:
-    """Names of the files that define models."""
-    return sorted({_module_of(name) for name in _entrypoints})
+    """Names of the files that define models; `__main__` for a script or a notebook."""
+    return sorted({_file_of(name) for name in _entrypoints})
 
 
 def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> bool:
     """Whether the model is defined in one of these files."""
-    names = [module_names] if isinstance(module_names, str) else module_names
-    return is_model(model_name) and _module_of(canonical_name(model_name)) in names
+    return is_model(model_name) and _file_of(model_name) in _as_list(module_names)
 
 
 def is_model_pretrained(model_name: str) -> bool:
     """Whether weights of the model have been published."""
-    return is_model(model_name) and bool(get_pretrained_cfg(model_name)["url"])
+    return is_model(model_name) and bool(get_pretrained_cfg(model_name).get("url"))
 
 
 def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
-    """A copy of the model's default_cfg: input size, normalisation, published weights and accuracy."""
+    """A copy of the model's default_cfg: input size, normalisation, published weights and accuracy.
+
+    Empty for a model of your own whose module describes none.
+    """
     name = _resolve(model_name)
-    return dict(_cfgs_beside(name)[name])
+    return deepcopy(_cfgs_beside(canonical_name(name)).get(name, {}))
+
+
+def complete_cfg(model_name: str) -> dict[str, Any]:
+    """get_pretrained_cfg, with MindCV's usual values for what it leaves out.
+
+    Raises UserError for an input size or a normalisation that cannot be meant.
+    """
+    cfg = {**ASSUMED, **get_pretrained_cfg(model_name)}
+    size = cfg["input_size"]
+    if not isinstance(size, tuple | list) or len(size) != 3 or not all(isinstance(side, int) for side in size):
+        raise UserError(f"{model_name}: input_size {size!r} in its default_cfg must be (channels, height, width)")
+    if any(value < 1 for value in cfg["std"]):
+        raise UserError(
+            f"{model_name}: std {tuple(cfg['std'])} in its default_cfg must be for pixels of 0 to 255; multiply mean "
+            "and std by 255"
+        )
+    return cfg
 
 
 def has_pretrained_cfg_key(model_name: str, cfg_key: str) -> bool:
@@ -104,21 +150,44 @@ def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
 
 
 def _resolve(model_name: str) -> str:
-    """Our name for a model, with its tag if it has one."""
-    name = _aliases.get(model_name, model_name) if isinstance(model_name, str) else str(model_name)
+    """Our name for a model, with its tag if it has one. A model's own name goes before a peer's for another."""
+    name = model_name if isinstance(model_name, str) else str(model_name)
+    if name not in _entrypoints:
+        name = _aliases.get(name, name)
     tagged = _tagged_names()
     if name not in _entrypoints and name not in tagged:
         raise unknown_name("model", model_name, [*_entrypoints, *_aliases, *tagged])
     return name
 
 
-def _tagged_names() -> list[str]:
-    return sorted({tagged for name in _entrypoints for tagged in _cfgs_beside(name) if "." in tagged})
+def _tagged_names() -> dict[str, str]:
+    """Every NAME.TAG, and the model that it is of."""
+    return {
+        tagged: name
+        for name in _entrypoints
+        for tagged in _cfgs_beside(name)
+        if tagged.startswith(f"{name}.") and tagged not in _entrypoints
+    }
 
 
-def _cfgs_beside(name: str) -> dict[str, dict[str, Any]]:
-    return sys.modules[_entrypoints[name.partition(".")[0]].__module__].default_cfgs
+def _cfgs_beside(name: str) -> dict[str, Mapping[str, Any]]:
+    """What the module of a registered model says of its weights; entries of other kinds are somebody else's."""
+    fn = unwrap(_entrypoints[name])
+    module = sys.modules.get(_module_of(fn))
+    scope = getattr(fn, "__globals__", vars(module) if module else {})  # a class has no globals of its own
+    cfgs = scope.get("default_cfgs")
+    if not isinstance(cfgs, Mapping):
+        return {}
+    return {key: cfg for key, cfg in cfgs.items() if isinstance(key, str) and isinstance(cfg, Mapping)}
 
 
-def _module_of(name: str) -> str:
-    return _entrypoints[name.partition(".")[0]].__module__.rpartition(".")[2]
+def _module_of(fn: Callable) -> str:
+    return getattr(fn, "__module__", None) or ""
+
+
+def _file_of(name: str) -> str:
+    return _module_of(model_entrypoint(name)).rpartition(".")[2]
+
+
+def _as_list(names: str | Iterable[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())

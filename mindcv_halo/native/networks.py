@@ -61,7 +61,7 @@ class NativeHaloNet(HaloNet):
             if self.training:
                 raise RuntimeError(FROZEN)
             return self.planned(x)
-        check_images(x, self.spec, self.in_channels, self.image_size)
+        check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -83,8 +83,8 @@ class PlannedNetwork(nn.Cell):
         super().__init__(auto_prefix=False)
         self.spec = network.spec
         self.in_channels = network.in_channels
-        self.image_size = network.image_size
-        plan, logits = network.plan((1, self.in_channels, *self.image_size))
+        self.built_size = network.built_size
+        plan, logits = network.plan((1, self.in_channels, *self.built_size))
         object.__setattr__(self, "weights", ParameterTuple(plan.parameters))
         self.run_plan = make_plan_runner(logits.shape[1])
 
@@ -96,7 +96,7 @@ class PlannedNetwork(nn.Cell):
         self.write_plan = constexpr(write_plan)
 
     def construct(self, x: Tensor) -> Tensor:
-        check_images(x, self.spec, self.in_channels, self.image_size)
+        check_images(x, self.spec, self.in_channels, self.built_size)
         check_type(x)
         return self.run_plan(x, *self.weights, self.write_plan(x.shape))
 

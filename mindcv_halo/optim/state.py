@@ -33,26 +33,25 @@ def load_optimizer_state(optimizer: nn.Optimizer, checkpoint_path: str | Path) -
     optimizer is then unchanged.
     """
     path = Path(checkpoint_path)
+    origin = f"optimizer checkpoint {path} of resume_opt (checkpoint_path)"
     if not path.is_file():
-        raise UserError(f"optimizer checkpoint {path} does not exist; give an existing file, or leave it out")
+        raise UserError(f"{origin} does not exist; give an existing file, or leave it out")
     try:
         saved = ms.load_checkpoint(str(path))
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"optimizer checkpoint {path} cannot be read; it may be cut off or no checkpoint") from error
+        raise UserError(f"{origin} cannot be read; it may be cut off or no checkpoint") from error
     state = optimizer_state(optimizer)
     weights = {parameter.name for parameter in optimizer.parameters}
     missing = sorted(state.keys() - saved.keys())
     unknown = sorted(name for name in saved.keys() - state.keys() - weights if not is_setting(name))
     if missing or unknown:
         raise UserError(
-            f"optimizer checkpoint {path} is not from this optimizer and model: "
+            f"{origin} is not from this optimizer and model: "
             f"{_shorten('missing', missing)}; {_shorten('unknown', unknown)}"
         )
     for name, parameter in state.items():
         if saved[name].shape != parameter.shape:
-            raise UserError(
-                f"optimizer checkpoint {path}: {name} has shape {saved[name].shape}, this model needs {parameter.shape}"
-            )
+            raise UserError(f"{origin}: {name} has shape {saved[name].shape}, this model needs {parameter.shape}")
     for name, parameter in state.items():
         parameter.set_data(saved[name])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import mindspore
@@ -21,13 +22,16 @@ _HEAVY = ("Conv2d", "Dense")
 
 
 def auto_mixed_precision(
-    network: nn.Cell, amp_level: str = "O0", amp_cast_list: Sequence[str] | None = None, amp_dtype: str = "float16"
+    network: nn.Cell,
+    amp_level: str = "O0",
+    amp_cast_list: str | Sequence[str | type[nn.Cell]] | None = None,
+    amp_dtype: str = "float16",
 ) -> nn.Cell:
     """Set the precision of `network`'s cells, in place, and return it; its output is the caller's to cast.
 
-    `amp_cast_list`, names of cell classes such as Conv2d, takes the place of the level: these classes compute in half
-    precision and return float32, all others stay. Raises UserError for unknown names, and for bfloat16 on a CPU, whose
-    MindSpore kernels lack it.
+    `amp_cast_list`, cell classes or their names such as Conv2d, or MindCV's text "[nn.Conv2d, nn.Dense]", takes the
+    place of the level: these classes compute in half precision and return float32, all others stay. Raises UserError
+    for unknown names, and for bfloat16 on a CPU, whose MindSpore kernels lack it.
     """
     if amp_level not in LEVELS:
         raise unknown_name("amp_level", amp_level, LEVELS)
@@ -39,7 +43,10 @@ def auto_mixed_precision(
         raise UserError("amp_dtype bfloat16: MindSpore has no such kernels on a CPU; use float16, or amp_level O0")
     half = HALF_TYPES[amp_dtype]
     if amp_cast_list:
-        _cast_classes(network, amp_cast_list, half)
+        if isinstance(amp_cast_list, str):
+            amp_cast_list = re.findall(r"\w+(?![\w.])", amp_cast_list)  # the last part of each dotted name
+        names = [item if isinstance(item, str) else item.__name__ for item in amp_cast_list]
+        _cast_classes(network, names, half)
     elif amp_level == "O1":
         _cast_classes(network, _HEAVY, half)
     else:
@@ -72,3 +79,5 @@ def _cast_classes(network: nn.Cell, names: Sequence[str], half: mstype.Type) -> 
             if type(child).__name__ in names:
                 child.to_float(half)
                 parent._cells[attribute] = _Float32Output(child)
+        if isinstance(parent, nn.SequentialCell):
+            parent.cell_list = list(parent.cells())  # which is what it runs

@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..version import __version__
+from .archives import extract_archive, extract_tar, extract_zip
+from .path import find_cache_folder
 
 TIMEOUT = 60  # seconds without an answer
 # Seconds before each further try; a try that brought the file further starts them anew.
@@ -34,6 +36,7 @@ _CHUNK = 1 << 20  # bytes
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what a server may get over
 _OFFLINE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _logger = logging.getLogger("mindcv_halo")
+_chosen_root: str | None = None  # by set_default_download_root
 
 
 @dataclass(frozen=True)
@@ -284,3 +287,71 @@ def _check(check: Callable[[Path], None], part: Path) -> None:
     except UserError:
         part.unlink()
         raise
+
+
+def get_default_download_root() -> str:
+    """The folder that downloads go to: the cache, or what set_default_download_root was given."""
+    return _chosen_root or str(find_cache_folder())
+
+
+def set_default_download_root(path: str | os.PathLike[str]) -> None:
+    """Downloads of weights go to `path`/weights from now on, in this process."""
+    global _chosen_root
+    _chosen_root = os.path.expanduser(os.fspath(path))
+
+
+class DownLoad:
+    """MindCV's downloads and archives, on `download` and `extract_archive`."""
+
+    extract_tar = staticmethod(extract_tar)
+    extract_zip = staticmethod(extract_zip)
+    extract_archive = staticmethod(extract_archive)
+
+    @staticmethod
+    def calculate_md5(file_path: str) -> str:
+        """The MD5 of a file, in hexadecimal digits."""
+        return _checksum("md5", Path(file_path))
+
+    def check_md5(self, file_path: str, md5: str | None = None) -> bool:
+        """Whether the file has this MD5."""
+        return md5 == self.calculate_md5(file_path)
+
+    def download_file(self, url: str, file_path: str) -> None:
+        """Put the file at `file_path`, in place of one that is there."""
+        Path(file_path).unlink(missing_ok=True)
+        download(RemoteFile(url), Path(file_path))
+
+    def download_url(
+        self, url: str, path: str | None = None, filename: str | None = None, md5: str | None = None
+    ) -> None:
+        """Put the file into the folder `path`, by default the download root, unless it is there with this MD5.
+
+        Raises UserError when it cannot be had or is not what its MD5 says.
+        """
+        folder = Path(path or get_default_download_root()).expanduser()
+        target = folder / (filename or _name_of(url))
+        if md5 and target.is_file() and not self.check_md5(str(target), md5):
+            target.unlink()
+        download(RemoteFile(url, md5=md5 or ""), target)
+
+    def download_and_extract_archive(
+        self,
+        url: str,
+        download_path: str | None = None,
+        extract_path: str | None = None,
+        filename: str | None = None,
+        md5: str | None = None,
+        remove_finished: bool = False,
+    ) -> None:
+        """download_url, then extract_archive into `extract_path`, by default the folder of the archive."""
+        folder = Path(download_path or get_default_download_root()).expanduser()
+        self.download_url(url, str(folder), filename, md5)
+        archive = folder / (filename or _name_of(url))
+        extract_archive(archive, extract_path)
+        if remove_finished:
+            archive.unlink()
+
+
+def _name_of(url: str) -> str:
+    """The name of the file that an address leads to."""
+    return os.path.basename(urlsplit(url).path)

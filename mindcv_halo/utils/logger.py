@@ -43,12 +43,18 @@ class _RankFile(logging.FileHandler):
 
 
 def set_logger(
-    name: str | None = "mindcv_halo", output_dir: str | Path | None = None, rank: int = 0, log_level: int = logging.INFO
+    name: str | None = "mindcv_halo",
+    output_dir: str | Path | None = None,
+    rank: int | None = 0,
+    log_level: int = logging.INFO,
+    color: bool = False,
 ) -> logging.Logger:
     """The logger called `name`, which from now on prints, and appends to output_dir/rank{rank}.log.
 
-    Ranks other than 0 say, in both places, what is wrong. Called again it replaces what it set up before.
+    Ranks other than 0 say, in both places, what is wrong. Called again it replaces what it set up before. A rank of
+    None is 0; `color`, which MindCV has, changes nothing.
     """
+    rank = rank or 0
     logger = logging.getLogger(name)
     logger.setLevel(log_level)
     logger.propagate = False

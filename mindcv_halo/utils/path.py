@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import UserError
+from .archives import detect_file_type  # noqa: F401  MindCV has it here
 
 
 def make_folder(option: str, path: str) -> Path:

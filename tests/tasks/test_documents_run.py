@@ -61,11 +61,12 @@ SAID = {
     "README.md": ["(1, 10)", "(1, 512, 32, 32)"],
     "index.md": ["16", "(2, 10)", "(1, 32, 10, 13)"],
     "training.md": ["halonet_test_last.ckpt"],
+    "fine_tuning.md": ["True"],
     "weights.md": ["mindcv\nmindcv"],
     "native_kernels.md": ["(1, 10)"],
     "inference.md": ["6\n(1, 3)", "(4, 4, 4)"],
     "features.md": ["(2, 48, 16, 24) 48 4", "(2, 96, 4, 6) 5 2 (2, 48, 16, 24)", "(2, 10)", "True"],
-    "new_model.md": ["(1, 10)", "my_halonet_last.ckpt", "(1, 96, 2, 2)"],
+    "new_model.md": ["['small_net'] 10", "[8]", "(1, 10)", "my_halonet_last.ckpt", "(1, 96, 2, 2)"],
     "validation.md": ["top-1"],
 }
 
@@ -166,7 +167,6 @@ def test_page(page, workplace, materials, capsys, monkeypatch):
     # What a page registers is gone with it.
     monkeypatch.setattr(registry, "_entrypoints", dict(registry._entrypoints))
     monkeypatch.setattr(halonet, "default_cfgs", dict(halonet.default_cfgs))
-    monkeypatch.setattr(sys.modules["__main__"], "default_cfgs", None, raising=False)
     if page.name == "training.md" or page.name == "new_model.md":
         pytest.importorskip("sklearn")
     if page.name == "validation.md":  # which goes on from the run of this page

@@ -26,6 +26,17 @@ class UnbiasedSiLU(nn.Cell):
         return (dout * gate * (1 + x * (1 - gate)),)
 
 
+class Swish(nn.Cell):
+    """x * sigmoid(x), under MindCV's name."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = make_activation("silu")
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.act(x)
+
+
 def make_activation(name: str | None) -> nn.Cell:
     """The activation called "relu" or "silu", or for None the identity."""
     if name == "silu":

@@ -33,7 +33,7 @@ class BottleneckAttention(nn.Cell):
         if (height, width) != self.map_size:
             raise ValueError(
                 f"BottleneckAttention: a {height}x{width} map, but the position tables cover "
-                f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_size set to the images' size"
+                f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_resize (image_size) of the images"
             )
         qkv = self.qkv(x).reshape(batch, 3, self.num_heads, self.dim_head, height * width).transpose(1, 0, 2, 4, 3)
         qkv = qkv.reshape(3, -1, height * width, self.dim_head)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mindspore import Tensor, nn
 
 from .activation import make_activation
@@ -50,3 +52,51 @@ class ConvNormAct(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
+
+
+class Conv2dNormActivation(nn.Cell):
+    """MindCV's convolution, norm and activation, `features`, for models of one's own; ours have ConvNormAct.
+
+    (B, in_channels, H, W) -> (B, out_channels, ...). With `pad_mode` "pad" the padding is by default what keeps the
+    size, divided by the stride. `norm` and `activation` are classes, None for none; the convolution has a bias where
+    there is no norm. Further arguments are nn.Conv2d's.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        pad_mode: str = "pad",
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        norm: type[nn.Cell] | None = nn.BatchNorm2d,
+        activation: type[nn.Cell] | None = nn.ReLU,
+        has_bias: bool | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__()
+        if pad_mode != "pad":
+            padding = 0
+        elif padding is None:
+            padding = (stride - 1 + dilation * (kernel_size - 1)) // 2
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            pad_mode=pad_mode,
+            padding=padding,
+            dilation=dilation,
+            group=groups,
+            has_bias=norm is None if has_bias is None else has_bias,
+            **kwargs,
+        )
+        self.features = nn.SequentialCell(
+            [conv, *([norm(out_channels)] if norm else []), *([activation()] if activation else [])]
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.features(x)

@@ -11,6 +11,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from ...errors import UserError
+
 DRAWS = "num_draws"  # the counter's name in a network's state; it is no weight
 
 
@@ -59,15 +61,18 @@ class Dropout(nn.Cell):
 class DropPath(nn.Cell):
     """Stochastic depth (arXiv:1603.09382): zeroes whole images' branches in training and scales the rest.
 
-    (B, C, H, W) -> the same.
+    (B, ...) -> the same. `drop_prob` is at least 0 and below 1; `scale_by_keep` False leaves the rest as it is.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True):
         super().__init__()
-        self.scale = 1 / (1 - rate)
-        self.keep = RandomKeep(1 - rate)
+        if not 0 <= drop_prob < 1:
+            raise UserError(f"DropPath: drop_prob {drop_prob!r} must be at least 0 and below 1")
+        self.scale = 1 / (1 - drop_prob) if scale_by_keep else 1.0
+        self.keep = RandomKeep(1 - drop_prob)
 
     def construct(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * (self.keep(x.shape[0]).reshape(-1, 1, 1, 1) * self.scale).astype(x.dtype)
+        each = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * (self.keep(x.shape[0]).reshape(each) * self.scale).astype(x.dtype)

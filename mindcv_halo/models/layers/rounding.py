@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 
-def make_divisible(value: float, divisor: int = 8, *, keep: float = 0.9) -> int:
-    """The multiple of `divisor` nearest to `value`, at least `divisor`, and at least `keep` times `value`."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+def make_divisible(value: float, divisor: int = 8, min_value: int | None = None, *, keep: float = 0.9) -> int:
+    """The multiple of `divisor` nearest to `value`, at least `min_value`, and at least `keep` times `value`.
+
+    `min_value` is by default `divisor`.
+    """
+    rounded = max(min_value or divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < keep * value else rounded

@@ -3,8 +3,10 @@
 from .fit import fit_weights, load_weights
 from .from_timm import to_timm
 from .identify import count_classes, find_model, find_options
-from .pretrained import fetch_pretrained
+from .own_network import fill_network, load_own_weights
+from .pretrained import fetch_pretrained, weights_folder
 from .save import describe_classes, describe_network, save_network, write_weights
+from .training_state import select_weights
 from .weight_file import OURS, READERS, WeightFile, open_weights, read_weights, recognise
 
 __all__ = [
@@ -15,14 +17,18 @@ __all__ = [
     "describe_classes",
     "describe_network",
     "fetch_pretrained",
+    "fill_network",
     "find_model",
     "find_options",
     "fit_weights",
+    "load_own_weights",
     "load_weights",
     "open_weights",
     "read_weights",
     "recognise",
     "save_network",
+    "select_weights",
     "to_timm",
+    "weights_folder",
     "write_weights",
 ]

@@ -10,13 +10,15 @@ import numpy as np
 from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
+from ..features import FeatureExtractor
 from ..layers.random_drop import DRAWS
 from ..specs import Halo
 from .identify import SPECS
 from .position_tables import TABLES, list_tables, resize_table
 from .reading import readable
 from .rules import Source, translate
-from .weight_file import recognise
+from .training_state import select_weights
+from .weight_file import is_anchor, recognise
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
@@ -65,12 +67,16 @@ def fit_weights(
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
+    weights = select_weights(weights, is_anchor)
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
     _check_values(origin, ours, names)
     if _HEAD[0] not in parameters:  # a network without a head, for features
         ours = {name: value for name, value in ours.items() if name not in _HEAD}
+    if isinstance(network, FeatureExtractor):  # which ends before the last stage
+        behind = tuple(f"stages.{index}." for index in range(len(network.stages), len(network.spec.stages)))
+        ours = {name: value for name, value in ours.items() if not name.startswith(("final_conv.", *behind))}
     if reset_head:
         _drop_head(origin, network, ours, parameters)
     if _FIRST_CONV in ours and _FIRST_CONV in parameters:

@@ -29,6 +29,4 @@ MINDCV = Source(
         Rule(_BLOCK + r"creat_shortcut\.bn", _OURS + "shortcut.norm", _NORM),
         Rule(r"classifier\.1", "classifier"),
     ),
-    # A checkpoint of its training holds the optimizer's state too, such as adam_m.stem... and global_step.
-    no_weights=r"\w+\.(stem|stage\d|classifier)\..+|\w+",
 )

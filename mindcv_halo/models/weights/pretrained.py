@@ -5,33 +5,45 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ...errors import UserError
-from ...utils.download import RemoteFile, download
-from ...utils.path import find_cache_folder, find_mirror
+from ...utils.download import RemoteFile, download, get_default_download_root
+from ...utils.path import find_mirror
 from .weight_file import READERS, recognise
 
 _logger = logging.getLogger("mindcv_halo")
 
 
-def fetch_pretrained(name: str, cfg: Mapping[str, Any]) -> Path:
+def fetch_pretrained(name: str, cfg: Mapping[str, Any], *, of_halonet: bool = True) -> Path:
     """The file of a model's published weights, downloaded if it is not in the cache.
 
-    Raises UserError where there are none, and, with what to do by hand, where they cannot be had.
+    `cfg` needs its `url` only; `file`, the name in the cache, is by default the last part of that. `of_halonet` is
+    whether the file must hold weights of a HaloNet. Raises UserError where there are none, and, with what to do by
+    hand, where they cannot be had.
     """
-    if not cfg["url"]:
+    url = cfg.get("url")
+    if not url:
         raise UserError(f"{name}: pretrained=True, but no weights of this model have been published; leave it out")
-    path = find_cache_folder() / "weights" / cfg["file"]
+    file_name = cfg.get("file") or PurePosixPath(unquote(urlsplit(url).path)).name
+    path = weights_folder() / file_name
+    if path.suffix not in READERS:
+        raise UserError(f"{name}: the url {url} in its default_cfg must end in the name of a {', '.join(READERS)} file")
     if path.exists():
         return path
-    remote = RemoteFile(_mirrored(cfg["url"]), sha256=cfg["sha256"] or "", size=cfg["size"])
+    remote = RemoteFile(_mirrored(url), sha256=cfg.get("sha256") or "", size=cfg.get("size"))
     if not remote.sha256:
-        _logger.info(f"the checksum of {cfg['file']} is not known to us; only its content is looked at")
-    download(remote, path, check=lambda part: _check_weights(part, path.suffix), advice=_advise(cfg, path))
+        _logger.info(f"the checksum of {file_name} is not known to us; only its content is looked at")
+    check = _check_halonet if of_halonet else _check_readable
+    download(remote, path, check=lambda part: check(part, path.suffix), advice=_advise(cfg, path, of_halonet))
     return path
+
+
+def weights_folder() -> Path:
+    """Where the cache keeps weights."""
+    return Path(get_default_download_root()) / "weights"
 
 
 def _mirrored(url: str) -> str:
@@ -54,15 +66,22 @@ def _names_server(address: str) -> bool:
     return parts.scheme in ("http", "https") and bool(host) and port != 0 and address.isprintable()
 
 
-def _check_weights(file: Path, suffix: str) -> None:
+def _check_halonet(file: Path, suffix: str) -> None:
     """Raises UserError for what is no weight file of a HaloNet, such as the page of a server that wants a login."""
     recognise(READERS[suffix](file).arrays, f"checkpoint {file}")
 
 
-def _advise(cfg: Mapping[str, Any], path: Path) -> str:
+def _check_readable(file: Path, suffix: str) -> None:
+    """Raises UserError for what is no weight file."""
+    READERS[suffix](file)
+
+
+def _advise(cfg: Mapping[str, Any], path: Path, of_halonet: bool) -> str:
     """What to do without a network."""
     convert = f"mindcv-halo convert FILE {shlex.quote(str(path))}"
     text = f"without a network, get it elsewhere and put it at {path}"
+    if not of_halonet:
+        return f"{text}; MINDCV_HALO_MIRROR names another server"
     if "release_url" in cfg:
         text += f", or get {cfg['release_url']} and run {convert}"
     else:

@@ -66,7 +66,6 @@ class Source:
     signature: str  # a pattern that one of its names matches, and none of the other sources'
     dialect: str  # of specs.DIALECTS
     rules: tuple[Rule, ...]
-    no_weights: str = r"(?!)"  # a pattern of names that are something else, such as an optimizer's state
 
 
 def translate(
@@ -113,8 +112,6 @@ def translate_back(source: Source, ours: Mapping[str, np.ndarray]) -> dict[str, 
 
 def _our_name(source: Source, name: str, our_names: Collection[str]) -> tuple[str | None, Layout]:
     """Our name for a file's, None for an entry that we do not keep, and how its layout changes."""
-    if re.fullmatch(source.no_weights, name):
-        return None, AS_IT_IS
     module, _, leaf = name.rpartition(".")
     for rule in source.rules:
         match = re.fullmatch(rule.pattern, module)

@@ -13,6 +13,7 @@ from ...errors import UserError
 from ...utils.checkpoint_file import write_checkpoint
 from ...utils.safetensors_file import write_safetensors
 from ..layers.random_drop import DRAWS
+from ..network import HaloNet
 from .reading import CHECKSUM, CLASS_NAMES, checksum
 
 
@@ -46,7 +47,9 @@ def write_weights(arrays: Mapping[str, np.ndarray], path: Path, notes: Mapping[s
 
 
 def describe_network(network: nn.Cell) -> dict[str, str]:
-    """What a file of the network's weights has to say of them, because their shapes do not."""
+    """What a file of the network's weights has to say of them, because their shapes do not; of a HaloNet's."""
+    if not isinstance(network, HaloNet):
+        return {}
     halo = network.spec.halo
     return {
         "dialect": network.dialect.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .read_foreign import read_keras, read_torch
 from .read_safetensors import read_safetensors
 from .reading import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, readable
 from .rules import Source
+from .training_state import select_weights
 
 OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
 SOURCES = (OURS, TIMM, MINDCV, KERAS)
@@ -33,6 +34,7 @@ READERS = {
     ".h5": read_keras,
 }
 
+_ANCHOR = re.compile("|".join(source.signature for source in SOURCES))
 _EMA = "ema."
 _LARGEST_WINDOW = 256  # pixels a side, that a file may say it has
 _SHOWN = 3  # names that an error lists
@@ -60,11 +62,11 @@ class WeightFile:
 def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
     """A weight file of any kind.
 
-    `ema` takes the entries called `ema.*` in place of the live weights, `strip_prefix` cuts off a prefix that all names
-    share, such as `module.`. Raises UserError for a missing, damaged or unknown kind of file, and for weights of
-    something else than a HaloNet.
+    `ema` takes the entries called `ema.*` in place of the live weights. Of a training checkpoint the weights alone are
+    taken, without a usual wrapper's prefix such as `network.` or `module.`; `strip_prefix` cuts off any other. Raises
+    UserError for a missing, damaged or unknown kind of file, and for weights of something else than a HaloNet.
     """
-    arrays, notes = _read(path, ema, strip_prefix)
+    arrays, notes = _read(path, is_anchor, ema, strip_prefix)
     origin = f"checkpoint {path}"
     source = recognise(arrays, origin)
     dialect, halo = source.dialect, None
@@ -87,9 +89,16 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
     return WeightFile(origin, arrays, source, dialect, halo, mask_padding, class_names)
 
 
-def read_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> dict[str, np.ndarray]:
-    """The arrays of open_weights, whosever they are."""
-    return _read(path, ema, strip_prefix)[0]
+def is_anchor(name: str) -> bool:
+    """Whether this is the name by which a HaloNet's weights, of whatever source, are told."""
+    return _ANCHOR.fullmatch(name) is not None
+
+
+def read_weights(
+    path: str, *, ema: bool = False, strip_prefix: bool = False, is_weight: Callable[[str], bool] = is_anchor
+) -> dict[str, np.ndarray]:
+    """The arrays of open_weights, whosever they are; `is_weight` as in select_weights, for another network's."""
+    return _read(path, is_weight, ema, strip_prefix)[0]
 
 
 def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Source:
@@ -100,11 +109,14 @@ def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Sou
     examples = ", ".join(readable(name) for name in list(weights)[:_SHOWN])
     raise UserError(
         f"{origin}: no HaloNet of {', '.join(source.name for source in SOURCES)}: the names in it are like {examples}; "
-        "if a wrapper put a prefix before them, pass auto_mapping=True"
+        "if a wrapper put another prefix before them than network. or module., pass auto_mapping=True to create_model, "
+        "or write the file anew with mindcv-halo convert FILE NEW.ckpt"
     )
 
 
-def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read(
+    path: str, is_weight: Callable[[str], bool], ema: bool, strip_prefix: bool
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     file = Path(path)
     if find_kind(file) != "file":
         raise UserError(f"checkpoint {path}: there is no such file; check the path")
@@ -126,9 +138,10 @@ def _read(path: str, ema: bool, strip_prefix: bool) -> tuple[dict[str, np.ndarra
     if ema and not averaged:
         raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
     weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
+    weights = select_weights(weights, is_weight, any_prefix=strip_prefix)
     if not weights:
         raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
-    return _without_common_prefix(weights) if strip_prefix else weights, contents.notes
+    return weights, contents.notes
 
 
 def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
@@ -140,9 +153,3 @@ def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):  # no JSON, or no Unicode text
         pass
     raise UserError(f"{origin}: its class names {readable(text)!r} are no list of names in JSON; it is damaged")
-
-
-def _without_common_prefix(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    while len({name.partition(".")[0] for name in weights}) == 1 and all("." in name for name in weights):
-        weights = {name.partition(".")[2]: value for name, value in weights.items()}
-    return weights

@@ -230,7 +230,7 @@ def test_batch_that_does_not_split(mode):
 @pytest.mark.parametrize(
     "build, message",
     [
-        (lambda: CrossEntropySmooth(1.0), "label_smoothing must be at least 0 and below 1, not 1.0"),
+        (lambda: CrossEntropySmooth(1.0), r"label_smoothing \(smoothing\) must be at least 0 and below 1, not 1.0"),
         (lambda: CrossEntropySmooth(float("nan")), "label_smoothing"),
         (lambda: BinaryCrossEntropySmooth(reduction="means"), "unknown reduction 'means'; nearest: mean"),
         (lambda: CrossEntropySmooth(aux_factor=-1), "aux_factor must be at least 0, not -1"),

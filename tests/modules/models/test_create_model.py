@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
@@ -19,6 +21,9 @@ from mindcv_halo import (
 )
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.specs import HALONET_H0, with_conv_stages
+
+# A warning of Python's would reach the user with the path of a source file.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 
 def images(batch: int = 2, channels: int = 3, size: tuple[int, int] = (64, 64)) -> Tensor:
@@ -164,11 +169,29 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"num_clases": 5}, r"^unknown create_model option 'num_clases'; nearest: num_classes"),
         ({"num_classes": -1}, r"num_classes -1 must be a whole number of at least 0"),
         ({"num_classes": 2.5}, r"num_classes 2.5 must be"),
+        ({"num_classes": None}, r"halonet_test: num_classes None must be a whole number of at least 0"),
+        ({"num_classes": "10"}, r"num_classes '10' must be"),
+        ({"num_classes": "10", "features_only": True}, r"num_classes '10' must be"),
+        ({"num_classes": True}, r"num_classes True must be"),
+        ({"num_classes": 10.0}, r"num_classes 10.0 must be"),
+        ({"num_classes": np.array(10)}, r"num_classes array\(10\) must be"),
+        ({"in_channels": None}, r"in_channels None must be"),
+        ({"in_channels": "3"}, r"in_channels '3' must be"),
+        ({"in_channels": True}, r"in_channels True must be"),
+        ({"in_channels": 3.0}, r"in_channels 3.0 must be"),
+        ({"drop_rate": True}, r"drop_rate True must be"),
+        ({"pretrained": "False"}, r"pretrained 'False' must be True or False"),
+        ({"features_only": "no"}, r"features_only 'no' must be True or False"),
+        ({"ema": 1}, r"ema 1 must be True or False"),
+        ({"reset_head": "False"}, r"reset_head 'False' must be True or False"),
+        ({"auto_mapping": 0}, r"auto_mapping 0 must be True or False"),
+        ({"resize_pos": "True"}, r"resize_pos 'True' must be True or False"),
+        ({"image_size": True}, r"image_resize \(image_size\) True must be"),
         ({"model_name": None}, r"^unknown model 'None'"),
         ({"dialect": 5}, r"unknown dialect '5'"),
         ({"drop_rate": "0.1"}, r"drop_rate '0.1' must be"),
         ({"mask_padding": "False"}, r"mask_padding 'False' must be True or False"),
-        ({"model_name": "halobotnet_50t", "image_size": 256.0}, r"image_size 256.0 must be"),
+        ({"model_name": "halobotnet_50t", "image_size": 256.0}, r"image_resize \(image_size\) 256.0 must be"),
         ({"model_name": "halonet_h1", "conv_stages": (True,)}, r"conv_stages \(True,\) must name stages"),
         ({"features_only": True, "out_indices": 5}, r"out_indices \(5,\)"),
         ({"features_only": True, "out_indices": (1, "a")}, r"out_indices \(1, 'a'\) must be a rising sequence"),
@@ -176,6 +199,7 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"drop_rate": 1.0}, r"drop_rate 1.0 must be at least 0 and below 1"),
         ({"drop_path_rate": -0.1}, r"drop_path_rate -0.1 must be"),
         ({"dialect": "torch"}, r"unknown dialect 'torch'"),
+        ({"conv_stages": 1}, r"conv_stages \(1,\) is for the H models only"),
         ({"conv_stages": (1,)}, r"conv_stages \(1,\) is for the H models only"),
         (
             {"model_name": "halonet_h1", "conv_stages": (5,)},
@@ -184,13 +208,32 @@ def test_layer_ids_rise_from_stem_to_head():
         ({"model_name": "halonet_h1", "conv_stages": (1, 1)}, r"each at most once"),
         ({"features_only": True, "out_indices": (4, 1)}, r"out_indices \(4, 1\) must be a rising sequence"),
         ({"features_only": True, "out_indices": (5,)}, r"out_indices \(5,\)"),
-        ({"model_name": "halobotnet_50t", "image_size": 0}, r"image_size 0 must be"),
+        ({"model_name": "halobotnet_50t", "image_size": 0}, r"image_resize \(image_size\) 0 must be"),
         ({"model_name": "halonet_h1", "pretrained": True}, r"no weights of this model have been published"),
     ],
 )
 def test_impossible_settings(options, message):
     with pytest.raises(UserError, match=message):
         create_model(**{"model_name": "halonet_test", **options})
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_numpys_integers(kind):
+    network = create_model("halonet_test", num_classes=kind(7), in_channels=kind(1), drop_rate=np.float32(0.5))
+    assert type(network.num_classes) is int and type(network.in_channels) is int
+    assert network.set_train(False)(images(channels=1)).shape == (2, 7)
+    network.reset_classifier(kind(3))
+    assert type(network.num_classes) is int
+    fixed = create_model("halobotnet_50t", num_classes=0, image_size=(kind(64), kind(96)))
+    assert fixed.image_size == (64, 96) and create_model("halobotnet_50t", num_classes=0).image_size == 256
+    assert not hasattr(network, "image_size")  # which MindCV's programs read as: this size only
+
+
+def test_the_signature_is_mindcvs():
+    parameters = list(inspect.signature(create_model).parameters.values())
+    assert [str(item) for item in parameters[:2]] == ["model_name: 'str'", "num_classes: 'int' = 1000"]
+    names = "model_name num_classes pretrained in_channels checkpoint_path ema auto_mapping"
+    assert [item.name for item in parameters[:7]] == names.split()
 
 
 def test_images_that_do_not_fit(mode):

@@ -10,6 +10,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindcv_halo.errors import UserError
 from mindcv_halo.optim import create_optimizer, load_optimizer_state, optimizer_state
 
+# A warning of Python's would reach the user with the path of a source file.
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
 SHAPES = {"stem.weight": (3, 4), "stem.norm.gamma": (4,), "head.bias": (2,)}
 STEPS = 5
 DYNAMIC = [0.01, 0.03, 0.02, 0.01, 0.005]

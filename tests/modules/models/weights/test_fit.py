@@ -56,7 +56,7 @@ def test_safetensors_come_back(network, tmp_path):
 
 def test_a_wrappers_prefix(network, tmp_path):
     path = tmp_path / "model.safetensors"
-    save_file({f"module.net.{name}": value for name, value in arrays(network).items()}, path)
+    save_file({f"encoder.inner.{name}": value for name, value in arrays(network).items()}, path)
     with pytest.raises(UserError, match=r"pass auto_mapping=True"):
         create_model("halonet_test", num_classes=5, checkpoint_path=str(path))
     create_model("halonet_test", num_classes=5, checkpoint_path=str(path), auto_mapping=True)
