@@ -160,7 +160,7 @@ def _map_images(
 def _with_keys(dataset: ds.Dataset) -> ds.Dataset:
     """`dataset` with a column of sample keys: its own if it is one of ours, else by position."""
     if isinstance(dataset, SampleDataset):
-        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN), dataset.skipped)
+        return SampleDataset(dataset.source.with_keys(), ("image", "label", KEY_COLUMN), dataset.left_out)
     return ds.zip((dataset, SampleDataset(PositionKeys(dataset.get_dataset_size()), (KEY_COLUMN,))))
 
 

@@ -12,6 +12,8 @@ from itertools import islice
 import mindspore.dataset as ds
 import numpy as np
 
+from ..errors import UserError
+from .bad_images import BadImages
 from .decoding import read_decodable
 
 KEY_COLUMN = "sample_key"
@@ -45,15 +47,26 @@ class SampleSource:
     image: what `read(index)` returns, a uint8 array; label: int32; sample_key: int64 [seed, epoch, number], where
     number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `plan(seed, epoch)`
     gives the indices and which repeat of its sample each one is, for the seed that all shards share.
+
+    Where `read` raises UserError, so does the iterator, unless `bad_images` is there to say what takes the sample's
+    place; all copies of the source share it.
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], labels: np.ndarray, plan: EpochOrder, *, num_threads: int = 1
+        self,
+        read: Callable[[int], np.ndarray],
+        labels: np.ndarray,
+        plan: EpochOrder,
+        *,
+        num_threads: int = 1,
+        bad_images: BadImages | None = None,
     ):
         self.read = read
         self.labels = labels
         self.plan = plan
         self.num_threads = num_threads
+        self.bad_images = bad_images
+        self.failures: list[UserError] = []  # what ended an iterator, of this source or a copy of it
         self.keyed = False
         self.seed = 0
         self.epoch = 0
@@ -66,8 +79,10 @@ class SampleSource:
         numbers = indices + repeats * len(self.labels)
         keys = np.stack([np.full_like(numbers, self.seed), np.full_like(numbers, self.epoch), numbers], axis=1)
         self.epoch += 1
-        for index, key, image in zip(indices, keys, self._read_ahead(indices), strict=True):
-            yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
+        for key, sample in zip(keys, self._read_ahead(indices, keys), strict=True):
+            if sample is not None:
+                index, image = sample
+                yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
 
     def begin(self, seed: int) -> SampleSource:
         """A copy at epoch 0 of the seed that minddata has."""
@@ -85,20 +100,33 @@ class SampleSource:
         keyed.keyed = True
         return keyed
 
-    def _read_ahead(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+    def _read_ahead(self, indices: np.ndarray, keys: np.ndarray) -> Iterator[tuple[int, np.ndarray] | None]:
+        """The image for each index, and the index that it is of; None where there is none."""
         if self.num_threads == 1:
-            yield from map(self.read, indices)
+            yield from map(self._read_sample, indices, keys)
             return
-        tasks = (indices[start : start + _FILES_PER_TASK] for start in range(0, len(indices), _FILES_PER_TASK))
+        starts = range(0, len(indices), _FILES_PER_TASK)
+        tasks = ((indices[start : start + _FILES_PER_TASK], keys[start : start + _FILES_PER_TASK]) for start in starts)
         with ThreadPoolExecutor(self.num_threads) as pool:
-            waiting = deque(pool.submit(self._read_many, task) for task in islice(tasks, 2 * self.num_threads))
+            waiting = deque(pool.submit(self._read_many, *task) for task in islice(tasks, 2 * self.num_threads))
             while waiting:
-                images = waiting.popleft().result()
-                waiting.extend(pool.submit(self._read_many, task) for task in islice(tasks, 1))
-                yield from images
+                samples = waiting.popleft().result()
+                waiting.extend(pool.submit(self._read_many, *task) for task in islice(tasks, 1))
+                yield from samples
 
-    def _read_many(self, indices: np.ndarray) -> list[np.ndarray]:
-        return [self.read(index) for index in indices]
+    def _read_many(self, indices: np.ndarray, keys: np.ndarray) -> list[tuple[int, np.ndarray] | None]:
+        return list(map(self._read_sample, indices, keys))
+
+    def _read_sample(self, index: int, key: np.ndarray) -> tuple[int, np.ndarray] | None:
+        try:
+            if self.bad_images is not None:
+                return self.bad_images.read(self.read, index, key)
+            return index, self.read(index)
+        except UserError as error:
+            advice = "" if self.bad_images is not None else ", or set skip_bad_images"
+            failure = UserError(f"{error}{advice}")
+            self.failures.append(failure)
+            raise failure from None
 
 
 class PositionKeys:
@@ -126,17 +154,30 @@ class PositionKeys:
 class SampleDataset(ds.GeneratorDataset):
     """The minddata view of a source: every new iterator starts at epoch 0 of the seed that ds.config has by then.
 
-    `skipped` holds one text for each file that was left out because it cannot be decoded.
+    `left_out` says which files of a folder are no images of the data set, "" if there are none.
     """
 
     def __init__(
         self,
         source: SampleSource | PositionKeys,
         columns: Sequence[str] = ("image", "label"),
-        skipped: Sequence[str] = (),
+        left_out: str = "",
     ):
         super().__init__(source, list(columns), num_parallel_workers=1, shuffle=False)
-        self.skipped = tuple(skipped)
+        self.left_out = left_out
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One text for each file that was to be read so far and cannot be decoded, where such files are skipped."""
+        bad_images = getattr(self.source, "bad_images", None)
+        return () if bad_images is None else tuple(bad_images.errors.values())
+
+    def pre_parse(self, getter_mode: bool) -> None:
+        """MindSpore calls this before `parse`: to be asked for the size, or to be iterated."""
+        super().pre_parse(getter_mode)
+        bad_images = getattr(self.source, "bad_images", None)
+        if not getter_mode and bad_images is not None and not bad_images.replaces:
+            self.source_len = -1  # not known: minddata ends an epoch that is shorter than it was told with an error
 
     def parse(self, children=None):
         """MindSpore calls this for every new iterator."""
@@ -145,13 +186,14 @@ class SampleDataset(ds.GeneratorDataset):
 
 
 class ImageFileReader:
-    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them."""
+    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them, turned by their EXIF if `exif`."""
 
-    def __init__(self, paths: Sequence[str]):
+    def __init__(self, paths: Sequence[str], exif: bool = False):
         self.paths = paths
+        self.exif = exif
 
     def __call__(self, index: int) -> np.ndarray:
-        return np.frombuffer(read_decodable(self.paths[index]), np.uint8)
+        return np.frombuffer(read_decodable(self.paths[index], self.exif), np.uint8)
 
 
 def clamp_workers(num_parallel_workers: int | None) -> int:

@@ -21,7 +21,7 @@ from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from ..utils.path import make_folder
 from ..utils.process_group import ALONE, ProcessGroup
-from .loaded_images import find_loaded_images
+from .loaded_images import count_skipped, find_left_out, find_loaded_images
 from .preparation import build_network, find_place, make_val_loader, read_class_names, start_device
 from .reading import check_image_files, limit_batches, read_batches
 from .reporting import LogitsRecorder, write_report
@@ -47,24 +47,26 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     class_names = read_class_names(recipe.model.checkpoint_path) or _own_class_names(recipe)
     network = build_network(recipe, len(class_names), is_training=False)
     loader = make_val_loader(recipe, class_names, topology)
+    if find_left_out(loader):
+        logger.warning(find_left_out(loader))
     check_image_files(loader)
     recorder = None
     if report is not None:
         folder = make_folder("report", report)
-        images = find_loaded_images(loader)
-        recorder = LogitsRecorder(images.labels)
+        recorder = LogitsRecorder(len(find_loaded_images(loader).labels))
     limit = limit_batches(recipe.run, group)
     metrics = evaluate(network, loader, recipe.loader.batch_size, group, limit=limit, record=recorder)
     title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name or 'published weights'}"
     logger.info(f"{title}: {metrics}")
     if recorder is not None:
+        images = find_loaded_images(loader)
         page = write_report(
             folder,
             title=title,
             class_names=class_names,
             paths=images.paths,
             read_image=images.read,
-            labels=images.labels,
+            labels=recorder.labels,
             logits=recorder.logits,
             metrics=metrics,
         )
@@ -97,6 +99,9 @@ def evaluate(
 ) -> Metrics:
     """Metrics of `network` over the images of all ranks' loaders. It leaves the network in evaluation mode.
 
+    With skip_bad_images, images that cannot be decoded count for nothing, and the metrics say how many there are.
+    Raises UserError where no image is left.
+
     loader: this rank's share; None if it has no image.
     limit: the context in which each batch is waited for.
     record: gets the logits (B, classes) and the labels (B,) of each batch in turn.
@@ -115,7 +120,10 @@ def evaluate(
     total = MetricsCounter()
     for sums in group.exchange(counter.sums().tobytes()):
         total.add(np.frombuffer(sums))
-    return total.result()
+    num_left_out = sum(map(int, group.exchange(str(count_skipped(loader)).encode())))
+    if total.num_images == 0:
+        raise UserError(f"validation: none of the {num_left_out} images can be decoded; correct data_dir or val_split")
+    return replace(total.result(), num_left_out=num_left_out)
 
 
 def predict_logits(network: nn.Cell, images: np.ndarray, batch_size: int) -> np.ndarray:

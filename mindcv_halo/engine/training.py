@@ -42,7 +42,7 @@ from .assembly import (
     plan_rates,
 )
 from .evaluation import evaluate
-from .loaded_images import find_loaded_images
+from .loaded_images import find_left_out
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
@@ -114,7 +114,7 @@ def train(recipe: Recipe) -> TrainingResult:
     logger.info(device)
     kept = state.content["kept"] if state else ()
     run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, kept)
-    run.log_plan(num_classes, train_loader)
+    run.log_plan(num_classes, train_loader, val_loader)
 
     with Interruption() as interruption:
         while run.position.epoch < recipe.run.epoch_size:
@@ -173,7 +173,7 @@ class TrainingRun:
         self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
-    def log_plan(self, num_classes: int, loader: Dataset) -> None:
+    def log_plan(self, num_classes: int, loader: Dataset, val_loader: Dataset | None) -> None:
         """Say what the run is going to do."""
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
         self.logger.info(
@@ -184,9 +184,8 @@ class TrainingRun:
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
             self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")
-        skipped = find_loaded_images(loader).skipped
-        if skipped:
-            self.logger.warning(f"left out {len(skipped)} image file(s) that cannot be decoded, such as {skipped[0]}")
+        for left_out in filter(None, map(find_left_out, (loader, val_loader))):
+            self.logger.warning(left_out)
         if self.recipe.step.dataset_sink_mode and not feeds_from_queue(self.recipe):
             self.logger.info("dataset_sink_mode: a CPU has no queue of batches, steps are fed one by one")
         if self.position.epoch or self.position.step:

@@ -9,15 +9,23 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metrics:
-    """Shares in percent, and the mean cross entropy in nats, over `num_images` images."""
+    """Shares in percent, and the mean cross entropy in nats, over `num_images` images.
+
+    `num_left_out` more could not be decoded, and count for nothing.
+    """
 
     top1: float
     top5: float
     loss: float
     num_images: int
+    num_left_out: int = 0
 
     def __str__(self) -> str:
-        return f"top-1 {self.top1:.2f} %, top-5 {self.top5:.2f} %, loss {self.loss:.4f} on {self.num_images} images"
+        left_out = f" ({self.num_left_out} left out)" if self.num_left_out else ""
+        return (
+            f"top-1 {self.top1:.2f} %, top-5 {self.top5:.2f} %, loss {self.loss:.4f} on {self.num_images} images"
+            f"{left_out}"
+        )
 
 
 class MetricsCounter:

@@ -222,12 +222,12 @@ def test_a_network_of_grey_images(tmp_path):
 def test_a_strip_of_an_image_is_refused_before_it_is_resized(checkpoint, tmp_path):
     made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, **OPTIONS)
     made(np.zeros((1, 50, 3), np.uint8))
-    with pytest.raises(UserError, match=r"the image has 51 x 1 pixels; its sides may differ by a factor of 50 at most"):
+    with pytest.raises(UserError, match=r"it has 51 x 1 pixels, and its sides may differ by a factor of 50 at most"):
         made(np.zeros((1, 51, 3), np.uint8))
     Image.new("RGB", (1, 9000)).save(tmp_path / "strip.png")
     errors = []
     assert not list(made.stream([tmp_path / "strip.png"], errors.append))
-    assert "strip.png has 1 x 9000 pixels" in str(errors[0])
+    assert "strip.png: it has 1 x 9000 pixels" in str(errors[0])
 
 
 @pytest.mark.parametrize(
