@@ -11,8 +11,12 @@ from ..errors import UserError
 
 
 def encode_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Text stays as it is, everything else becomes JSON."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    """Text stays as it is, but for what is no Unicode in names of files; everything else becomes JSON."""
+    return {name: _clean(value) if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+
+
+def _clean(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
