@@ -43,8 +43,9 @@ def create_dataset(
     num_aug_repeats: that many variants of each sample in one epoch (see RepeatAugSampler).
     class_names: the label of a class is its position here, instead of its position among the sorted folders.
     skip_bad_images: go on where a file cannot be decoded. In training another image of its class takes its place,
-        always the same for the same sample of an epoch; in evaluation the sample is left out. The log names each file
-        once, and the data set's attribute `skipped` holds what was wrong with those that were met so far.
+        always the same for the same sample of an epoch; in evaluation create_loader leaves the sample out of its batch
+        (by itself it is a black pixel with the label -1). The log names each file once, and the data set's attribute
+        `skipped` holds what was wrong with those that were met so far.
     exif: turn images as their EXIF orientation says; without it all formats come as they are stored.
     is_training: whether the data set is for training; by default it is if `shuffle` is True.
 

@@ -51,6 +51,7 @@ class _Decoder:
     is_progressive: bool = False
     components: dict[int, tuple[int, int]] = field(default_factory=dict)  # blocks in a unit, quantisation table
     precision: dict[int, list[int]] = field(default_factory=dict)  # of seen components: each coefficient's last bit
+    has_restarts: bool = False
     num_scans: int = 0
 
 
@@ -76,17 +77,17 @@ def _walk(data: bytes) -> tuple[int, int] | None:
             return None
         if marker == _SCAN:
             if ends is None:
-                ends = _find_ends(data)
+                ends = _find_ends(data, state.has_restarts)
             position += int(ends[position:].argmax())  # at the same byte if there is none, which is no marker then
 
 
-def _find_ends(data: bytes) -> np.ndarray:
+def _find_ends(data: bytes, has_restarts: bool) -> np.ndarray:
     """Whether compressed data ends at a byte, because a marker other than a restart begins there: bool."""
     content = np.frombuffer(data, np.uint8)
     ends, following = content[:-1] == 0xFF, content[1:]
     ends &= following != 0
-    ends &= following != 0xFF
-    ends &= (following & 0xF8) != _FIRST_RESTART
+    if has_restarts:
+        ends &= (following & 0xF8) != _FIRST_RESTART
     return ends
 
 
@@ -105,6 +106,7 @@ def _read_segment(state: _Decoder, marker: int, body: bytes) -> bool:
     if marker in _FRAMES:
         return not state.components and _read_frame(state, marker, body)
     if marker == _RESTART_INTERVAL:
+        state.has_restarts = True
         return len(body) == 2
     if marker == _JFIF and body.startswith(b"JFIF\0"):
         return len(body) >= 14 and body[5] in (1, 2)  # libjpeg complains of other versions

@@ -48,8 +48,8 @@ class SampleSource:
     number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `plan(seed, epoch)`
     gives the indices and which repeat of its sample each one is, for the seed that all shards share.
 
-    Where `read` raises UserError, so does the iterator, unless `bad_images` is there to say what takes the sample's
-    place; all copies of the source share it.
+    Where `read` raises UserError, so does the iterator, unless `bad_images` is there to find a sample in its place; all
+    copies of the source share it.
     """
 
     def __init__(
@@ -79,10 +79,8 @@ class SampleSource:
         numbers = indices + repeats * len(self.labels)
         keys = np.stack([np.full_like(numbers, self.seed), np.full_like(numbers, self.epoch), numbers], axis=1)
         self.epoch += 1
-        for key, sample in zip(keys, self._read_ahead(indices, keys), strict=True):
-            if sample is not None:
-                index, image = sample
-                yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
+        for key, (label, image) in zip(keys, self._read_ahead(indices, keys), strict=True):
+            yield (image, label, key) if self.keyed else (image, label)
 
     def begin(self, seed: int) -> SampleSource:
         """A copy at epoch 0 of the seed that minddata has."""
@@ -100,8 +98,8 @@ class SampleSource:
         keyed.keyed = True
         return keyed
 
-    def _read_ahead(self, indices: np.ndarray, keys: np.ndarray) -> Iterator[tuple[int, np.ndarray] | None]:
-        """The image for each index, and the index that it is of; None where there is none."""
+    def _read_ahead(self, indices: np.ndarray, keys: np.ndarray) -> Iterator[tuple[np.int32, np.ndarray]]:
+        """The label and the image for each index."""
         if self.num_threads == 1:
             yield from map(self._read_sample, indices, keys)
             return
@@ -114,14 +112,14 @@ class SampleSource:
                 waiting.extend(pool.submit(self._read_many, *task) for task in islice(tasks, 1))
                 yield from samples
 
-    def _read_many(self, indices: np.ndarray, keys: np.ndarray) -> list[tuple[int, np.ndarray] | None]:
+    def _read_many(self, indices: np.ndarray, keys: np.ndarray) -> list[tuple[np.int32, np.ndarray]]:
         return list(map(self._read_sample, indices, keys))
 
-    def _read_sample(self, index: int, key: np.ndarray) -> tuple[int, np.ndarray] | None:
+    def _read_sample(self, index: int, key: np.ndarray) -> tuple[np.int32, np.ndarray]:
         try:
             if self.bad_images is not None:
                 return self.bad_images.read(self.read, index, key)
-            return index, self.read(index)
+            return self.labels[index], self.read(index)
         except UserError as error:
             advice = "" if self.bad_images is not None else ", or set skip_bad_images"
             failure = UserError(f"{error}{advice}")
@@ -167,17 +165,16 @@ class SampleDataset(ds.GeneratorDataset):
         self.left_out = left_out
 
     @property
+    def may_leave_out(self) -> bool:
+        """Whether some samples may be none, which drop_left_out takes out of a batch."""
+        bad_images = getattr(self.source, "bad_images", None)
+        return bad_images is not None and not bad_images.replaces
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """One text for each file that was to be read so far and cannot be decoded, where such files are skipped."""
         bad_images = getattr(self.source, "bad_images", None)
         return () if bad_images is None else tuple(bad_images.errors.values())
-
-    def pre_parse(self, getter_mode: bool) -> None:
-        """MindSpore calls this before `parse`: to be asked for the size, or to be iterated."""
-        super().pre_parse(getter_mode)
-        bad_images = getattr(self.source, "bad_images", None)
-        if not getter_mode and bad_images is not None and not bad_images.replaces:
-            self.source_len = -1  # not known: minddata ends an epoch that is shorter than it was told with an error
 
     def parse(self, children=None):
         """MindSpore calls this for every new iterator."""

@@ -64,7 +64,8 @@ def read_batches(
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch["image"], batch["label"]
+            if len(batch["label"]):  # all images of a batch may be left out
+                yield batch["image"], batch["label"]
     except RuntimeError as error:
         failures = getattr(getattr(find_dataset(loader), "source", None), "failures", None)
         if failures:

@@ -39,7 +39,8 @@ def open_folder(folder: Path, *, is_training: bool, num_threads: int = 1, **opti
     dataset = create_dataset(
         "", str(folder), skip_bad_images=True, shuffle=is_training, num_parallel_workers=num_threads, **options
     )
-    loader = create_loader(dataset, 4, is_training=is_training, transform=[vision.Decode()], num_parallel_workers=1)
+    transform = [vision.Decode(), vision.Resize((60, 60))]  # without effect but on what is left out
+    loader = create_loader(dataset, 4, is_training=is_training, transform=transform, num_parallel_workers=1)
     return dataset, loader
 
 
@@ -92,6 +93,15 @@ def test_evaluation_goes_on_without(folder, num_shards):
         assert len(seen) + len(dataset.skipped) == 16 // num_shards
         values += seen
     assert len(values) == 14 and {50, 110}.isdisjoint(values)
+
+
+def test_a_batch_of_nothing_is_left_out_too(folder):
+    for number in range(4):
+        (folder / "train" / "a" / f"{number}.png").write_bytes(b"no image")
+    dataset, loader = open_folder(folder, is_training=False)
+    sizes = [len(labels) for _, labels in read_batches(loader)]
+    assert sizes == [4, 3, 3] and loader.get_dataset_size() == 4 and len(dataset.skipped) == 6
+    assert [label for _, label in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)].count(-1) == 6
 
 
 def test_one_iterator_over_two_epochs(folder):

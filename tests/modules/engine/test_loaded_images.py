@@ -54,7 +54,7 @@ def test_files(folder, shuffle):
     """Files that turn out to be bad, and are left out, do not move the others."""
     seed_epoch(3, 1)
     dataset = create_dataset("", str(folder), "val", shuffle=shuffle, skip_bad_images=True, is_training=False)
-    loader = create_loader(dataset, 4, transform=[vision.Decode()])
+    loader = create_loader(dataset, 4, transform=[vision.Decode(), vision.Resize((6, 4))])
     list(loader.create_tuple_iterator(num_epochs=1))
     images = check(loader)
     for position, path in enumerate(images.paths):
