@@ -118,9 +118,11 @@ def evaluate(
                 record(logits, labels)
             progress.update()
     total = MetricsCounter()
-    for sums in group.exchange(counter.sums().tobytes()):
-        total.add(np.frombuffer(sums))
-    num_left_out = sum(map(int, group.exchange(str(count_skipped(loader)).encode())))
+    num_left_out = 0
+    for content in group.exchange(np.append(counter.sums(), count_skipped(loader)).tobytes()):
+        *sums, left_out = np.frombuffer(content)
+        total.add(np.array(sums))
+        num_left_out += int(left_out)
     if total.num_images == 0:
         raise UserError(f"validation: none of the {num_left_out} images can be decoded; correct data_dir or val_split")
     return replace(total.result(), num_left_out=num_left_out)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mindcv_halo.data import RepeatAugSampler, create_dataset, digits, get_class_names, get_dataset_size, seed_epoch
+from mindcv_halo.data.decoding import decode
 from mindcv_halo.data.sample_source import clamp_workers
 from mindcv_halo.errors import UserError
 
@@ -34,6 +35,19 @@ def test_labels_follow_the_sorted_class_folders(make_folder):
     image, label = next(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
     assert image.dtype == np.uint8 and label.dtype == np.int32
     assert image.tobytes() == (root / "train" / "10" / "0.jpg").read_bytes()
+
+
+def test_exif_turns_the_images_of_a_data_set(make_folder):
+    root = make_folder({"train/a": 1})
+    path = root / "train" / "a" / "0.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".png"), exif=exif)
+    path.unlink()
+    for is_asked, shape in ((False, (40, 48, 3)), (True, (48, 40, 3))):
+        (image, _), *_ = create_dataset("", str(root), exif=is_asked).create_tuple_iterator(output_numpy=True)
+        assert decode(image).shape == shape
 
 
 def test_class_names_of_the_training_run_set_the_labels(make_folder):
