@@ -25,7 +25,8 @@ class LeftOut:
 
     def __str__(self) -> str:
         kinds = (f"{count} {kind}, such as {_show(self.examples[kind])}" for kind, count in self.counts.items())
-        return f"left out {self.total} that are not taken as images: {'; '.join(kinds)}" if self.counts else ""
+        noun = "file" if self.total == 1 else "files"
+        return f"left out {self.total} {noun}: {'; '.join(kinds)}" if self.counts else ""
 
 
 def walk_images(folder: str, left_out: LeftOut) -> list[str]:

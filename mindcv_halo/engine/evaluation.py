@@ -48,7 +48,7 @@ def validate(recipe: Recipe, report: str | None = None) -> Metrics:
     network = build_network(recipe, len(class_names), is_training=False)
     loader = make_val_loader(recipe, class_names, topology)
     if find_left_out(loader):
-        logger.warning(find_left_out(loader))
+        logger.info(find_left_out(loader))
     check_image_files(loader)
     recorder = None
     if report is not None:

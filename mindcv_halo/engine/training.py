@@ -185,7 +185,7 @@ class TrainingRun:
         if factor != 1:
             self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")
         for left_out in filter(None, map(find_left_out, (loader, val_loader))):
-            self.logger.warning(left_out)
+            self.logger.info(left_out)
         if self.recipe.step.dataset_sink_mode and not feeds_from_queue(self.recipe):
             self.logger.info("dataset_sink_mode: a CPU has no queue of batches, steps are fed one by one")
         if self.position.epoch or self.position.step:

@@ -77,7 +77,7 @@ def test_what_is_left_out_is_counted_with_examples(tmp_path):
     found, left_out = walk(tmp_path)
     assert found == ["1.jpg"]
     text = str(left_out)
-    assert text.startswith("left out 5 that are not taken as images: ") and "\n" not in text
+    assert text.startswith("left out 5 files: ") and "\n" not in text
     for part in (
         "2 without the extension of an image, such as",
         f"1 hidden, such as {tmp_path}/.2.jpg",

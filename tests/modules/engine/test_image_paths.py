@@ -21,7 +21,7 @@ def test_a_folder_is_listed_without_what_is_hidden(tmp_path, caplog):
     assert [str(name) for _, name in found] == ["a.webp", "b/1.jpg", "b/2.PNG", "notes.txt"]
     assert [path for path, _ in found] == [tmp_path / name for _, name in found]
     assert [record.getMessage() for record in caplog.records] == [
-        f"image_path {tmp_path}: left out 3 that are not taken as images: 2 hidden, such as {tmp_path}/._a.jpg; "
+        f"image_path {tmp_path}: left out 3 files: 2 hidden, such as {tmp_path}/._a.jpg; "
         f"1 without the extension of an image, such as {tmp_path}/notes.txt"
     ]
     (tmp_path / "empty").mkdir()
