@@ -57,8 +57,9 @@ def reduce_depth(pixels: np.ndarray) -> np.ndarray:
     if is_float:
         return np.rint(pixels / 2.0 ** (depth - 8)).clip(0, 255).astype(np.uint8)
     # Results go straight into the smallest type, for large images.
-    bounded = pixels if pixels.dtype.kind == "u" else np.maximum(pixels, 0)
-    return np.right_shift(bounded, depth - 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
+    reduced = np.right_shift(pixels, depth - 8, out=np.empty(pixels.shape, np.uint8), casting="unsafe")
+    reduced[pixels < 0] = 0
+    return reduced
 
 
 def is_turned(image: Image.Image) -> bool:
