@@ -18,6 +18,7 @@ from .decoding import read_decodable
 
 KEY_COLUMN = "sample_key"
 _FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of handing it over
+_MOST_AHEAD = 512 << 20  # bytes that threads read ahead; large images that Pillow decoded take much
 
 EpochOrder = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -106,10 +107,14 @@ class SampleSource:
         starts = range(0, len(indices), _FILES_PER_TASK)
         tasks = ((indices[start : start + _FILES_PER_TASK], keys[start : start + _FILES_PER_TASK]) for start in starts)
         with ThreadPoolExecutor(self.num_threads) as pool:
-            waiting = deque(pool.submit(self._read_many, *task) for task in islice(tasks, 2 * self.num_threads))
+            waiting = deque(pool.submit(self._read_many, *task) for task in islice(tasks, 1))
             while waiting:
                 samples = waiting.popleft().result()
-                waiting.extend(pool.submit(self._read_many, *task) for task in islice(tasks, 1))
+                size = sum(image.nbytes for _, image in samples)
+                ahead = max(1, min(2 * self.num_threads, _MOST_AHEAD // size))
+                waiting.extend(
+                    pool.submit(self._read_many, *task) for task in islice(tasks, max(0, ahead - len(waiting)))
+                )
                 yield from samples
 
     def _read_many(self, indices: np.ndarray, keys: np.ndarray) -> list[tuple[np.int32, np.ndarray]]:

@@ -133,9 +133,7 @@ def test_bad_images_are_skipped_if_asked(capsys, flags, image_folder, tmp_path):
         assert said.count(f"bad image file {bad[1]}: ") == 1
         assert "another image stands in for it (skip_bad_images, 1 so far)" in said
         assert "it is left out (skip_bad_images, 1 so far)" in said
-        assert (
-            f"left out 1 file: 1 without the extension of an image, such as {tmp_path}" in said
-        )
+        assert f"left out 1 file: 1 without the extension of an image, such as {tmp_path}" in said
         assert "2 epochs of 3 steps of 8 images" in said and said.count("on 14 images (1 left out)") == 2
 
 

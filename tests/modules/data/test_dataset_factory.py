@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindcv_halo.data import RepeatAugSampler, create_dataset, digits, get_class_names, get_dataset_size, seed_epoch
+from mindcv_halo.data import (
+    RepeatAugSampler,
+    create_dataset,
+    digits,
+    get_class_names,
+    get_dataset_size,
+    sample_source,
+    seed_epoch,
+)
 from mindcv_halo.data.decoding import decode
-from mindcv_halo.data.sample_source import clamp_workers
+from mindcv_halo.data.sample_source import SampleSource, clamp_workers
 from mindcv_halo.errors import UserError
 
 
@@ -175,6 +183,26 @@ def test_reading_threads_keep_the_order(make_folder, num_threads):
     names = sorted(path for path in (root / "train" / "a").iterdir())
     dataset = create_dataset("", str(root), shuffle=False, num_parallel_workers=num_threads)
     assert files_of(dataset) == [path.read_bytes() for path in names]
+
+
+def test_large_images_are_not_read_far_ahead(monkeypatch):
+    started = []
+
+    def read(index: int) -> np.ndarray:
+        started.append(index)
+        return np.zeros(100, np.uint8)
+
+    def plan(seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(200), np.zeros(200, int)
+
+    for most, furthest in ((1, 16), (1 << 30, 40)):
+        monkeypatch.setattr(sample_source, "_MOST_AHEAD", most)
+        started.clear()
+        samples = iter(SampleSource(read, np.zeros(200, np.int32), plan, num_threads=2))
+        next(samples)
+        samples.close()  # waits for the threads
+        assert max(started) < furthest
+        assert len(list(SampleSource(read, np.zeros(200, np.int32), plan, num_threads=2))) == 200
 
 
 def test_repeated_augmentation_visits_a_third_of_the_samples_three_times():
