@@ -26,6 +26,7 @@ from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
 from .serving.server import require_server_library
 from .serving.server import serve as run_server
+from .utils.decoder_noise import drop_decoder_noise
 from .utils.distributed import leave_group
 from .utils.path import find_kind
 from .utils.printable import put_in_one_line
@@ -33,6 +34,7 @@ from .utils.topology import find_rank
 from .utils.whole_file import write_whole
 from .version import __version__
 
+_READS_IMAGES = ("train", "validate", "infer", "serve")
 _OTHERS_WAIT = 3.0  # seconds
 # Flags that are for training, though somebody might expect something of them here.
 _IDLE_IN_VALIDATION = {
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv[0] not in COMMANDS:
             raise unknown_name("command", argv[0], COMMANDS)
+        if argv[0] in _READS_IMAGES:
+            drop_decoder_noise()
         COMMANDS[argv[0]](argv[1:])
     except UserError as error:
         return _fail(str(error), 2)

@@ -48,7 +48,10 @@ class DatasetOptions:
     )
     download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
     num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats", unit="images")
-    skip_bad_images: bool = option(False, "leave out files that cannot be decoded, and say how many")
+    skip_bad_images: bool = option(
+        False, "go on where a file cannot be decoded: another of its class stands in, and validation leaves it out"
+    )
+    exif: bool = option(False, "turn images as their EXIF orientation says; else all formats come as they are stored")
     num_parallel_workers: int = option(8, "per stage of the pipeline, at most one for each processor", unit="threads")
 
 

@@ -8,11 +8,12 @@ from .auto_augment import (
     rand_augment_transform,
     trivial_augment_wide_transform,
 )
-from .constants import DEFAULT_CROP_PCT, IMAGE_EXTENSIONS, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from .dataset_download import Cifar10Download, Cifar100Download, MnistDownload, get_dataset_download_root
 from .dataset_factory import create_dataset, get_class_names, get_dataset_size
 from .decoding import bad_image_error, find_bad_files, find_bad_images, find_decode_error, read_decodable
 from .distributed_sampler import RepeatAugSampler
+from .image_formats import IMAGE_EXTENSIONS
 from .loader import create_loader, seed_epoch
 from .mixup import Mixup
 from .random_erasing import RandomErasing

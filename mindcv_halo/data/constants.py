@@ -15,6 +15,3 @@ CIFAR100_MEAN = [0.5071 * 255, 0.4865 * 255, 0.4409 * 255]
 CIFAR100_STD = [0.2673 * 255, 0.2564 * 255, 0.2762 * 255]
 MNIST_MEAN = [0.1307 * 255]
 MNIST_STD = [0.3081 * 255]
-
-# Lower case; names of files are compared without regard to case.
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .bad_images import BadImages
 from .dataset_download import get_dataset_download_root
 from .dataset_names import ARRAY_DATASETS, DIGITS, canonical_name, suggest_name
-from .decoding import find_bad_files
 from .digits import prepare_digits
 from .distributed_sampler import RepeatAugSampler, check_shards, epoch_order
 from .image_arrays import ImageArrays, read_arrays
@@ -31,6 +31,8 @@ def create_dataset(
     num_aug_repeats: int = 0,
     class_names: Sequence[str] | None = None,
     skip_bad_images: bool = False,
+    exif: bool = False,
+    is_training: bool | None = None,
 ) -> SampleDataset:
     """A minddata data set with the columns image and label (int32).
 
@@ -45,25 +47,30 @@ def create_dataset(
     download: fetch cifar10, cifar100 or mnist into `root` if it is not there.
     num_aug_repeats: that many variants of each sample in one epoch (see RepeatAugSampler).
     class_names: the label of a class is its position here, instead of its position among the sorted folders.
-    skip_bad_images: leave out files that cannot be decoded; the data set's attribute `skipped` lists them. Before
-        anything runs this looks at both ends of every file.
+    skip_bad_images: go on where a file cannot be decoded. In training another image of its class takes its place,
+        always the same for the same sample of an epoch; in evaluation create_loader leaves the sample out of its batch
+        (by itself it is a black pixel with the label -1). The log names each file once, and the data set's attribute
+        `skipped` holds what was wrong with those that were met so far.
+    exif: turn images as their EXIF orientation says; without it all formats come as they are stored.
+    is_training: whether the data set is for training; by default it is if `shuffle` is True.
 
     `num_classes()` and `get_class_indexing()` tell the classes and their labels, also of what minddata's map, batch,
-    shuffle and so on make of the data set.
+    shuffle and so on make of the data set. Its attribute `left_out` says which files of a folder are not taken, as they
+    do not look like images.
+
     Order and contents depend on ds.config's seed when an iterator is made (see loader.seed_epoch).
     Raises UserError for folders that do not fit the rule above, before any pipeline runs.
     """
     num_threads = clamp_workers(num_parallel_workers)
     shards = check_shards(num_shards, shard_id)
     samples = _open(name, root, split, download, class_names)
-    skipped: dict[str, str] = {}
+    bad_images, left_out = None, ""
     if isinstance(samples, ImageArrays):
         read, num_threads = samples.images.__getitem__, 1
     else:
+        read, left_out = ImageFileReader(samples.paths, exif), str(samples.left_out)
         if skip_bad_images:
-            skipped = find_bad_files(samples.paths, num_threads)
-            samples = samples.without(skipped)
-        read = ImageFileReader(samples.paths)
+            bad_images = BadImages(samples.labels, replaces=shuffle if is_training is None else is_training)
     order = _plan_order(
         len(samples.labels),
         shuffle=shuffle,
@@ -71,10 +78,8 @@ def create_dataset(
         shards=shards,
         num_aug_repeats=num_aug_repeats,
     )
-    source = SampleSource(read, samples.labels, order, num_threads=num_threads)
-    return SampleDataset(
-        source, skipped=tuple(skipped.values()), name=canonical_name(name), class_names=samples.class_names
-    )
+    source = SampleSource(read, samples.labels, order, num_threads=num_threads, bad_images=bad_images)
+    return SampleDataset(source, left_out=left_out, name=canonical_name(name), class_names=samples.class_names)
 
 
 def get_dataset_size(name: str, root: str | None, split: str, download: bool = False) -> int:

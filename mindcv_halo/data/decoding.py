@@ -1,10 +1,17 @@
-"""From an image file to bytes that minddata's decoder takes, and from its errors to ours."""
+"""From an image file to bytes that minddata's decoder takes, and from its errors to ours.
+
+MindSpore 2.10's decoder ends the process at many a damaged file. So it gets two kinds of bytes only: a JPEG whose
+structure was checked, which it decodes without an error whatever its compressed data holds, and the BMP that was made
+here of anything else. What is wrong with an image is therefore known here, by its path, before minddata sees it.
+"""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,43 +20,70 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from . import jpeg_structure, png_structure
+from .eight_bits import is_turned, to_rgb
 from .image_folder import scan_image_folder
+from .image_formats import IMAGE_FORMATS
+from .jpeg_structure import find_jpeg_size
 
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+MAX_PIXELS = 178_956_970  # the most that Pillow takes by default; half a gigabyte of colours
+MAX_RATIO = 50  # of an image's sides: resizing the shorter one would make a strip huge before it is cropped
+
 _ENDS = 12  # bytes that tell whether a file is whole
 _ERROR_PREFIX = "bad image file"
 
+# Pillow warns of what it corrects, once for each file and epoch.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-def read_decodable(path: str) -> bytes:
+
+def read_decodable(path: str, exif: bool = False) -> bytes:
     """The content of an image file as minddata's decoder takes it: three channels come out.
 
-    A JPEG or PNG that ends as it should is passed on after a look at its first and last bytes. Anything else goes
-    through Pillow and comes as an uncompressed BMP: GIF and WebP (their first frame), TIFF, files with a tail, and
-    files cut short. The type is told by the content, so that a wrong extension does no harm.
+    A JPEG that is whole and sound is passed on as it is. Anything else goes through Pillow and comes as an uncompressed
+    BMP (see data.eight_bits for what becomes of depth, transparency and other colours); of an animation it is the first
+    frame. The type is told by the content, so that a wrong extension does no harm.
 
-    Raises UserError that names `path` if it cannot be read or decoded.
+    exif: turn the image as its EXIF orientation says. Without it every format comes as it is stored.
+
+    Raises UserError that names `path` if it cannot be read or decoded, has more than MAX_PIXELS pixels, or has sides
+    that differ by a factor of more than MAX_RATIO.
     """
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
         raise _bad_image(path, error.strerror) from None
-    return data if _is_complete(data[:_ENDS], data[-_ENDS:]) else _reencode(data, path)
+    if _is_whole_jpeg(data[:_ENDS], data[-_ENDS:]):
+        size = find_jpeg_size(data)
+        if size is not None:
+            check_size(size, _name(path))
+            if not exif or b"Exif\0" not in data or not _is_turned(data):
+                return data
+    return _reencode(data, path, exif)
 
 
 def decode(data: bytes | np.ndarray) -> np.ndarray:
-    """Pixels (height, width, 3), uint8, of what read_decodable gives. Raises RuntimeError for a damaged image."""
-    content = np.frombuffer(data, np.uint8)
-    try:
-        return vision.Decode()(content)
-    except RuntimeError:
-        # After a damaged JPEG MindSpore 2.10 refuses the next good one too, with the error of the first.
-        return vision.Decode()(content)
+    """Pixels (height, width, 3), uint8, of what read_decodable gives."""
+    return vision.Decode()(np.frombuffer(data, np.uint8))
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raises UserError for a (width, height) in pixels of an image, called `name`, that is too large, or a strip."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{name}: it has {width} x {height} pixels, and images of {MAX_PIXELS:,} pixels at most are read; shrink it"
+        )
+    if max(size) > MAX_RATIO * min(size):
+        raise UserError(
+            f"{name}: it has {width} x {height} pixels, and its sides may differ by a factor of {MAX_RATIO} at most; "
+            "crop it"
+        )
 
 
 def find_bad_files(paths: Sequence[str], num_threads: int = 1) -> dict[str, str]:
-    """The files among `paths` that read_decodable refuses, each with its error; good ones cost a look at both ends."""
+    """The files among `paths` that are cut off or no image, each with its error; good ones cost a look at both ends."""
     with ThreadPoolExecutor(num_threads) as pool:
         results = pool.map(_find_error, paths, chunksize=64)
         return {path: error for path, error in zip(paths, results, strict=True) if error}
@@ -78,7 +112,7 @@ def bad_image_error(error: BaseException) -> UserError | None:
     minddata wraps whatever its workers raise into one RuntimeError with a long text; only that text is read here.
     """
     text = str(error)
-    found = re.search(rf"{_ERROR_PREFIX} .*; remove or replace it[^\n]*", text)
+    found = re.search(rf"{_ERROR_PREFIX} [^\n]*", text)
     if found:
         return UserError(found.group())
     if not re.search(r"\[\w*Decode\w*\] failed", text):
@@ -89,6 +123,18 @@ def bad_image_error(error: BaseException) -> UserError | None:
     )
 
 
+def explain_failure(error: BaseException) -> str:
+    """Why Pillow did not decode an image, in words for one line."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    text = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it holds no known image format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MAX_PIXELS:,} pixels"
+    return text or f"it cannot be decoded ({type(error).__name__})"
+
+
 def _reason(text: str) -> str:
     """The part of minddata's text that says what its decoder did not like."""
     found = re.search(r"Decode\w*\] failed\.?\s*([^\n]*?)\s*(?:Dump the|You can|\n|$)", text)
@@ -96,7 +142,12 @@ def _reason(text: str) -> str:
 
 
 def _bad_image(path: str, reason: str) -> UserError:
-    return UserError(f"{_ERROR_PREFIX} {path}: {reason}; remove or replace it, or train with skip_bad_images")
+    return UserError(f"{_name(path)}: {reason}; remove or replace it")
+
+
+def _name(path: str) -> str:
+    """The file in an error of one line; a line break in its name would make two."""
+    return f"{_ERROR_PREFIX} {path if path.isprintable() else repr(path)}"
 
 
 def _find_error(path: str) -> str | None:
@@ -105,7 +156,7 @@ def _find_error(path: str) -> str | None:
             head = file.read(_ENDS)
             file.seek(-min(_ENDS, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
-        if not _is_complete(head, tail):
+        if not _is_whole_jpeg(head, tail) and not _is_whole_png(head, tail):
             read_decodable(path)
     except OSError as error:
         return str(_bad_image(path, error.strerror))
@@ -114,31 +165,38 @@ def _find_error(path: str) -> str | None:
     return None
 
 
-def _is_complete(head: bytes, tail: bytes) -> bool:
-    """Whether these ends belong to a whole JPEG or PNG."""
-    return (head.startswith(_JPEG_START) and tail.endswith(_JPEG_END)) or (
-        head.startswith(_PNG_START) and tail.endswith(_PNG_END)
-    )
+def _is_whole_jpeg(head: bytes, tail: bytes) -> bool:
+    """Whether these ends belong to a JPEG that was not cut off."""
+    return head.startswith(jpeg_structure.START) and tail.endswith(jpeg_structure.END)
 
 
-def _reencode(data: bytes, path: str) -> bytes:
+def _is_whole_png(head: bytes, tail: bytes) -> bool:
+    return head.startswith(png_structure.START) and tail.endswith(png_structure.END)
+
+
+def _is_turned(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return is_turned(image)
+    except Exception:  # Pillow's plug-ins raise many types; the file is sound but for what is beside the image
+        return False
+
+
+def _reencode(data: bytes, path: str, exif: bool) -> bytes:
     if not data:
         raise _bad_image(path, "it is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            rgb = to_rgb(image)
+        rgb = _decode_with_pillow(png_structure.strip_png(data), path, exif)
+    except UserError:
+        raise
     except Exception as error:  # Pillow's plug-ins raise many types
-        reason = str(error) if "BytesIO" not in str(error) else "it holds no known image format"
-        raise _bad_image(path, reason.replace("\n", " ")) from None
+        raise _bad_image(path, explain_failure(error)) from None
     out = io.BytesIO()
     rgb.save(out, "BMP")
     return out.getvalue()
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Three channels of 8 bits; 16-bit greys keep their upper byte (Pillow's own conversion would clip them)."""
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)  # 16 or 32 bits; the results go straight into the smallest type, for large images
-        grey = np.clip(pixels, 0, 65535, out=np.empty(pixels.shape, np.uint16), casting="unsafe")
-        image = Image.fromarray(np.right_shift(grey, 8, out=np.empty(grey.shape, np.uint8), casting="unsafe"))
-    return image.convert("RGB")
+def _decode_with_pillow(data: bytes, path: str, exif: bool) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        check_size(image.size, _name(path))
+        return to_rgb(image, exif)

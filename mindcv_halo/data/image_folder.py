@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import UserError
 from ..utils.printable import list_some, printable
 from .class_names import is_text
-from .constants import IMAGE_EXTENSIONS
+from .folder_walk import LeftOut, leads_nowhere, walk_images
+from .image_formats import IMAGE_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -24,43 +25,38 @@ class ImageFolder:
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
     labels: np.ndarray  # int32, as long as paths
-
-    def without(self, paths: Collection[str]) -> ImageFolder:
-        """The same folder less these files; UserError if none is left."""
-        kept = [index for index, path in enumerate(self.paths) if path not in paths]
-        if not kept:
-            raise UserError(f"none of the {len(self.paths)} images can be decoded, the first is {self.paths[0]}")
-        return ImageFolder(self.class_names, tuple(self.paths[index] for index in kept), self.labels[kept])
+    left_out: LeftOut = field(default_factory=LeftOut)  # what lies between them
 
 
 def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence[str] | None = None) -> ImageFolder:
-    """List the images under root/split/class, classes and files in the order of their names.
+    """List the images under root/split/class, and in folders below, classes and files in the order of their names.
 
-    Hidden entries, files beside the class folders, folders inside them, and files without an image extension are left
-    out. With `class_names` the labels count in that order, and a class without a folder is fine.
+    Hidden entries, files beside the class folders, and files without an image extension are left out; see walk_images.
+    With `class_names` the labels count in that order, and a class without a folder is fine.
 
     Raises UserError for a missing root or split, a split without classes, a class without images, a class whose name
     is no Unicode text, two whose names look the same, and a class that `class_names` lacks.
     """
     folder = _find_split(Path(root), split)
-    found = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    found = sorted(entry.name for entry in _visible(folder) if not leads_nowhere(entry) and entry.is_dir())
     if not found:
         raise UserError(f"{folder} has no class folders; images belong in {folder}/<class>/<name>.jpg")
     _check_folder_names(found, folder)
     order = tuple(found if class_names is None else class_names)
     label_of = number_classes(found, order, where=str(folder))
+    left_out = _note_strays(folder)
     paths: list[str] = []
     labels: list[int] = []
     for name in found:
-        files = sorted(entry.path for entry in _visible(folder / name) if _is_image(entry))
+        files = walk_images(os.path.join(folder, name), left_out)
         if not files:
             raise UserError(
                 f"class folder {folder / name} holds no image; put files with one of the extensions "
-                f"{' '.join(IMAGE_EXTENSIONS)} straight into it, or remove it"
+                f"{' '.join(IMAGE_EXTENSIONS)} into it, or remove it"
             )
         paths += files
         labels += [label_of[name]] * len(files)
-    return ImageFolder(order, tuple(paths), np.array(labels, np.int32))
+    return ImageFolder(order, tuple(paths), np.array(labels, np.int32), left_out)
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
@@ -125,5 +121,12 @@ def _visible(folder: Path) -> list[os.DirEntry]:
         return [entry for entry in entries if not entry.name.startswith(".")]
 
 
-def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file()
+def _note_strays(folder: Path) -> LeftOut:
+    """The images that lie beside the class folders, and links that might have been one."""
+    left_out = LeftOut()
+    for entry in sorted(_visible(folder), key=lambda entry: entry.name):
+        if leads_nowhere(entry):
+            left_out.note("links to nothing", entry.path)
+        elif entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file():
+            left_out.note("beside the class folders", entry.path)
+    return left_out

@@ -28,6 +28,7 @@ from mindspore.dataset import vision
 from mindspore.dataset.transforms import TypeCast
 
 from ..errors import UserError
+from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
@@ -94,6 +95,7 @@ def create_loader(
             f"aug_splits (separate) does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
             "labels; set both to 0, or turn aug_splits off"
         )
+    may_leave_out = isinstance(dataset, SampleDataset) and dataset.may_leave_out
     workers = {
         "num_parallel_workers": clamp_workers(num_parallel_workers),
         "python_multiprocessing": python_multiprocessing,
@@ -132,6 +134,8 @@ def create_loader(
         dataset = dataset.map(mixing, ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
     elif normalise:
         dataset = dataset.map(normalise, ["image"], **workers)
+    if may_leave_out:
+        dataset = dataset.map(drop_left_out, ["image", "label"], **workers)
     return dataset.project(["image", "label"])
 
 

@@ -12,10 +12,13 @@ from itertools import islice
 import mindspore.dataset as ds
 import numpy as np
 
+from ..errors import UserError
+from .bad_images import BadImages
 from .decoding import read_decodable
 
 KEY_COLUMN = "sample_key"
 _FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of handing it over
+_MOST_AHEAD = 512 << 20  # bytes that threads read ahead; large images that Pillow decoded take much
 
 EpochOrder = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -45,15 +48,26 @@ class SampleSource:
     image: what `read(index)` returns, a uint8 array; label: int32; sample_key: int64 [seed, epoch, number], where
     number is unique in the epoch and the same whichever shard, thread or restart meets the sample. `plan(seed, epoch)`
     gives the indices and which repeat of its sample each one is, for the seed that all shards share.
+
+    Where `read` raises UserError, so does the iterator, unless `bad_images` is there to find a sample in its place; all
+    copies of the source share it.
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], labels: np.ndarray, plan: EpochOrder, *, num_threads: int = 1
+        self,
+        read: Callable[[int], np.ndarray],
+        labels: np.ndarray,
+        plan: EpochOrder,
+        *,
+        num_threads: int = 1,
+        bad_images: BadImages | None = None,
     ):
         self.read = read
         self.labels = labels
         self.plan = plan
         self.num_threads = num_threads
+        self.bad_images = bad_images
+        self.failures: list[UserError] = []  # what ended an iterator, of this source or a copy of it
         self.keyed = False
         self.seed = 0
         self.epoch = 0
@@ -66,8 +80,8 @@ class SampleSource:
         numbers = indices + repeats * len(self.labels)
         keys = np.stack([np.full_like(numbers, self.seed), np.full_like(numbers, self.epoch), numbers], axis=1)
         self.epoch += 1
-        for index, key, image in zip(indices, keys, self._read_ahead(indices), strict=True):
-            yield (image, self.labels[index], key) if self.keyed else (image, self.labels[index])
+        for key, (label, image) in zip(keys, self._read_ahead(indices, keys), strict=True):
+            yield (image, label, key) if self.keyed else (image, label)
 
     def begin(self, seed: int) -> SampleSource:
         """A copy at epoch 0 of the seed that minddata has."""
@@ -85,20 +99,37 @@ class SampleSource:
         keyed.keyed = True
         return keyed
 
-    def _read_ahead(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+    def _read_ahead(self, indices: np.ndarray, keys: np.ndarray) -> Iterator[tuple[np.int32, np.ndarray]]:
+        """The label and the image for each index."""
         if self.num_threads == 1:
-            yield from map(self.read, indices)
+            yield from map(self._read_sample, indices, keys)
             return
-        tasks = (indices[start : start + _FILES_PER_TASK] for start in range(0, len(indices), _FILES_PER_TASK))
+        starts = range(0, len(indices), _FILES_PER_TASK)
+        tasks = ((indices[start : start + _FILES_PER_TASK], keys[start : start + _FILES_PER_TASK]) for start in starts)
         with ThreadPoolExecutor(self.num_threads) as pool:
-            waiting = deque(pool.submit(self._read_many, task) for task in islice(tasks, 2 * self.num_threads))
+            waiting = deque(pool.submit(self._read_many, *task) for task in islice(tasks, 1))
             while waiting:
-                images = waiting.popleft().result()
-                waiting.extend(pool.submit(self._read_many, task) for task in islice(tasks, 1))
-                yield from images
+                samples = waiting.popleft().result()
+                size = sum(image.nbytes for _, image in samples)
+                ahead = max(1, min(2 * self.num_threads, _MOST_AHEAD // size))
+                waiting.extend(
+                    pool.submit(self._read_many, *task) for task in islice(tasks, max(0, ahead - len(waiting)))
+                )
+                yield from samples
 
-    def _read_many(self, indices: np.ndarray) -> list[np.ndarray]:
-        return [self.read(index) for index in indices]
+    def _read_many(self, indices: np.ndarray, keys: np.ndarray) -> list[tuple[np.int32, np.ndarray]]:
+        return list(map(self._read_sample, indices, keys))
+
+    def _read_sample(self, index: int, key: np.ndarray) -> tuple[np.int32, np.ndarray]:
+        try:
+            if self.bad_images is not None:
+                return self.bad_images.read(self.read, index, key)
+            return self.labels[index], self.read(index)
+        except UserError as error:
+            advice = "" if self.bad_images is not None else ", or set skip_bad_images"
+            failure = UserError(f"{error}{advice}")
+            self.failures.append(failure)
+            raise failure from None
 
 
 class PositionKeys:
@@ -126,33 +157,45 @@ class PositionKeys:
 class SampleDataset(ds.GeneratorDataset):
     """The minddata view of a source: every new iterator starts at epoch 0 of the seed that ds.config has by then.
 
-    `skipped` holds one text for each file that was left out because it cannot be decoded, `name` the data set's name
-    (see dataset_names.py), and `class_names` the classes in the order of their labels, if it has any.
+    `left_out` says which files of a folder are no images of the data set, "" if there are none. `name` is the data
+    set's name (see dataset_names.py), and `class_names` the classes in the order of their labels, if it has any.
     """
 
     def __init__(
         self,
         source: SampleSource | PositionKeys,
         columns: Sequence[str] = ("image", "label"),
-        skipped: Sequence[str] = (),
+        left_out: str = "",
         name: str = "",
         class_names: Sequence[str] = (),
     ):
         super().__init__(source, list(columns), num_parallel_workers=1, shuffle=False)
-        self.skipped = tuple(skipped)
+        self.left_out = left_out
         self.name = name
         self.class_names = tuple(class_names)
 
     def with_keys(self) -> SampleDataset:
         """The same samples with a third column, their keys."""
         columns = ("image", "label", KEY_COLUMN)
-        return SampleDataset(self.source.with_keys(), columns, self.skipped, self.name, self.class_names)
+        return SampleDataset(self.source.with_keys(), columns, self.left_out, self.name, self.class_names)
 
     def num_classes(self) -> int | None:
         return len(self.class_names) or None
 
     def get_class_indexing(self) -> dict[str, int]:
         return {name: label for label, name in enumerate(self.class_names)}
+
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether some samples may be none, which drop_left_out takes out of a batch."""
+        bad_images = getattr(self.source, "bad_images", None)
+        return bad_images is not None and not bad_images.replaces
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One text for each file that was to be read so far and cannot be decoded, where such files are skipped."""
+        bad_images = getattr(self.source, "bad_images", None)
+        return () if bad_images is None else tuple(bad_images.errors.values())
 
     def parse(self, children=None):
         """MindSpore calls this for every new iterator."""
@@ -181,13 +224,14 @@ ds.Dataset.num_classes = _num_classes
 
 
 class ImageFileReader:
-    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them."""
+    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them, turned by their EXIF if `exif`."""
 
-    def __init__(self, paths: Sequence[str]):
+    def __init__(self, paths: Sequence[str], exif: bool = False):
         self.paths = paths
+        self.exif = exif
 
     def __call__(self, index: int) -> np.ndarray:
-        return np.frombuffer(read_decodable(self.paths[index]), np.uint8)
+        return np.frombuffer(read_decodable(self.paths[index], self.exif), np.uint8)
 
 
 def clamp_workers(num_parallel_workers: int | None) -> int:

@@ -11,6 +11,7 @@ from mindspore import Tensor, nn
 
 from ..errors import UserError
 from ..utils.runtime import find_device
+from .plain_path import write_to
 
 
 def require_ascend(requested: str | None, batch_size: int | None) -> None:
@@ -31,4 +32,5 @@ def require_ascend(requested: str | None, batch_size: int | None) -> None:
 def write_air(path: Path, network: nn.Cell, shape: tuple[int | None, ...], metadata: Mapping[str, str]) -> None:
     """Write `network` for images of `shape` (batch, channels, height, width); the format has no place for metadata."""
     network.set_train(False)
-    mindspore.export(network, Tensor(np.zeros(shape, np.float32)), file_name=str(path), file_format="AIR")
+    images = Tensor(np.zeros(shape, np.float32))
+    write_to(path, lambda plain: mindspore.export(network, images, file_name=plain, file_format="AIR"))

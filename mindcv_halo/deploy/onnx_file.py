@@ -65,5 +65,5 @@ def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
     """The outputs of the network in the file, by onnxruntime on the CPU."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return session.run(None, {INPUT: images})

@@ -22,7 +22,7 @@ from ..utils.path import make_folder
 from ..utils.process_group import ALONE, ProcessGroup
 from ..utils.quiet_pillow import quiet_pillow
 from .labels import ClassNames, find_labels
-from .loaded_images import find_loaded_images
+from .loaded_images import count_skipped, find_left_out, find_loaded_images
 from .preparation import build_network, find_place, make_val_loader, start_device
 from .reading import check_image_files, limit_batches, read_batches
 from .reporting import LogitsRecorder, write_report
@@ -51,12 +51,13 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     labels = find_labels(recipe, class_names)
     network = build_network(recipe, len(labels.names), is_training=False)
     loader = make_val_loader(recipe, labels.folders, topology)
+    if find_left_out(loader):
+        logger.info(find_left_out(loader))
     check_image_files(loader)
     recorder = None
     if report is not None:
         folder = make_folder("report", report)
-        images = find_loaded_images(loader)
-        recorder = LogitsRecorder(images.labels)
+        recorder = LogitsRecorder(len(find_loaded_images(loader).labels))
     for line in labels.describe(recipe):
         logger.info(line)
     metrics = evaluate(
@@ -72,13 +73,14 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     logger.info(f"{title}: {metrics}")
     logger.info(str(metrics.as_mindcv()))
     if recorder is not None:
+        images = find_loaded_images(loader)
         page = write_report(
             folder,
             title=title,
             class_names=labels.names,
             paths=images.paths,
             read_image=images.read,
-            labels=images.labels,
+            labels=recorder.labels,
             logits=recorder.logits,
             metrics=metrics,
         )
@@ -99,6 +101,9 @@ def evaluate(
 ) -> Metrics:
     """Metrics of `network` over the images of all ranks' loaders. It leaves the network in evaluation mode.
 
+    With skip_bad_images, images that cannot be decoded count for nothing, and the metrics say how many there are.
+    Raises UserError where no image is left.
+
     loader: this rank's share; None if it has no image.
     num_classes: how many the network was trained on, where these are fewer than it has.
     limit: the context in which each batch is waited for.
@@ -116,9 +121,14 @@ def evaluate(
                 record(logits, labels)
             progress.update()
     total = MetricsCounter(num_classes)
-    for sums in group.exchange(counter.sums().tobytes()):
-        total.add(np.frombuffer(sums))
-    return total.result()
+    num_left_out = 0
+    for content in group.exchange(np.append(counter.sums(), count_skipped(loader)).tobytes()):
+        *sums, left_out = np.frombuffer(content)
+        total.add(np.array(sums))
+        num_left_out += int(left_out)
+    if total.num_images == 0:
+        raise UserError(f"validation: none of the {num_left_out} images can be decoded; correct data_dir or val_split")
+    return replace(total.result(), num_left_out=num_left_out)
 
 
 def predict_logits(network: nn.Cell, images: np.ndarray, batch_size: int) -> np.ndarray:

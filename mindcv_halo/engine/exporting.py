@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import floor
@@ -37,6 +38,8 @@ from .preparation import build_network, find_place, make_transforms, resolve_tra
 # Of the largest logit. float32 in two libraries, over up to 100 layers of sums of up to 4,000 products.
 TOLERANCE = 1e-4
 
+_FACTS_SUFFIX = ".json"  # of a file beside one that cannot hold them
+
 
 @dataclass(frozen=True)
 class ExportFormat:
@@ -70,8 +73,9 @@ class Exported:
         size = "x".join(map(str, self.facts["input_size"][1:]))
         norms = "folded" if self.facts["folded_batch_norm"] else "not folded"
         compared = ", ".join(f"{value:.1e} for a batch of {count}" for count, value in self.differences.items())
+        path = str(self.path).encode(errors="backslashreplace").decode()
         return (
-            f"{self.path}: {self.num_bytes / 1e6:.1f} MB, {self.facts['model']}, {size}, {batch}, batch norms {norms}\n"
+            f"{path}: {self.num_bytes / 1e6:.1f} MB, {self.facts['model']}, {size}, {batch}, batch norms {norms}\n"
             f"largest difference from the checkpoint's network, of its largest logit: {compared or 'not run here'}"
         )
 
@@ -126,7 +130,7 @@ def export(
     folds = recipe.precision.fuse_bn is not False
     facts = describe(recipe, network, names, folds)
     with TemporaryDirectory() as folder:
-        file = Path(folder) / target.name
+        file = Path(folder) / f"network.{name}"
         exported = fuse_batchnorm(network) if folds else network
         kind.write(file, exported, (batch_size, *facts["input_size"]), encode_metadata(facts))
         differences = {}
@@ -142,7 +146,7 @@ def export(
         content = file.read_bytes()
     write_whole(target, content)
     if not kind.holds_metadata:
-        write_whole(target.with_name(f"{target.name}.json"), json.dumps(facts, indent=1))
+        write_whole(target.with_name(f"{target.name}{_FACTS_SUFFIX}"), json.dumps(facts, indent=1))
     return Exported(target, len(content), facts, batch_size, differences)
 
 
@@ -194,6 +198,9 @@ def _check_target(target: Path, checkpoint: str) -> None:
         raise UserError(f"checkpoint {checkpoint}: there is no such file; check the path")
     if find_kind(target.parent) != "folder":
         raise UserError(f"--output {target}: there is no folder {target.parent}; make it first")
+    longest = os.pathconf(target.parent, "PC_NAME_MAX")
+    if len(os.fsencode(target.name)) + len(_FACTS_SUFFIX) > longest:
+        raise UserError(f"--output {target}: the name has more than {longest - len(_FACTS_SUFFIX)} bytes; shorten it")
     if find_kind(target) == "folder":
         raise UserError(f"--output {target}: it is a folder; give the name of a file")
     make_folder("--output", str(target.parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,14 +10,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data import IMAGE_EXTENSIONS
+from ..data.folder_walk import LeftOut, walk_images
 from ..errors import UserError
 from ..utils.path import find_kind
+
+_LOGGER = logging.getLogger("mindcv_halo")
 
 
 def list_images(image_path: str | Sequence[str]) -> list[tuple[Path, Path]]:
     """The files to predict, each with its place relative to the folder that was named; a file's is its name.
 
-    Raises UserError for a path that does not exist, and a folder without images.
+    What a folder holds besides images is said in a line of the log. Raises UserError for a path that does not exist,
+    and a folder without images.
     """
     found = []
     for path in map(Path, [image_path] if isinstance(image_path, str) else image_path):
@@ -37,13 +42,13 @@ def show_progress(paths: Sequence[Path]) -> Iterable[Path]:
 
 
 def _list_folder(folder: Path) -> list[tuple[Path, Path]]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS and file.is_file())
-    names = [file.relative_to(folder) for file in files]
-    found = [(file, name) for file, name in zip(files, names, strict=True) if not _is_hidden(name)]
-    if not found:
-        raise UserError(f"image_path {folder}: no image there; give a file or a folder of {' '.join(IMAGE_EXTENSIONS)}")
-    return found
-
-
-def _is_hidden(name: Path) -> bool:
-    return any(part.startswith(".") for part in name.parts)
+    left_out = LeftOut()
+    files = list(map(Path, walk_images(str(folder), left_out)))
+    if not files:
+        raise UserError(
+            f"image_path {folder}: no image there; give a file or a folder of {' '.join(IMAGE_EXTENSIONS)}"
+            + (f" ({left_out})" if left_out.total else "")
+        )
+    if left_out.total:
+        _LOGGER.warning(f"image_path {folder}: {left_out}")
+    return [(file, file.relative_to(folder)) for file in files]

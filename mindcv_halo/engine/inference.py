@@ -63,8 +63,8 @@ class Predictor:
             has as many classes; ImageNet's for 1000 classes; else numbers.
         batch_size: images in one pass of the network, when there are several.
         top_k: classes in a prediction.
-        options: any other key of a recipe, such as image_resize, crop_pct, dialect or device_target. With `mode` 0, the
-            default, the network is compiled for each shape at its first use, which takes seconds.
+        options: any other key of a recipe, such as image_resize, crop_pct, exif, dialect or device_target. With `mode`
+            0, the default, the network is compiled for each shape at its first use, which takes seconds.
 
     Raises UserError for settings that cannot be, weights that do not fit, and images that cannot be read.
     """
@@ -93,6 +93,7 @@ class Predictor:
         use_device(recipe.system.device_target)
         set_jit_level(recipe.system)
         self._is_grey = recipe.model.in_channels == 1
+        self._exif = recipe.dataset.exif
         transforms = [op for op in make_transforms(recipe, is_training=False) if not isinstance(op, vision.Decode)]
         self._resize, self._normalise = split_normalisation(transforms)
         self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
@@ -207,7 +208,7 @@ class Predictor:
 
     @quiet_pillow()
     def _read(self, image: ImageLike) -> np.ndarray:
-        return self._view(read_pixels(image))
+        return self._view(read_pixels(image, self._exif))
 
     def _view(self, pixels: np.ndarray) -> np.ndarray:
         """What the network sees of an image: uint8, (height, width, channels)."""

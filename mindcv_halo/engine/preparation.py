@@ -186,6 +186,7 @@ def make_train_loader(
         options.train_split,
         class_names,
         topology,
+        is_training=True,
         shuffle=options.shuffle,
         num_samples=options.num_samples,
         num_aug_repeats=options.num_aug_repeats,
@@ -209,7 +210,7 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topolo
     options = recipe.dataset
     if topology.rank >= get_dataset_size(options.name, options.root, options.val_split, options.download):
         return None
-    dataset = _open_split(options, options.val_split, class_names, topology, shuffle=False)
+    dataset = _open_split(options, options.val_split, class_names, topology, is_training=False, shuffle=False)
     return create_loader(
         dataset,
         recipe.loader.batch_size,
@@ -231,6 +232,7 @@ def _open_split(
         download=options.download,
         class_names=class_names,
         skip_bad_images=options.skip_bad_images,
+        exif=options.exif,
         **sampling,
     )
 

@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 from mindspore.dataset import Dataset
 
-from ..data import bad_image_error, find_bad_files, find_decode_error
+from ..data import bad_image_error, find_bad_files
 from ..errors import UserError
 from ..options import RunOptions
 from ..utils.logger import log_to_file
 from ..utils.process_group import ProcessGroup
 from ..utils.watchdog import limit_wait
-from .loaded_images import find_loaded_images
+from .loaded_images import find_dataset, find_loaded_images
 
 # Looking at both ends of so many files takes about a second.
 MOST_CHECKED = 20_000
@@ -25,7 +25,8 @@ _THREADS = 8
 def check_image_files(loader: Dataset | None) -> None:
     """Raises UserError for the first image file of a small data set that is cut off or no image.
 
-    Files of a larger one, and damage between the ends of a file, show when their turn comes.
+    Files of a larger one, and damage between the ends of a file, show when their turn comes. With skip_bad_images some
+    may be bad, but not all.
     """
     if loader is None:
         return
@@ -33,9 +34,12 @@ def check_image_files(loader: Dataset | None) -> None:
     if len(files) > MOST_CHECKED:
         return
     bad = find_bad_files(files, _THREADS)
-    if bad:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise UserError(next(iter(bad.values())) + more)
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    if find_dataset(loader).source.bad_images is None:
+        for error in bad.values():
+            raise UserError(f"{error}, or set skip_bad_images{more}")
+    elif bad and len(bad) == len(set(files)):
+        raise UserError(f"no image is left: {next(iter(bad.values()))}{more}")
 
 
 def limit_batches(options: RunOptions, group: ProcessGroup) -> Callable[[], AbstractContextManager]:
@@ -61,12 +65,13 @@ def read_batches(
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch["image"], batch["label"]
+            if len(batch["label"]):  # all images of a batch may be left out
+                yield batch["image"], batch["label"]
     except RuntimeError as error:
+        failures = getattr(getattr(find_dataset(loader), "source", None), "failures", None)
+        if failures:
+            raise failures[0] from error
         bad_image = bad_image_error(error)
         if bad_image is None:
             raise
-        # minddata's decoder does not say which file; as the run is over anyway, there is time to look for it.
-        errors = (find_decode_error(path) for path in find_loaded_images(loader).files)
-        named = next((text for text in errors if text), None)
-        raise (UserError(named) if named else bad_image) from error
+        raise bad_image from error

@@ -27,22 +27,32 @@ CSV_COLUMNS = ("class", "images", "top1", "top5", "loss", "taken_for", "times_ta
 class LogitsRecorder:
     """All logits of a validation, in one array: 200 MB for 50,000 images of 1,000 classes.
 
-    It knows the labels beforehand, (images,), and asserts that the images come in their order.
+    It knows beforehand how many images there are at most.
     """
 
-    def __init__(self, labels: np.ndarray):
-        self.labels = labels
-        self.logits: np.ndarray | None = None  # float32, (images, classes)
+    def __init__(self, most: int):
+        self.most = most
         self.num_seen = 0
+        self._logits = np.empty((0, 0), np.float32)
+        self._labels = np.empty(most, np.int32)
 
     def __call__(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """The next batch: (B, classes) and (B,)."""
-        if self.logits is None:
-            self.logits = np.empty((len(self.labels), logits.shape[1]), np.float32)
+        if self.num_seen == 0:
+            self._logits = np.empty((self.most, logits.shape[1]), np.float32)
         here = slice(self.num_seen, self.num_seen + len(labels))
-        assert np.array_equal(self.labels[here], labels), f"images {here.start} to {here.stop} are not those expected"
-        self.logits[here] = logits
+        self._logits[here], self._labels[here] = logits, labels
         self.num_seen += len(labels)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """float32, (images, classes)"""
+        return self._logits[: self.num_seen]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32, (images,)"""
+        return self._labels[: self.num_seen]
 
 
 def write_report(
@@ -99,6 +109,7 @@ def _describe_numbers(metrics: Metrics, num_classes: int) -> str:
             *top5,
             ("loss", f"{metrics.loss:.4f}"),
             ("images", f"{metrics.num_images:,}"),
+            *((("left out", f"{metrics.num_left_out:,}"),) if metrics.num_left_out else ()),
             ("classes", f"{num_classes:,}"),
         )
     )

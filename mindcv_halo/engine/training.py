@@ -48,7 +48,7 @@ from .assembly import (
 )
 from .evaluation import evaluate
 from .labels import note_order_of_numbers
-from .loaded_images import find_loaded_images
+from .loaded_images import find_left_out
 from .preparation import (
     CLASS_NAMES_FILE,
     build_network,
@@ -127,7 +127,7 @@ def train(recipe: Recipe) -> TrainingResult:
     kept = state.content["kept"] if state else ()
     with _ends_with_a_reason(logger):
         run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, data, kept)
-        run.log_plan(num_classes, train_loader)
+        run.log_plan(num_classes, train_loader, val_loader)
         result = run.train(train_loader, val_loader)
     group.wait()  # until rank 0 has written its files
     return result
@@ -180,7 +180,7 @@ class TrainingRun:
         self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
-    def log_plan(self, num_classes: int, loader: Dataset) -> None:
+    def log_plan(self, num_classes: int, loader: Dataset, val_loader: Dataset | None) -> None:
         """Say what the run is going to do."""
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
         self.logger.info(
@@ -195,9 +195,8 @@ class TrainingRun:
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
             self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")
-        skipped = find_loaded_images(loader).skipped
-        if skipped:
-            self.logger.warning(f"left out {len(skipped)} image file(s) that cannot be decoded, such as {skipped[0]}")
+        for left_out in filter(None, map(find_left_out, (loader, val_loader))):
+            self.logger.info(left_out)
         wanted, workers = self.recipe.dataset.num_parallel_workers, self.data.num_parallel_workers
         if workers < wanted:
             self.logger.info(

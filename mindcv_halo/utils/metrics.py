@@ -14,17 +14,20 @@ FEWEST_FOR_TOP5 = 6  # classes; of five, every image is among the first five
 class Metrics:
     """Shares in percent, and the mean cross entropy in nats, over `num_images` images.
 
-    `top5` is None where there are fewer than six classes.
+    `top5` is None where there are fewer than six classes. `num_left_out` more images could not be decoded, and count
+    for nothing.
     """
 
     top1: float
     top5: float | None
     loss: float
     num_images: int
+    num_left_out: int = 0
 
     def __str__(self) -> str:
         top5 = "" if self.top5 is None else f", top-5 {self.top5:.2f} %"
-        return f"top-1 {self.top1:.2f} %{top5}, loss {self.loss:.4f} on {self.num_images} images"
+        left_out = f" ({self.num_left_out} left out)" if self.num_left_out else ""
+        return f"top-1 {self.top1:.2f} %{top5}, loss {self.loss:.4f} on {self.num_images} images{left_out}"
 
     def as_mindcv(self) -> dict[str, float | None]:
         """The same under MindCV's names, as shares of 1; a loss that is not finite is None."""

@@ -117,11 +117,24 @@ def test_an_image_that_is_damaged_inside(capsys, flags, image_folder, tmp_path, 
 
 
 def test_bad_images_are_skipped_if_asked(capsys, flags, image_folder, tmp_path):
+    """Each is named once, in the log file too; training has a step as if it were good, validation an image less."""
     shutil.copytree(image_folder, tmp_path / "data")
-    (tmp_path / "data" / "train" / "red" / "07.png").write_bytes(b"this is no image")
-    flags = {**flags, "data_dir": str(tmp_path / "data"), "skip_bad_images": "True", "epoch_size": "1"}
-    assert main(command("train", {**flags, "batch_size": "23"})) == 0
-    assert "left out 1 image" in capsys.readouterr().out
+    bad = [tmp_path / "data" / split / "red" / "03.png" for split in ("train", "val")]
+    content = bytearray(bad[0].read_bytes())
+    content[60:-40] = bytes(len(content) - 100)
+    bad[0].write_bytes(content)
+    bad[1].write_bytes(b"this is no image")
+    (tmp_path / "data" / "train" / "red" / "notes.txt").touch()
+    flags = {**flags, "data_dir": str(tmp_path / "data"), "skip_bad_images": "True", "mode": "1"}
+    assert main(command("train", flags)) == 0
+    out = capsys.readouterr().out
+    for said in (out, (Path(flags["ckpt_save_dir"]) / "rank0.log").read_text()):
+        assert said.count(f"bad image file {bad[0]}: it is damaged: the checksum of its IDAT chunk is wrong; ") == 1
+        assert said.count(f"bad image file {bad[1]}: ") == 1
+        assert "another image stands in for it (skip_bad_images, 1 so far)" in said
+        assert "it is left out (skip_bad_images, 1 so far)" in said
+        assert f"left out 1 file: 1 without the extension of an image, such as {tmp_path}" in said
+        assert "2 epochs of 3 steps of 8 images" in said and said.count("on 14 images (1 left out)") == 2
 
 
 def test_a_new_head_is_not_validated(capsys, flags, tmp_path):

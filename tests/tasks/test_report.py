@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,6 +41,26 @@ def test_report(capsys, checkpoint, image_folder, batch_size):
     assert num_mistakes > 0 and page.count("<figure>") == num_mistakes
     assert page.count(f"{image_folder}/val/") == num_mistakes
     assert not Path(checkpoint["ckpt_save_dir"]).exists()
+
+
+def test_a_report_without_the_images_that_cannot_be_decoded(capsys, checkpoint, image_folder, tmp_path):
+    shutil.copytree(image_folder, tmp_path / "data")
+    bad = tmp_path / "data" / "val" / "green" / "01.png"
+    bad.write_bytes(b"no image")
+    flags = {**checkpoint, "data_dir": str(tmp_path / "data"), "batch_size": "4", "mode": "1"}
+    assert "01.png: it holds no known image format; remove or replace it, or set" in refuse(
+        capsys, command("validate", flags)
+    )
+    assert main(command("validate", {**flags, "skip_bad_images": "True"})) == 0
+    out = capsys.readouterr().out
+    assert "on 14 images (1 left out)" in out and out.count(str(bad)) == 1
+    folder = Path(checkpoint["report"])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["num_images"], metrics["num_left_out"]) == (14, 1)
+    with (folder / "per_class.csv").open() as file:
+        assert [row["images"] for row in csv.DictReader(file)] == ["5", "4", "5"]
+    page = (folder / "report.html").read_text()
+    assert str(bad) not in page and "left out" in page
 
 
 def refuse(capsys, arguments: list[str]) -> str:

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindcv_halo.data import RepeatAugSampler, create_dataset, digits, get_class_names, get_dataset_size, seed_epoch
-from mindcv_halo.data.sample_source import clamp_workers
+from mindcv_halo.data import (
+    RepeatAugSampler,
+    create_dataset,
+    digits,
+    get_class_names,
+    get_dataset_size,
+    sample_source,
+    seed_epoch,
+)
+from mindcv_halo.data.decoding import decode
+from mindcv_halo.data.sample_source import SampleSource, clamp_workers
 from mindcv_halo.errors import UserError
 
 
@@ -34,6 +43,19 @@ def test_labels_follow_the_sorted_class_folders(make_folder):
     image, label = next(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
     assert image.dtype == np.uint8 and label.dtype == np.int32
     assert image.tobytes() == (root / "train" / "10" / "0.jpg").read_bytes()
+
+
+def test_exif_turns_the_images_of_a_data_set(make_folder):
+    root = make_folder({"train/a": 1})
+    path = root / "train" / "a" / "0.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".png"), exif=exif)
+    path.unlink()
+    for is_asked, shape in ((False, (40, 48, 3)), (True, (48, 40, 3))):
+        (image, _), *_ = create_dataset("", str(root), exif=is_asked).create_tuple_iterator(output_numpy=True)
+        assert decode(image).shape == shape
 
 
 def test_class_names_of_the_training_run_set_the_labels(make_folder):
@@ -161,6 +183,26 @@ def test_reading_threads_keep_the_order(make_folder, num_threads):
     names = sorted(path for path in (root / "train" / "a").iterdir())
     dataset = create_dataset("", str(root), shuffle=False, num_parallel_workers=num_threads)
     assert files_of(dataset) == [path.read_bytes() for path in names]
+
+
+def test_large_images_are_not_read_far_ahead(monkeypatch):
+    started = []
+
+    def read(index: int) -> np.ndarray:
+        started.append(index)
+        return np.zeros(100, np.uint8)
+
+    def plan(seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(200), np.zeros(200, int)
+
+    for most, furthest in ((1, 16), (1 << 30, 40)):
+        monkeypatch.setattr(sample_source, "_MOST_AHEAD", most)
+        started.clear()
+        samples = iter(SampleSource(read, np.zeros(200, np.int32), plan, num_threads=2))
+        next(samples)
+        samples.close()  # waits for the threads
+        assert max(started) < furthest
+        assert len(list(SampleSource(read, np.zeros(200, np.int32), plan, num_threads=2))) == 200
 
 
 def test_repeated_augmentation_visits_a_third_of_the_samples_three_times():

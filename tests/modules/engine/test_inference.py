@@ -219,15 +219,28 @@ def test_a_network_of_grey_images(tmp_path):
     np.testing.assert_allclose(made.logits([pixels]), made.logits([grey]), atol=1e-6)
 
 
+def test_exif(checkpoint, tmp_path):
+    """The same for a file, and for what Pillow makes of it; arrays have none."""
+    pixels = make_pixels()
+    exif = Image.Exif()
+    exif[0x0112] = 8  # to be turned by 90 degrees to the left
+    Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
+    for is_asked, seen in ((False, pixels), (True, np.rot90(pixels).copy())):
+        made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, exif=is_asked, **OPTIONS)
+        with Image.open(tmp_path / "image.png") as image:
+            logits = made.logits([tmp_path / "image.png", image, seen])
+        np.testing.assert_array_equal(logits, logits[[2, 2, 2]])
+
+
 def test_a_strip_of_an_image_is_refused_before_it_is_resized(checkpoint, tmp_path):
     made = Predictor("halonet_test", checkpoint_path=checkpoint, num_classes=3, **OPTIONS)
     made(np.zeros((1, 50, 3), np.uint8))
-    with pytest.raises(UserError, match=r"the image has 51 x 1 pixels; its sides may differ by a factor of 50 at most"):
+    with pytest.raises(UserError, match=r"it has 51 x 1 pixels, and its sides may differ by a factor of 50 at most"):
         made(np.zeros((1, 51, 3), np.uint8))
     Image.new("RGB", (1, 9000)).save(tmp_path / "strip.png")
     errors = []
     assert not list(made.stream([tmp_path / "strip.png"], errors.append))
-    assert "strip.png has 1 x 9000 pixels" in str(errors[0])
+    assert "strip.png: it has 1 x 9000 pixels" in str(errors[0])
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,12 @@ def check(loader: ds.Dataset):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_files(folder, shuffle):
-    """Files that are left out do not move the others."""
+    """Files that turn out to be bad, and are left out, do not move the others."""
     seed_epoch(3, 1)
-    dataset = create_dataset("", str(folder), "val", shuffle=shuffle, skip_bad_images=True)
-    images = check(create_loader(dataset, 4, transform=[vision.Decode()]))
+    dataset = create_dataset("", str(folder), "val", shuffle=shuffle, skip_bad_images=True, is_training=False)
+    loader = create_loader(dataset, 4, transform=[vision.Decode(), vision.Resize((6, 4))])
+    list(loader.create_tuple_iterator(num_epochs=1))
+    images = check(loader)
     for position, path in enumerate(images.paths):
         label, number = ("cat", "dog").index(Path(path).parent.name), int(Path(path).stem)
         assert images.labels[position] == label
@@ -65,8 +67,9 @@ def test_files(folder, shuffle):
 
 @pytest.mark.parametrize("shard_id", [0, 1])
 def test_a_shard(folder, shard_id):
+    (folder / "val" / "dog" / "2.png").unlink()
     seed_epoch(3, 1, shard_id)
-    dataset = create_dataset("", str(folder), "val", num_shards=2, shard_id=shard_id, skip_bad_images=True)
+    dataset = create_dataset("", str(folder), "val", num_shards=2, shard_id=shard_id)
     assert len(check(create_loader(dataset, 4, transform=[vision.Decode()])).paths) == 5
 
 

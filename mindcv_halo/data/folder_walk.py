@@ -1,0 +1,92 @@
+"""The image files below a folder, and what lies between them."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import UserError
+from .image_formats import IMAGE_EXTENSIONS
+
+
+class LeftOut:
+    """What a walk did not take, by kind; as text it is one line with an example of each kind, "" for nothing."""
+
+    def __init__(self):
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, str] = {}
+
+    def note(self, kind: str, path: str) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.examples.setdefault(kind, path)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        kinds = (f"{count} {kind}, such as {_show(self.examples[kind])}" for kind, count in self.counts.items())
+        noun = "file" if self.total == 1 else "files"
+        return f"left out {self.total} {noun}: {'; '.join(kinds)}" if self.counts else ""
+
+
+def walk_images(folder: str, left_out: LeftOut) -> list[str]:
+    """The paths of the images in a folder and in all below it, in the order of torchvision's ImageFolder.
+
+    That is the order of the folders' paths, and of names in a folder. Links to files and folders are followed; a folder
+    that was met already is not entered again, so that a link back does no harm. Files without an image extension,
+    hidden ones and links to nothing are left out, which `left_out` notes; hidden files that do not look like images,
+    and hidden folders, go without saying.
+
+    Raises UserError for a folder that cannot be read.
+    """
+    found: list[tuple[str, str]] = []
+    met = set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        for entry in _list(here, met):
+            looks_right = entry.name.lower().endswith(IMAGE_EXTENSIONS)
+            if leads_nowhere(entry):
+                left_out.note("links to nothing", entry.path)
+            elif entry.name.startswith("."):
+                if looks_right and not entry.is_dir():
+                    left_out.note("hidden", entry.path)
+            elif entry.is_dir():
+                if _identity(entry.path) in met:
+                    left_out.note("links to folders that are read anyway", entry.path)
+                else:
+                    waiting.append(entry.path)
+            elif not looks_right:
+                left_out.note("without the extension of an image", entry.path)
+            elif entry.is_file():
+                found.append((here, entry.name))
+            else:
+                left_out.note("no ordinary files", entry.path)
+    return [os.path.join(*pair) for pair in sorted(found)]
+
+
+def leads_nowhere(entry: os.DirEntry) -> bool:
+    """Whether it is a link to what is not there, or back to itself."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def _list(folder: str, met: set[tuple[int, int]]) -> list[os.DirEntry]:
+    """The entries of a folder by name; none if it was met before, which is noted."""
+    identity = _identity(folder)
+    if identity in met:
+        return []
+    met.add(identity)
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"folder {_show(folder)}: {error.strerror}; make it readable, or move it away") from None
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _show(path: str) -> str:
+    return path if path.isprintable() else repr(path)
