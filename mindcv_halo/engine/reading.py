@@ -10,12 +10,13 @@ import numpy as np
 from mindspore.dataset import Dataset
 
 from ..data import bad_image_error, find_bad_files
+from ..data.sample_source import find_leaf
 from ..errors import UserError
 from ..options import RunOptions
 from ..utils.logger import log_to_file
 from ..utils.process_group import ProcessGroup
 from ..utils.watchdog import limit_wait
-from .loaded_images import find_dataset, find_loaded_images
+from .loaded_images import find_loaded_images
 
 # Looking at both ends of so many files takes about a second.
 MOST_CHECKED = 20_000
@@ -35,7 +36,7 @@ def check_image_files(loader: Dataset | None) -> None:
         return
     bad = find_bad_files(files, _THREADS)
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    if find_dataset(loader).source.bad_images is None:
+    if find_leaf(loader).source.bad_images is None:
         for error in bad.values():
             raise UserError(f"{error}, or set skip_bad_images{more}")
     elif bad and len(bad) == len(set(files)):
@@ -68,7 +69,7 @@ def read_batches(
             if len(batch["label"]):  # all images of a batch may be left out
                 yield batch["image"], batch["label"]
     except RuntimeError as error:
-        failures = getattr(getattr(find_dataset(loader), "source", None), "failures", None)
+        failures = getattr(getattr(find_leaf(loader), "source", None), "failures", None)
         if failures:
             raise failures[0] from error
         bad_image = bad_image_error(error)
