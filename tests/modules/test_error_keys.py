@@ -135,7 +135,7 @@ MORE = [
 NAMES = {"ckpt_path": "checkpoint absent.ckpt"}
 # Any value of these is possible, in some surroundings at least.
 ANY = {
-    *("native_kernels", "dataset", "shuffle", "skip_bad_images", "num_parallel_workers", "drop_remainder"),
+    *("native_kernels", "dataset", "shuffle", "skip_bad_images", "exif", "num_parallel_workers", "drop_remainder"),
     *("pretrained", "reset_head", "resize_pos", "mask_padding", "lr_epoch_stair", "drop_overflow_update", "clip_grad"),
     *("ema", "recompute", "sync_bn", "dataset_sink_mode", "resume", "val_while_train", "eval_shuffle", "tensorboard"),
 }
