@@ -50,7 +50,7 @@ class _Decoder:
     size: tuple[int, int] = (0, 0)
     is_progressive: bool = False
     components: dict[int, tuple[int, int]] = field(default_factory=dict)  # blocks in a unit, quantisation table
-    precision: dict[int, list[int]] = field(default_factory=dict)  # of seen components: each coefficient's last bit
+    precision: dict[int, list[int]] = field(default_factory=dict)  # of components seen: their coefficients' last bits
     has_restarts: bool = False
     num_scans: int = 0
 
@@ -189,6 +189,11 @@ def _read_scan(state: _Decoder, body: bytes) -> bool:
         uses_dc, uses_ac = first == 0 and not before, last > 0
         if (uses_dc and tables // 16 not in state.huffman) or (uses_ac and 16 + tables % 16 not in state.huffman):
             return False
+        if not state.is_progressive:
+            if number in state.precision:
+                return False
+            state.precision[number] = []
+            continue
         known = state.precision.setdefault(number, [_UNKNOWN] * 64)
         expected = [before or _UNKNOWN] * (last + 1 - first)
         if known[first : last + 1] != expected or (first and known[0] == _UNKNOWN):
