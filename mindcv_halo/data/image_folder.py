@@ -38,7 +38,7 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     is no Unicode text, two whose names look the same, and a class that `class_names` lacks.
     """
     folder = _find_split(Path(root), split)
-    found = sorted(entry.name for entry in _visible(folder) if not leads_nowhere(entry) and entry.is_dir())
+    found = _list_folders(folder)
     if not found:
         raise UserError(f"{folder} has no class folders; images belong in {folder}/<class>/<name>.jpg")
     _check_folder_names(found, folder)
@@ -62,7 +62,7 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
     """The names of the folders of a split, in the order of scan_image_folder; none where there is no such split."""
     folder = Path(root) / split
-    return sorted(entry.name for entry in _visible(folder) if entry.is_dir()) if folder.is_dir() else []
+    return _list_folders(folder) if folder.is_dir() else []
 
 
 def number_classes(found: Sequence[str], order: Sequence[str], where: str) -> dict[str, int]:
@@ -108,12 +108,16 @@ def _find_split(root: Path, split: str) -> Path:
         raise UserError(f"data_dir {str(root)!r} is no folder; give the one that holds {split}/<class>/<name>.jpg")
     folder = root / split
     if not folder.is_dir():
-        there = sorted(entry.name for entry in _visible(root) if entry.is_dir())
+        there = _list_folders(root)
         raise UserError(
             f"split {split!r} is no folder in {root}; it has {list_some(there) if there else 'no folders'}; "
             "choose one of them, or correct data_dir"
         )
     return folder
+
+
+def _list_folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in _visible(folder) if not leads_nowhere(entry) and entry.is_dir())
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:

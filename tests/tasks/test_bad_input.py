@@ -61,7 +61,6 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"batch_size": "100"}, "batch_size=100 is more than the 24 samples"),
         ({"batch_size": "0"}, "batch_size=0 must be a whole number of at least 1"),
         ({"label_smoothing": "1.5"}, "label_smoothing"),
-        ({"warmup_epochs": "9"}, "warmup_epochs"),
         ({"ckpt_path": "absent.ckpt"}, "checkpoint absent.ckpt: there is no such file"),
         ({"pretrained": "True"}, "no weights of this model have been published"),
         ({"image_resize": "0"}, "image_resize"),

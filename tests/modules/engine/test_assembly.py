@@ -25,9 +25,9 @@ from mindcv_halo.errors import UserError
 def test_rates_grow_with_the_images_of_an_update(options, num_ranks, factor):
     recipe = make_recipe({"batch_size": 32, "epoch_size": 3, "warmup_epochs": 1, **options})
     assert find_rate_factor(recipe, num_ranks) == factor
-    plain = plan_rates(make_recipe({"batch_size": 32, "epoch_size": 3, "warmup_epochs": 1}), 5, num_ranks)
-    assert len(plain) == 15
-    assert plan_rates(recipe, 5, num_ranks) == pytest.approx([rate * factor for rate in plain], rel=1e-12)
+    plain, remarks = plan_rates(make_recipe({"batch_size": 32, "epoch_size": 3, "warmup_epochs": 1}), 5, num_ranks)
+    assert len(plain) == 15 and remarks == []
+    assert plan_rates(recipe, 5, num_ranks)[0] == pytest.approx([rate * factor for rate in plain], rel=1e-12)
 
 
 def test_a_base_size_is_a_count():
@@ -35,3 +35,13 @@ def test_a_base_size_is_a_count():
         check_step_options(make_recipe({"lr_base_size": 0}))
     with pytest.raises(UserError, match=r"^lr_scaling: 'cubic' is none of linear, sqrt$"):
         make_recipe({"lr_scaling": "cubic"})
+
+
+def test_what_there_is_to_say_about_rates():
+    """In lines for the log, not as warnings of Python's."""
+    rates, remarks = plan_rates(make_recipe({"epoch_size": 1, "warmup_epochs": 3, "decay_epochs": 297}), 5, 1)
+    assert len(rates) == 5
+    assert remarks == [
+        "scheduler cosine_decay: epoch_size (num_epochs) 1 is less than the schedule's 3 epochs of warm-up and 297 of "
+        "decay: the run follows its first part"
+    ]
