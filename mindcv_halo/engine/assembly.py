@@ -80,7 +80,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
     )
     if isinstance(network, NativeHaloNet) and isinstance(optimizer, AdamW):
         optimizer = accelerate(optimizer)
-    return TrainStep(
+    step = TrainStep(
         network,
         create_loss(**asdict(recipe.loss)),
         optimizer,
@@ -91,6 +91,9 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
         average=WeightAverage(network, options.ema_decay) if options.ema else None,
         num_ranks=num_ranks,
     )
+    if isinstance(network, NativeHaloNet) and num_ranks > 1:
+        accelerate(step.rank_mean)
+    return step
 
 
 def _recompute_attention(network: nn.Cell) -> None:

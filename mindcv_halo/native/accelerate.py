@@ -14,9 +14,11 @@ from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.network import HaloNet
 from ..optim.adamw import AdamW
+from ..utils.rank_mean import RankMean
 from . import cells, networks
 from .operators import load_kernels
 from .optimizer import NativeAdamW
+from .rank_mean import NativeRankMean
 
 _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
     ConvNormAct: cells.NativeConvNormAct,
@@ -32,6 +34,7 @@ _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
 }
 
 
+_PARTS: dict[type[nn.Cell], type[nn.Cell]] = {AdamW: NativeAdamW, RankMean: NativeRankMean}  # of a training step
 _WHOLE = (HaloNet, FeatureExtractor, HaloAttention)  # what can be accelerated by itself
 
 
@@ -39,7 +42,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
     For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
-    before the first call. Also for an AdamW optimizer.
+    before the first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
     Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows) run as before.
 
@@ -50,15 +53,15 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
-    is_optimizer = type(network) is AdamW
-    if not is_optimizer and not (type(network) in _WHOLE and _can_be_native(network)):
+    part = _PARTS.get(type(network))
+    if part is None and not (type(network) in _WHOLE and _can_be_native(network)):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":
         raise UserError(f"accelerate: the native kernels are for CPUs, and MindSpore runs on {device}")
     load_kernels()
-    if is_optimizer:
-        network.__class__ = NativeAdamW
+    if part is not None:
+        network.__class__ = part
         network.prepare()
         return network
     layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]

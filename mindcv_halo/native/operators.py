@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
 
@@ -227,6 +227,29 @@ def make_adamw(count: int) -> ops.Custom:
     written = [sig.make_sig(f"written{i}", sig.sig_rw.RW_WRITE) for i in range(3 * count)]
     kernel.set_signatures([*written, *(sig.make_sig(f"read{i}") for i in range(count + 3))])
     kernel.add_prim_attr("side_effect_mem", True)  # keeps everything that reads the parameters before it
+    return kernel
+
+
+def make_join(shapes: Sequence[tuple[int, ...]], bucket_sizes: Sequence[int]) -> ops.Custom:
+    """(number of tensors, tensors of these shapes) -> vectors of these sizes that hold them, one after the other."""
+    buckets = tuple((size,) for size in bucket_sizes)
+    kernel = _kernel("join_tensors", lambda *_: buckets, (FLOAT,) * len(buckets))
+    kernel.add_prim_attr("layout", f"{shapes} {bucket_sizes}")
+    return kernel
+
+
+def make_share(gradients: Sequence[tuple[int, ...]], num_buckets: int, num_statistics: int) -> ops.Custom:
+    """(numbers, sums over ranks, statistics) -> mean gradients of these shapes, and the mean loss, (1,).
+
+    The numbers are those of buckets, statistics, gradients and ranks. The sums are buckets of make_join for gradients,
+    statistics and loss; the means of statistics are written in place.
+    """
+    outputs = (*gradients, (1,))  # of no axes, MindSpore would make a number of Python's of it
+    kernel = _kernel("share_means", lambda *_: outputs, (FLOAT,) * len(outputs))
+    read = [sig.make_sig(f"read{i}") for i in range(1 + num_buckets)]
+    kernel.set_signatures([*read, *(sig.make_sig(f"written{i}", sig.sig_rw.RW_WRITE) for i in range(num_statistics))])
+    kernel.add_prim_attr("layout", f"{gradients} {num_buckets} {num_statistics}")
+    kernel.add_prim_attr("side_effect_mem", True)  # keeps everything that reads the statistics before it
     return kernel
 
 

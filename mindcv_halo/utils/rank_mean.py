@@ -28,17 +28,24 @@ class Bucket:
 
 
 class RankMean(nn.Cell):
-    """(tensors) -> their means over `size` ranks, a tuple of the same shapes; all are float32.
+    """(gradients, statistics, loss) -> the mean gradients and loss of `size` ranks, in float32.
 
-    Tensors are joined into buckets, each of which is one collective. `shapes` are those of the tensors.
+    The statistics are parameters, which are set to their means. Tensors are joined into buckets, each of which is one
+    collective.
+
+    Args:
+        gradients, statistics: shapes of the tensors.
+        size: number of ranks.
 
     MindSpore unrolls a loop of `construct` into calls inside calls, of which it allows a thousand, and compiles each
     anew; so all is written as maps over tuples here, and what differs from tensor to tensor is known beforehand: a
     number where something is to be done, the word ASIDE where nothing is.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], size: int):
+    def __init__(self, gradients: Sequence[tuple[int, ...]], statistics: Sequence[tuple[int, ...]], size: int):
         super().__init__()
+        shapes = self.shapes = (*gradients, *statistics, ())
+        self.num_gradients = len(gradients)
         limit = CPU_BUCKET if mindspore.get_context("device_target") == "CPU" else DEVICE_BUCKET
         self.size = size
         self.sizes = tuple(prod(shape) for shape in shapes)
@@ -57,12 +64,18 @@ class RankMean(nn.Cell):
         self.hyper_map = ops.HyperMap()
         self.add_up = ops.AllReduce()
 
-    def construct(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def construct(
+        self, gradients: tuple[Tensor, ...], statistics: tuple[Tensor, ...], loss: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        tensors = (*gradients, *statistics, loss)
         flat = self.hyper_map(_flatten, tensors, self.flattens)
         joined = self.hyper_map(ops.partial(_join, flat), self.firsts, self.ends)
         means = self.hyper_map(ops.partial(_divide, self.size), self.hyper_map(self.add_up, joined))
         take = ops.partial(_take, means)
-        return self.hyper_map(take, self.numbers, self.starts, self.sizes, tensors, self.flattens)
+        means = self.hyper_map(take, self.numbers, self.starts, self.sizes, tensors, self.flattens)
+        if len(statistics) > 0:
+            self.hyper_map(_set, statistics, means[self.num_gradients : -1])
+        return means[: self.num_gradients], means[-1]
 
 
 def plan_buckets(sizes: Sequence[int], limit: int) -> tuple[Bucket, ...]:
@@ -85,6 +98,7 @@ _flatten = ops.MultitypeFuncGraph("flatten")
 _join = ops.MultitypeFuncGraph("join")
 _divide = ops.MultitypeFuncGraph("divide")
 _take = ops.MultitypeFuncGraph("take")
+_set = ops.MultitypeFuncGraph("set")
 _reshape, _slice, _concat, _shape = ops.Reshape(), ops.Slice(), ops.Concat(), ops.Shape()
 
 
@@ -126,3 +140,8 @@ def _take_vector(means, number, start, size, tensor, mark):
 @_take.register("Tuple", "Number", "String", "Number", "Tensor", "String")
 def _take_all(means, number, start, size, tensor, mark):
     return means[number]
+
+
+@_set.register("Tensor", "Tensor")
+def _set_parameter(parameter, value):
+    return ops.assign(parameter, value)

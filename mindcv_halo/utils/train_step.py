@@ -56,8 +56,8 @@ class TrainStep(nn.Cell):
             self.statistics = ParameterTuple(
                 parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
             )
-            shapes = [parameter.shape for parameter in (*optimizer.parameters, *self.statistics)]
-            self.rank_mean = RankMean([*shapes, ()], num_ranks)
+            shapes = [[parameter.shape for parameter in group] for group in (optimizer.parameters, self.statistics)]
+            self.rank_mean = RankMean(*shapes, num_ranks)
         if accumulation_steps > 1:
             self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
             self.num_accumulated = Parameter(Tensor(0, mstype.int32), name="num_accumulated", requires_grad=False)
@@ -72,7 +72,7 @@ class TrainStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
         loss, gradients = self.value_and_grad(images, labels)
         if self.rank_mean is not None:
-            loss, gradients = self.average_over_ranks(loss, gradients)
+            gradients, loss = self.rank_mean(gradients, self.statistics, loss)
         if self.loss_scale is None:
             self.collect(gradients)
             return loss
@@ -87,12 +87,6 @@ class TrainStep(nn.Cell):
         if is_finite:
             self.collect(gradients)
         return loss
-
-    def average_over_ranks(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss and the gradients of the whole batch; running statistics are made equal too."""
-        means = self.rank_mean((*gradients, *self.statistics, loss))
-        self.hyper_map(_set, self.statistics, means[len(gradients) : -1])
-        return means[-1], means[: len(gradients)]
 
     def collect(self, gradients: tuple[Tensor, ...]) -> bool:
         """Update at once, or after so many batches with their mean gradient."""
@@ -120,7 +114,6 @@ class TrainStep(nn.Cell):
 _accumulate = ops.MultitypeFuncGraph("accumulate")
 _divide = ops.MultitypeFuncGraph("divide")
 _clear = ops.MultitypeFuncGraph("clear")
-_set = ops.MultitypeFuncGraph("set")
 
 
 @_accumulate.register("Tensor", "Tensor")
@@ -136,8 +129,3 @@ def _divide_tensor(count, accumulated):
 @_clear.register("Tensor")
 def _clear_tensor(accumulated):
     return ops.assign(accumulated, ops.zeros_like(accumulated))
-
-
-@_set.register("Tensor", "Tensor")
-def _set_tensor(parameter, value):
-    return ops.assign(parameter, value)

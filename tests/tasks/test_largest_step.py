@@ -24,9 +24,12 @@ def test_halonet_h7_on_two_ranks(monkeypatch):
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
         network = create_model("halonet_h7", num_classes=2)
-        if has_kernels():  # which compile in less time
-            network = accelerate(network)
-        step = TrainStep(network, create_loss(), create_optimizer(network, "adamw"), num_ranks=2)
+        optimizer = create_optimizer(network, "adamw")
+        if has_kernels():  # which compile in less time; the portable means have a test in test_rank_mean.py
+            network, optimizer = accelerate(network), accelerate(optimizer)
+        step = TrainStep(network, create_loss(), optimizer, num_ranks=2)
+        if has_kernels():
+            accelerate(step.rank_mean)
         step.compile(Tensor(np.zeros((1, 3, 64, 64), np.float32)), Tensor(np.zeros(1, np.int32)))
     finally:
         ms.set_context(mode=before)
