@@ -90,6 +90,8 @@ def create_model(
         name, pretrained=pretrained, ema=ema, auto_mapping=auto_mapping, features_only=features_only,
         mask_padding=mask_padding, reset_head=reset_head, resize_pos=resize_pos,
     )  # fmt: skip
+    if num_classes is None:
+        raise UserError(f"{name}: num_classes None must be a number; count the classes, or leave it out for 1000")
     check_count(name, "num_classes", num_classes, 0)
     check_count(name, "in_channels", in_channels, 1)
     if dialect is not None and (not isinstance(dialect, str) or dialect not in DIALECTS):

@@ -86,7 +86,8 @@ def create_optimizer(
     head's by 1 and each layer before it by this factor once more; it needs layer_ids() -> {parameter name: layer} of
     the model.
     Group dicts are MindSpore's ("params", "lr", "weight_decay", "order_params", ...) and pass unchanged, but for
-    empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own.
+    empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own. The filters "disable"
+    and "auto" leave them alone, as in MindCV.
     `loss_scale` is what the loss was multiplied by: gradients are divided by it.
     `checkpoint_path`: see state.load_optimizer_state.
 
@@ -134,10 +135,10 @@ def _parameters(
     if not items:
         raise UserError("the optimizer got no parameters; at least one must have requires_grad=True")
     if all(isinstance(item, dict) for item in items):
-        if weight_decay_filter != "disable" or layer_decay is not None:
+        if weight_decay_filter not in ("disable", "auto") or layer_decay is not None:
             raise UserError(
                 "parameter groups say themselves what decays and how fast it learns; "
-                "leave weight_decay_filter at 'disable' and layer_decay out, or pass the model"
+                "set weight_decay_filter to disable or auto and leave layer_decay out, or pass the model"
             )
         return [group for group in items if "params" not in group or list(group["params"])]
 

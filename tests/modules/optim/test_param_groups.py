@@ -64,7 +64,8 @@ def test_everything_decays_when_no_filter_is_set():
     assert all(optimizer.decay_flags)
 
 
-def test_group_dicts_pass_and_empty_ones_drop():
+@pytest.mark.parametrize("weight_decay_filter", ["disable", "auto"])
+def test_group_dicts_pass_and_empty_ones_drop(weight_decay_filter):
     first, second = (Parameter(Tensor(np.ones(2, np.float32)), name=name) for name in "ab")
     groups = [
         {"params": [first], "lr": 0.5},
@@ -72,7 +73,7 @@ def test_group_dicts_pass_and_empty_ones_drop():
         {"params": [second], "weight_decay": 0.0},
         {"order_params": [second, first]},
     ]
-    optimizer = create_optimizer(groups, "sgd", 0.1, weight_decay=0.25)
+    optimizer = create_optimizer(groups, "sgd", 0.1, weight_decay=0.25, weight_decay_filter=weight_decay_filter)
     assert [parameter.name for parameter in optimizer.parameters] == ["b", "a"]
     np.testing.assert_allclose([rate.asnumpy() for rate in optimizer.get_lr()], [0.1, 0.5], rtol=1e-6)
     assert [float(decay.asnumpy()) for decay in optimizer.get_weight_decay()] == [0.0, 0.25]
@@ -111,8 +112,8 @@ def test_refusals(settings, message):
 def test_refusals_about_parameters():
     with pytest.raises(UserError, match="the optimizer got no parameters"):
         create_optimizer([])
-    with pytest.raises(UserError, match="leave weight_decay_filter at 'disable'"):
-        create_optimizer([{"params": parameters()}], weight_decay_filter="auto")
+    with pytest.raises(UserError, match="set weight_decay_filter to disable or auto"):
+        create_optimizer([{"params": parameters()}], weight_decay_filter="norm_and_bias")
     with pytest.raises(UserError, match=r"layer_ids\(\) lacks b"):
         layer_scales(["a", "b"], {"a": 0}, 0.5)
     with pytest.raises(UserError, match="layer_decay must lie above 0 and at most at 1, not 1.5"):

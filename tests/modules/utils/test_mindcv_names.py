@@ -364,8 +364,10 @@ def train_with(tmp_path, trainer: dict, monitor: dict, epochs: int = 3, lr=0.1) 
 @pytest.mark.parametrize(
     "trainer",
     [
-        {"ema": True, "clip_grad": True, "gradient_accumulation_steps": 2},
-        {"loss_scale_type": "dynamic", "loss_scale": 1024, "amp_level": "O2"},
+        {
+            **{"ema": True, "clip_grad": True, "gradient_accumulation_steps": 2},
+            **{"loss_scale_type": "dynamic", "loss_scale": 1024, "amp_level": "O2"},
+        },
         {"loss_scale": 1024, "of_optimizer": 1024, "amp_level": "O3"},
     ],
     ids=str,
