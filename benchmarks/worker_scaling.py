@@ -15,7 +15,6 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import socket  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
-from math import prod  # noqa: E402
 from pathlib import Path  # noqa: E402
 from time import perf_counter  # noqa: E402
 
@@ -31,16 +30,30 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 from mindcv_halo.config import make_recipe  # noqa: E402
 from mindcv_halo.engine.assembly import make_step  # noqa: E402
 from mindcv_halo.engine.preparation import build_network, find_place, start_device  # noqa: E402
-from mindcv_halo.utils.rank_mean import DEVICE_BUCKET, plan_buckets  # noqa: E402
+from mindcv_halo.utils.rank_mean import DEVICE_BUCKET, Bucket, plan_buckets  # noqa: E402
 from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
 
 NUM_CLASSES = 1000
 RATES = [1e-9] * 100_000  # weights stay: a batch learned by heart would have gradients too small for normal numbers
 
 
-def count_bytes(buckets: Sequence[Sequence[tuple[int, int, int]]]) -> list[int]:
-    """Of each bucket, in float32."""
-    return [4 * bucket[-1][2] for bucket in buckets]
+def count_bytes(buckets: Sequence[Bucket], sizes: Sequence[int]) -> list[int]:
+    """Of each bucket of tensors of these sizes, in float32."""
+    return [4 * sum(sizes[bucket.first : bucket.end]) for bucket in buckets]
+
+
+class Mean(nn.Cell):
+    """() -> what the step's mean over ranks makes of numbers like its own."""
+
+    def __init__(self, step: TrainStep, loss: Parameter):
+        super().__init__(auto_prefix=False)
+        self.mean = step.rank_mean
+        self.gradients = ParameterTuple(step.optimizer.parameters)
+        self.statistics = step.statistics
+        self.loss = loss
+
+    def construct(self):
+        return self.mean(self.gradients, self.statistics, self.loss)
 
 
 class Reduction(nn.Cell):
@@ -71,7 +84,7 @@ def list_reductions(step: TrainStep, size: int, counts: Sequence[int]) -> dict[s
     """The step's communication by itself, MindSpore's own (a collective for each gradient), and one of each count."""
     gradients = step.optimizer.parameters
     loss = Parameter(Tensor(np.float32(0)), name="loss")
-    ours = Reduction(step.rank_mean, (*gradients, *step.statistics, loss))
+    ours = Mean(step, loss)
     theirs = Reduction(nn.DistributedGradReducer(gradients, mean=True, degree=size), gradients)
     collectives = {f"collective_{count}": Collective(count) for count in counts}
     return {
@@ -94,7 +107,7 @@ def main() -> None:
         }
     )
     group, _ = start_device(recipe.system, find_place(recipe.system))
-    step = make_step(recipe, build_network(recipe, NUM_CLASSES), RATES, group.size)
+    step = make_step(recipe, build_network(recipe, NUM_CLASSES), RATES, len(RATES), group.size)
     shape = (recipe.loader.batch_size, 3, int(image_size), int(image_size))
     images = Tensor(np.random.default_rng(group.rank).standard_normal(shape).astype(np.float32))
     labels = Tensor(np.arange(len(images), dtype=np.int32) % NUM_CLASSES)
@@ -102,9 +115,9 @@ def main() -> None:
     works: dict[str, Callable[[], object]] = {"step": lambda: step(images, labels).asnumpy()}
     if group.size > 1:
         works |= list_reductions(step, group.size, [int(count) for count in counts])
-        facts["bucket_bytes"] = count_bytes(step.rank_mean.buckets)
-        sizes = [prod(shape) for shape in step.rank_mean.shapes]
-        facts["device_bucket_bytes"] = count_bytes(plan_buckets(sizes, DEVICE_BUCKET))
+        sizes = step.rank_mean.sizes
+        facts["bucket_bytes"] = count_bytes(step.rank_mean.buckets, sizes)
+        facts["device_bucket_bytes"] = count_bytes(plan_buckets(sizes, DEVICE_BUCKET), sizes)
         facts["num_gradients"] = len(step.optimizer.parameters)
 
     with socket.socket(socket.AF_UNIX) as connection:
