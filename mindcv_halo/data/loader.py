@@ -33,7 +33,7 @@ from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
 from .sample_shapes import SampleShape, check_mixing, check_transforms, check_untransformed, describe_samples
-from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, seed_shard
+from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, find_leaf, seed_shard
 from .transforms_factory import create_transforms
 
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
@@ -95,7 +95,12 @@ def create_loader(
             f"aug_splits (separate) does not go with mixup={mixup}, cutmix={cutmix}: its splits must share their "
             "labels; set both to 0, or turn aug_splits off"
         )
-    may_leave_out = isinstance(dataset, SampleDataset) and dataset.may_leave_out
+    may_leave_out = getattr(find_leaf(dataset), "may_leave_out", False)
+    if may_leave_out and (is_training or target_transform):
+        raise UserError(
+            "skip_bad_images leaves samples out of batches that are evaluated as they are; for is_training or a "
+            "target_transform make the data set with create_dataset(is_training=True), where others stand in for them"
+        )
     workers = {
         "num_parallel_workers": clamp_workers(num_parallel_workers),
         "python_multiprocessing": python_multiprocessing,

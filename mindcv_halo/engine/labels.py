@@ -32,10 +32,13 @@ from ..data.class_names import (
     name_labels,
     read_class_file,
 )
-from ..data.image_arrays import ARRAY_FORMATS
+from ..data.dataset_names import ARRAY_DATASETS, DIGITS, canonical_name
 from ..data.image_folder import list_class_folders
 from ..errors import UserError
+from ..models import get_pretrained_cfg
+from ..models.registry import is_own_model
 from ..models.weights import OURS, count_classes, open_weights
+from ..models.weights import read_class_names as names_in_weights
 from ..options import DatasetOptions, Recipe
 from ..utils.printable import list_some
 from .preparation import CLASS_NAMES_FILE, read_class_names
@@ -174,9 +177,11 @@ def _find_known(recipe: Recipe, given: ClassNames | None) -> tuple[Labels | None
 
 def _read_weights(recipe: Recipe) -> _Weights:
     """Raises UserError for a file that cannot be read."""
-    checkpoint = recipe.model.checkpoint_path
-    if not checkpoint:
-        return _Weights(_IMAGENET, None, are_foreign=True)  # published ones
+    checkpoint, model_name = recipe.model.checkpoint_path, recipe.model.model_name
+    if not checkpoint:  # published ones
+        return _Weights(get_pretrained_cfg(model_name).get("num_classes", _IMAGENET), None, are_foreign=True)
+    if is_own_model(model_name):  # whose names of weights nobody knows
+        return _Weights(None, names_in_weights(checkpoint), are_foreign=False)
     file = open_weights(checkpoint, ema=recipe.step.ema)
     return _Weights(count_classes(file.source, file.arrays), file.class_names, file.source is not OURS)
 
@@ -191,17 +196,17 @@ def _list_found(options: DatasetOptions) -> list[str]:
 def _list_trained(recipe: Recipe) -> list[str]:
     """The classes of the training split; none where there is no such split."""
     options = recipe.dataset
-    if options.name.lower() in ARRAY_FORMATS:  # each of their splits names all classes
+    if canonical_name(options.name) in ARRAY_DATASETS:  # each of their splits names all classes
         return _list_found(options)
     return _list_split(options, options.train_split)
 
 
 def _list_split(options: DatasetOptions, split: str) -> list[str]:
     """The folders of a split, without a look into them."""
-    name = options.name.lower()
-    if name in ARRAY_FORMATS:
+    name = canonical_name(options.name)
+    if name in ARRAY_DATASETS:
         return []
-    return list_class_folders(Path(options.root) / ("digits" if name == "digits" else ""), split)
+    return list_class_folders(Path(options.root) / (DIGITS if name == DIGITS else ""), split)
 
 
 def _are_labels(found: Sequence[str]) -> bool:
@@ -217,7 +222,11 @@ def _label_imagenet(found: Sequence[str]) -> Labels:
 
 
 def _name_split(options: DatasetOptions, split: str) -> str:
-    return str(Path(options.root) / split) if options.name.lower() not in ARRAY_FORMATS else f"dataset {options.name}"
+    return (
+        str(Path(options.root) / split)
+        if canonical_name(options.name) not in ARRAY_DATASETS
+        else f"dataset {options.name}"
+    )
 
 
 def _no_names(recipe: Recipe, found: Sequence[str], trained: Sequence[str], num_classes: int) -> UserError:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,19 @@ from ..data.sample_source import clamp_workers
 from ..errors import UserError
 from ..optim import is_setting
 from ..options import DatasetOptions, Recipe, flatten
+from ..utils.printable import list_some
 from ..utils.process_group import ProcessGroup
 from ..utils.run_state import has_state, load_newest_state, restore
 from ..utils.train_step import TrainStep
 from .loaded_images import find_loaded_images
 
-# Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is.
+# Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is. Of the workers
+# those count that there are processors for, which TrainingData has.
 FREE_KEYS = {
     "resume", "resume_opt", "ckpt_path", "pretrained", "reset_head", "resize_pos", "dialect", "data_dir",
     "ckpt_save_dir", "device_target", "distribute", "val_while_train", "val_interval", "eval_shuffle", "val_amp_level",
     "log_interval", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download",
-    "data_timeout", "jit_level", "fuse_bn",
+    "data_timeout", "jit_level", "fuse_bn", "num_parallel_workers",
 }  # fmt: skip
 # Keys of the schedule that a resumed run may change: its rates are those of the new schedule from the same update on.
 EXTENDING_KEYS = {"epoch_size", "decay_epochs"}
@@ -51,7 +54,7 @@ class Position:
 class TrainingData:
     """What the next steps of a run depend on besides its recipe: the images, and who draws their augmentation."""
 
-    class_names: list[str]
+    class_names: list[str]  # in Unicode's composed form, whatever the file system makes of them
     num_images: int
     files: str  # a digest of their names and labels; "" for arrays
     num_parallel_workers: int  # that this machine has processors for
@@ -63,9 +66,10 @@ def describe_data(options: DatasetOptions, class_names: Sequence[str], loader: D
     digest = hashlib.sha256()
     paths = images.source.read.paths if images.has_files else ()
     for path, label in zip(paths, images.source.labels, strict=False):
-        digest.update(f"{label} {os.path.basename(path)}\n".encode(errors="surrogateescape"))
+        name = unicodedata.normalize("NFC", os.path.basename(path))
+        digest.update(f"{label} {name}\n".encode(errors="surrogateescape"))
     return TrainingData(
-        list(class_names),
+        [unicodedata.normalize("NFC", name) for name in class_names],
         len(images.source.labels),
         digest.hexdigest() if paths else "",
         clamp_workers(options.num_parallel_workers),
@@ -173,7 +177,8 @@ def _check_data(data: TrainingData, content: Mapping[str, Any]) -> None:
     if data.class_names != before.class_names:
         gone = [name for name in before.class_names if name not in data.class_names]
         new = [name for name in data.class_names if name not in before.class_names]
-        change = "; ".join(f"{word}: {', '.join(names[:5])}" for word, names in (("gone", gone), ("new", new)) if names)
+        changes = {"gone": gone, "new": new}
+        change = "; ".join(f"{word}: {list_some(names)}" for word, names in changes.items() if names)
         raise UserError(f"resume: the classes are not those of the run ({change or 'their order is another'}); {ways}")
     if data.num_images != before.num_images:
         raise UserError(f"resume: the run had {before.num_images} training images, here are {data.num_images}; {ways}")
@@ -183,6 +188,6 @@ def _check_data(data: TrainingData, content: Mapping[str, Any]) -> None:
         raise UserError(
             f"resume: num_parallel_workers was {before.num_parallel_workers} by the processors of the run's machine, "
             f"and is {data.num_parallel_workers} here, by which augmentation would draw other numbers; go on on a "
-            f"machine with {before.num_parallel_workers} processors or more, and --num_parallel_workers "
+            f"machine with {before.num_parallel_workers} processors or more, with --num_parallel_workers "
             f"{before.num_parallel_workers}; or start a new run from its checkpoint with --ckpt_path"
         )

@@ -103,6 +103,8 @@ def train(recipe: Recipe) -> TrainingResult:
     logger = set_logger(output_dir=folder if recipe.run.resume else None, rank=group.rank)
     images_per_step = recipe.loader.batch_size * group.size
     state = load_state(recipe, data, images_per_step, group, logger) if recipe.run.resume else None
+    if state is None:  # what is said from here on belongs to a run whose folder is not open yet
+        logger = set_logger(rank=group.rank)
     if state:  # weights come from the state, and their dialect with them
         weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
         recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
@@ -121,6 +123,7 @@ def train(recipe: Recipe) -> TrainingResult:
         recipe, earlier = _open_folder(folder, recipe, class_names, is_new=state is None)
         if earlier:
             remarks.append(f"{folder} held an earlier run; its files are in {earlier} now")
+    group.wait()  # until an earlier run's logs are out of the way
     logger = set_logger(output_dir=folder, rank=group.rank)
     for line in (device, *remarks):
         logger.info(line)
@@ -129,7 +132,8 @@ def train(recipe: Recipe) -> TrainingResult:
         run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, data, kept)
         run.log_plan(num_classes, train_loader, val_loader)
         result = run.train(train_loader, val_loader)
-    group.wait()  # until rank 0 has written its files
+    if not result.interrupted:  # else the others stand in their step, and the launcher ends them
+        group.wait()  # until rank 0 has written its files
     return result
 
 
@@ -390,7 +394,7 @@ def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: b
     with _files_can_be_written(folder):
         earlier = set_aside(folder) if is_new else None
         weights = Path(recipe.model.checkpoint_path)
-        if earlier and weights.absolute().parent == folder.absolute() and (earlier / weights.name).exists():
+        if earlier and weights.name and weights.parent.resolve() == folder.resolve() and not weights.exists():
             recipe = replace(recipe, model=replace(recipe.model, checkpoint_path=str(earlier / weights.name)))
         save_recipe(recipe, folder / "recipe.yaml")
         write_whole(folder / CLASS_NAMES_FILE, format_class_names(class_names))

@@ -14,7 +14,14 @@ from mindspore import nn
 from ..errors import UserError, unknown_name
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
 from .network import HaloNet, check_count
-from .registry import canonical_name, complete_cfg, get_pretrained_cfg, is_model_pretrained, model_entrypoint
+from .registry import (
+    canonical_name,
+    complete_cfg,
+    get_pretrained_cfg,
+    is_model_pretrained,
+    is_own_model,
+    model_entrypoint,
+)
 from .specs import DIALECTS
 from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
 
@@ -82,7 +89,7 @@ def create_model(
     """
     name = canonical_name(model_name)
     entrypoint = model_entrypoint(name)
-    is_own = not (entrypoint.__module__ or "").startswith(f"{__package__}.")
+    is_own = is_own_model(name)
     if unknown and not is_own:
         parameters = inspect.signature(create_model).parameters
         raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})

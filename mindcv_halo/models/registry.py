@@ -75,6 +75,11 @@ def model_entrypoint(model_name: str) -> Callable:
     return _entrypoints[canonical_name(model_name)]
 
 
+def is_own_model(model_name: str) -> bool:
+    """Whether a model was registered from outside this package."""
+    return not _module_of(model_entrypoint(model_name)).startswith(f"{__package__}.")
+
+
 def list_models(
     filter: str | Iterable[str] = "",
     module: str = "",

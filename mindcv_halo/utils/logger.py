@@ -15,8 +15,14 @@ class _Terminal(logging.Handler):
     """Writes above a progress bar instead of through it. Whoever stops reading, as `head` does, stops nothing else."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         try:
-            tqdm.write(self.format(record), file=sys.stdout)
+            text.encode(encoding, "surrogateescape")
+        except UnicodeEncodeError:  # a terminal that cannot show a name gets its escapes
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
         except OSError:
             _leave_output()

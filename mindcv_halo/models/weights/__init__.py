@@ -7,7 +7,7 @@ from .own_network import fill_network, load_own_weights
 from .pretrained import fetch_pretrained, weights_folder
 from .save import describe_classes, describe_network, save_network, write_weights
 from .training_state import select_weights
-from .weight_file import OURS, READERS, WeightFile, open_weights, read_weights, recognise
+from .weight_file import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise
 
 __all__ = [
     "OURS",
@@ -24,6 +24,7 @@ __all__ = [
     "load_own_weights",
     "load_weights",
     "open_weights",
+    "read_class_names",
     "read_weights",
     "recognise",
     "save_network",

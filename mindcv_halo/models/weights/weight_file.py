@@ -89,6 +89,12 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
     return WeightFile(origin, arrays, source, dialect, halo, mask_padding, class_names)
 
 
+def read_class_names(path: str) -> tuple[str, ...] | None:
+    """The classes that the weights in a file were trained on, whatever network's they are; None if it does not say."""
+    notes = _read(path, lambda name: True, ema=False, strip_prefix=False)[1]
+    return _read_class_names(f"checkpoint {path}", notes[CLASS_NAMES]) if CLASS_NAMES in notes else None
+
+
 def is_anchor(name: str) -> bool:
     """Whether this is the name by which a HaloNet's weights, of whatever source, are told."""
     return _ANCHOR.fullmatch(name) is not None

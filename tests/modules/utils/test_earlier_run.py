@@ -33,5 +33,7 @@ def test_each_earlier_run_has_a_folder(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*OTHERS, "earlier-1"}
     assert {path.name for path in (tmp_path / "earlier-1").iterdir()} == {*OWN, "summary"}
     assert (tmp_path / "earlier-1" / "summary" / "events").read_text() == "events"
-    fill(tmp_path, ("recipe.yaml",))
+    fill(tmp_path, ("recipe.yaml", "class_names.txt", "curves.png"))
+    assert set_aside(tmp_path) is None  # a recipe that somebody wrote, beside its classes, is no run
+    fill(tmp_path, ("rank0.log",))
     assert set_aside(tmp_path) == tmp_path / "earlier-2"
