@@ -1,6 +1,7 @@
 """The command `mindcv-halo`, and what train.py, validate.py, infer.py and export.py call.
 
-Bad input ends with one line and status 2; any other exception is a defect of ours and keeps its traceback.
+Bad input ends with one line and status 2; any other exception keeps its traceback, but for ranks of several processes
+and runs of training: there it is one line too, which names the file with all of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The errors that a user can cause: the scripts print them as one line and exit with status 2.
 
-Everything else that is raised is a defect of ours and keeps its traceback.
+Everything else that is raised is a defect, of ours or MindSpore's: it keeps its traceback, or in a run and on ranks of
+several is one line that names the file with all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ class UnknownNameError(UserError, KeyError):
 
 
 class TrainingStoppedError(RuntimeError):
-    """A run that cannot go on, such as one whose loss is not finite. The scripts exit with status 1."""
+    """A run that cannot go on: its loss is not finite, its disk is full, or what it met was not expected.
+
+    The scripts exit with status 1.
+    """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

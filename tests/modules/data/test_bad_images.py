@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mindspore.dataset import vision
+from mindspore.dataset.transforms import OneHot
 from PIL import Image
 
 from mindcv_halo.data import create_dataset, create_loader, seed_epoch
@@ -102,6 +103,22 @@ def test_a_batch_of_nothing_is_left_out_too(folder):
     sizes = [len(labels) for _, labels in read_batches(loader)]
     assert sizes == [4, 3, 3] and loader.get_dataset_size() == 4 and len(dataset.skipped) == 6
     assert [label for _, label in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)].count(-1) == 6
+
+
+def test_what_is_left_out_stays_so_through_other_operations(folder):
+    """The first eight of b are left, of which two are bad."""
+    dataset = create_dataset("", str(folder), shuffle=False, skip_bad_images=True)
+    loader = create_loader(dataset.skip(8), 4, transform=[vision.Decode(), vision.Resize((60, 60))])
+    labels = [label for batch in loader.create_dict_iterator(1, output_numpy=True) for label in batch["label"].tolist()]
+    assert labels == [1] * 6
+
+
+@pytest.mark.parametrize("options", [{"is_training": True}, {"target_transform": OneHot(2)}])
+def test_what_cannot_leave_samples_out(folder, options):
+    """The label of such a sample is none: minddata's OneHot would end the process."""
+    dataset, _ = open_folder(folder, is_training=False)
+    with pytest.raises(UserError, match=r"skip_bad_images leaves samples out .* create_dataset\(is_training=True\)"):
+        create_loader(dataset, 4, transform=[vision.Decode()], **options)
 
 
 def test_one_iterator_over_two_epochs(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_a_reader_that_goes_away_stops_nothing(tmp_path):
     assert process.wait() == 7
     log = (tmp_path / "rank0.log").read_text()
     assert log.count(": line ") == 1000 and log.count("nobody reads the standard output any more") == 1
+
+
+@pytest.mark.parametrize("encoding, line", [("utf-8", "cat 猫"), ("latin-1", "cat \\u732b"), ("ascii", "cat \\u732b")])
+def test_a_terminal_that_cannot_show_a_name(monkeypatch, tmp_path, encoding, line):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    set_logger("test_logger", tmp_path).info("cat 猫")
+    assert stream.buffer.getvalue().decode(encoding) == f"{line}\n"
+    assert (tmp_path / "rank0.log").read_text(encoding="utf-8").endswith("cat 猫\n")
 
 
 def test_a_disk_that_takes_nothing_stops_nothing(capsys, tmp_path):
