@@ -90,9 +90,13 @@ def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number, resum
     """4 steps end in the middle of an epoch and of an update, 6 at the end of an epoch."""
     flags, expected, table = whole
     flags = {**flags, "ckpt_save_dir": str(tmp_path), "resume": "auto" if resume == "auto" else "False"}
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, steps, number)
-        assert engine.train(make_recipe(flags)).interrupted
+    before = signal.signal(number, signal.SIG_DFL)  # nohup and a shell's `&` ignore some, and a run respects that
+    try:
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, steps, number)
+            assert engine.train(make_recipe(flags)).interrupted
+    finally:
+        signal.signal(number, before)
     log = (tmp_path / "rank0.log").read_text()
     assert (
         f"interrupted by {number.name}: stopped" in log and f"train.py -c {tmp_path}/recipe.yaml --resume True" in log
