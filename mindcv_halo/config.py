@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from .errors import UserError, unknown_name
-from .option_types import PlainText, convert_value, may_stand_alone, read_boolean, takes_many, type_name
+from .option_types import NO_VALUE, PlainText, convert_value, may_stand_alone, read_boolean, takes_many, type_name
 from .options import Option, Recipe, flatten, list_options
 
 BASE = "base"  # the key that names a recipe, relative to this one, whose values hold where this one has none
@@ -218,7 +218,18 @@ def _find_recipe(path: Path, name: Path) -> Path:
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write all keys as YAML; reading it gives the same recipe."""
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(recipe).items()}
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that would be read as no value."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text.lower() in NO_VALUE else None)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class _Parser(argparse.ArgumentParser):

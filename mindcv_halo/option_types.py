@@ -18,7 +18,7 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True),
     **dict.fromkeys(("false", "no", "n", "f", "off", "0"), False),
 }
-_NONE = ("", "none", "null", "~")  # in any case
+NO_VALUE = ("", "none", "null", "~")  # in any case
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"[+-]?\d+(:\d+)+(\.\d*)?")  # YAML 1.1 counts in sixties
 
@@ -68,7 +68,7 @@ def _as_type(value: Any, annotation: Any) -> Any:
         (single,) = value  # a flag that may have several values gives a list
     else:
         single = value
-    if NoneType in members and (_is_none(single) or (isinstance(single, str) and single.lower() in _NONE)):
+    if NoneType in members and (_is_none(single) or (isinstance(single, str) and single.lower() in NO_VALUE)):
         return None
     for member in members:
         if member is str and _advise(single, annotation):
@@ -80,7 +80,7 @@ def _as_type(value: Any, annotation: Any) -> Any:
 
 
 def _is_none(value: Any) -> bool:
-    return value is None or (isinstance(value, PlainText) and value.lower() in _NONE)
+    return value is None or (isinstance(value, PlainText) and value.lower() in NO_VALUE)
 
 
 def _as_scalar(value: Any, kind: Any) -> Any:

@@ -16,7 +16,7 @@ from mindspore import Tensor, nn
 from mindspore.dataset import Dataset
 from mindspore.train import Callback, Model, RunContext
 
-from ..errors import unknown_name
+from ..errors import UserError, unknown_name
 from .checkpoint_file import write_checkpoint
 from .checkpoint_list import CheckpointManager
 from .path import make_folder
@@ -113,6 +113,8 @@ class StateMonitor(Callback):
     def apply_eval(self, run_context: RunContext | None = None) -> np.ndarray:
         """The metrics of `dataset_val`, in their order, over all ranks."""
         average = _find_cell(self.model.train_network, WeightAverage) if self.model_ema else None
+        if self.model_ema and average is None:
+            raise UserError("StateMonitor: model_ema=True needs a TrainStep with ema=True, whose averages it validates")
         held = [weight.asnumpy().copy() for weight in average.weights] if average else []
         for weight, mean in zip(average.weights, average.averages, strict=True) if average else ():
             weight.set_data(Tensor(mean.asnumpy()))

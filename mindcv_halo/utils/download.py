@@ -317,9 +317,18 @@ class DownLoad:
         return md5 == self.calculate_md5(file_path)
 
     def download_file(self, url: str, file_path: str) -> None:
-        """Put the file at `file_path`, in place of one that is there."""
-        Path(file_path).unlink(missing_ok=True)
-        download(RemoteFile(url), Path(file_path))
+        """Put the file at `file_path`, in place of one that is there, which stays if the new one cannot be had."""
+        target = Path(file_path)
+        kept = target.with_name(f".{target.name}.kept")
+        if target.is_file():
+            target.replace(kept)
+        try:
+            download(RemoteFile(url), target)
+        except BaseException:
+            if kept.is_file():
+                kept.replace(target)
+            raise
+        kept.unlink(missing_ok=True)
 
     def download_url(
         self, url: str, path: str | None = None, filename: str | None = None, md5: str | None = None

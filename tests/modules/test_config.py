@@ -362,7 +362,8 @@ def test_no_value_is_the_empty_text_where_that_is_a_keys_default(recipe_file):
 
 
 @pytest.mark.parametrize(
-    "text", ["010", "null", "no", "1:30", "~", "2024", "=", "a: b", "é\n", "a\udcff", "\u2028", " a ", ""]
+    "text",
+    ["010", "null", "None", "nONE", "no", "1:30", "~", "2024", "=", "a: b", "é\n", "a\udcff", "\u2028", " a ", ""],
 )
 def test_any_text_is_saved_and_read_back(tmp_path, text):
     recipe = replace(Recipe(), dataset=replace(Recipe().dataset, root=text))

@@ -47,6 +47,17 @@ def test_a_file_arrives(server, tmp_path):
     assert len(server.requests) == 1
 
 
+def test_a_file_stays_where_its_successor_cannot_be_had(server, tmp_path):
+    target = tmp_path / "w"
+    target.write_bytes(b"old")
+    server.plan = deque([404])
+    with pytest.raises(UserError):
+        module.DownLoad().download_file(f"{server.url}/weights", str(target))
+    assert target.read_bytes() == b"old"
+    module.DownLoad().download_file(f"{server.url}/weights", str(target))
+    assert target.read_bytes() == CONTENT and names(tmp_path) == ["w"]
+
+
 @pytest.mark.parametrize("known", [{}, {"sha256": SHA256}, {"md5": hashlib.md5(CONTENT).hexdigest()}])
 @pytest.mark.parametrize("tagged", [True, False])
 def test_dropped_connections_are_resumed(server, tmp_path, known, tagged):
