@@ -54,7 +54,7 @@ class Position:
 class TrainingData:
     """What the next steps of a run depend on besides its recipe: the images, and who draws their augmentation."""
 
-    class_names: list[str]  # in Unicode's composed form, whatever the file system makes of them
+    class_names: list[str]
     num_images: int
     files: str  # a digest of their names and labels; "" for arrays
     num_parallel_workers: int  # that this machine has processors for
@@ -69,7 +69,7 @@ def describe_data(options: DatasetOptions, class_names: Sequence[str], loader: D
         name = unicodedata.normalize("NFC", os.path.basename(path))
         digest.update(f"{label} {name}\n".encode(errors="surrogateescape"))
     return TrainingData(
-        [unicodedata.normalize("NFC", name) for name in class_names],
+        list(class_names),
         len(images.source.labels),
         digest.hexdigest() if paths else "",
         clamp_workers(options.num_parallel_workers),
@@ -174,9 +174,11 @@ def _check_data(data: TrainingData, content: Mapping[str, Any]) -> None:
         return
     before = TrainingData(**content["data"])
     ways = "put the run's images back, or start a new run from its checkpoint with --ckpt_path"
-    if data.class_names != before.class_names:
-        gone = [name for name in before.class_names if name not in data.class_names]
-        new = [name for name in data.class_names if name not in before.class_names]
+    # A letter with its accent is one or two characters, as the file system likes.
+    earlier, now = ([unicodedata.normalize("NFC", name) for name in each.class_names] for each in (before, data))
+    if now != earlier:
+        gone = [name for name in earlier if name not in now]
+        new = [name for name in now if name not in earlier]
         changes = {"gone": gone, "new": new}
         change = "; ".join(f"{word}: {list_some(names)}" for word, names in changes.items() if names)
         raise UserError(f"resume: the classes are not those of the run ({change or 'their order is another'}); {ways}")
