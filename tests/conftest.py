@@ -28,6 +28,15 @@ def mode(request: pytest.FixtureRequest):
     ms.set_context(mode=before)
 
 
+@pytest.fixture
+def pynative():
+    """Run the test in PyNative mode: a cell that runs once is not worth compiling."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=before)
+
+
 @pytest.fixture(params=[*MODES, "native"])
 def way(request: pytest.FixtureRequest):
     """As `mode`, and on native kernels, which ways.take brings a cell to.

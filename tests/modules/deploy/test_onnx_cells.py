@@ -28,17 +28,10 @@ from mindcv_halo.models.layers import (
 )
 from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Halo, Stage
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 # Of the largest output: float32 in another order, and MindSpore's sigmoid on a CPU errs by 1e-7 itself.
 TOLERANCE = 2e-6
-
-
-@pytest.fixture(autouse=True)
-def pynative():
-    """A cell that runs once is not worth compiling."""
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 def compare(

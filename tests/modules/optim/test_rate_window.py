@@ -17,6 +17,8 @@ from mindcv_halo.optim import (
 )
 from mindcv_halo.optim.optim_factory import _OPTIMIZERS
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 RATES = [0.01, 0.03, 0.02, 0.01, 0.005, 0.02, 0.04]
 
 
@@ -47,14 +49,6 @@ def walk(optimizer: nn.Optimizer, steps: range, window: int | None = None, since
             move_rates(optimizer, since)
         optimizer(tuple(map(Tensor, GRADIENTS[step])))
     return [parameter.asnumpy().copy() for parameter in optimizer.parameters]
-
-
-@pytest.fixture(autouse=True)
-def pynative():
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.mark.parametrize("layer_decay", [None, 0.5])

@@ -29,6 +29,8 @@ from mindcv_halo.utils import reduce_manager
 from mindcv_halo.utils.amp import auto_mixed_precision
 from mindcv_halo.utils.train_step import TrainStep as OwnTrainStep
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 SUBMODULES = {
     **{"random": "set_seed", "reduce_manager": "AllReduceSum", "trainer_factory": "create_trainer"},
     **{"amp": "auto_mixed_precision", "callbacks": "StateMonitor", "checkpoint_manager": "CheckpointManager"},
@@ -36,14 +38,6 @@ SUBMODULES = {
 }
 INPUTS = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
 LABELS = np.arange(8, dtype=np.int32) % 6
-
-
-@pytest.fixture(autouse=True)
-def pynative():
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=mode)
 
 
 def make_network() -> nn.Cell:
