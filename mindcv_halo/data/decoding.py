@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
+from ..utils.printable import show_path
 from . import jpeg_structure, png_structure
 from .eight_bits import is_turned, to_rgb
 from .image_folder import scan_image_folder
@@ -146,8 +147,7 @@ def _bad_image(path: str, reason: str) -> UserError:
 
 
 def _name(path: str) -> str:
-    """The file in an error of one line; a line break in its name would make two."""
-    return f"{_ERROR_PREFIX} {path if path.isprintable() else repr(path)}"
+    return f"{_ERROR_PREFIX} {show_path(path)}"
 
 
 def _find_error(path: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import UserError
+from ..utils.printable import show_path
 from .image_formats import IMAGE_EXTENSIONS
 
 
@@ -24,7 +25,7 @@ class LeftOut:
         return sum(self.counts.values())
 
     def __str__(self) -> str:
-        kinds = (f"{count} {kind}, such as {_show(self.examples[kind])}" for kind, count in self.counts.items())
+        kinds = (f"{count} {kind}, such as {show_path(self.examples[kind])}" for kind, count in self.counts.items())
         noun = "file" if self.total == 1 else "files"
         return f"left out {self.total} {noun}: {'; '.join(kinds)}" if self.counts else ""
 
@@ -80,13 +81,9 @@ def _list(folder: str, met: set[tuple[int, int]]) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise UserError(f"folder {_show(folder)}: {error.strerror}; make it readable, or move it away") from None
+        raise UserError(f"folder {show_path(folder)}: {error.strerror}; make it readable, or move it away") from None
 
 
 def _identity(path: str) -> tuple[int, int]:
     status = os.stat(path)
     return status.st_dev, status.st_ino
-
-
-def _show(path: str) -> str:
-    return path if path.isprintable() else repr(path)

@@ -34,13 +34,14 @@ def check_image_files(loader: Dataset | None) -> None:
     files = find_loaded_images(loader).files
     if len(files) > MOST_CHECKED:
         return
-    bad = find_bad_files(files, _THREADS)
+    bad = list(find_bad_files(files, _THREADS).values())
+    if not bad:
+        return
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     if find_leaf(loader).source.bad_images is None:
-        for error in bad.values():
-            raise UserError(f"{error}, or set skip_bad_images{more}")
-    elif bad and len(bad) == len(set(files)):
-        raise UserError(f"no image is left: {next(iter(bad.values()))}{more}")
+        raise UserError(f"{bad[0]}, or set skip_bad_images{more}")
+    if len(bad) == len(set(files)):
+        raise UserError(f"no image is left: {bad[0]}{more}")
 
 
 def limit_batches(options: RunOptions, group: ProcessGroup) -> Callable[[], AbstractContextManager]:

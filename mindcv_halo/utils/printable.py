@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return shown if shown == shown.strip() and shown else f"'{shown}'"
 
 
+def show_path(path: str) -> str:
+    """A path in a message of one line: with line breaks and the like it stands in quotes, as Python writes it."""
+    return path if path.isprintable() else repr(path)
+
+
 def shorten(text: str, longest: int) -> str:
     """The text, cut off where it is longer than so many letters."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
