@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +20,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..utils.printable import show_path
+from ..utils.quiet_pillow import quiet_pillow
 from . import jpeg_structure, png_structure
 from .eight_bits import is_turned, to_rgb
 from .image_folder import scan_image_folder
@@ -33,8 +33,6 @@ MAX_RATIO = 50  # of an image's sides: resizing the shorter one would make a str
 _ENDS = 12  # bytes that tell whether a file is whole
 _ERROR_PREFIX = "bad image file"
 
-# Pillow warns of what it corrects, once for each file and epoch.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -174,6 +172,7 @@ def _is_whole_png(head: bytes, tail: bytes) -> bool:
     return head.startswith(png_structure.START) and tail.endswith(png_structure.END)
 
 
+@quiet_pillow()
 def _is_turned(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
@@ -196,6 +195,7 @@ def _reencode(data: bytes, path: str, exif: bool) -> bytes:
     return out.getvalue()
 
 
+@quiet_pillow()
 def _decode_with_pillow(data: bytes, path: str, exif: bool) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
         check_size(image.size, _name(path))
