@@ -20,7 +20,6 @@ from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from ..utils.path import make_folder
 from ..utils.process_group import ALONE, ProcessGroup
-from ..utils.quiet_pillow import quiet_pillow
 from .labels import ClassNames, find_labels
 from .loaded_images import count_skipped, find_left_out, find_loaded_images
 from .preparation import build_network, find_place, make_val_loader, start_device
@@ -28,7 +27,6 @@ from .reading import check_image_files, limit_batches, read_batches
 from .reporting import LogitsRecorder, write_report
 
 
-@quiet_pillow()
 def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNames | None = None) -> Metrics:
     """Validate the checkpoint that the recipe names, and write a report into the folder `report` if one is given.
 

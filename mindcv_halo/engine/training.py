@@ -33,7 +33,6 @@ from ..utils.metrics_table import MetricsTable
 from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
-from ..utils.quiet_pillow import quiet_pillow
 from ..utils.run_state import save_state
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
@@ -76,7 +75,6 @@ class TrainingResult:
     interrupted: bool = False  # by a signal; --resume goes on
 
 
-@quiet_pillow()
 def train(recipe: Recipe) -> TrainingResult:
     """Train as the recipe says. Raises UserError for what the user can mend, if possible before anything runs.
 
