@@ -16,7 +16,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from child_cases import try_cases
 from PIL import Image
 
 TESTS = Path(__file__).parents[1]
@@ -232,34 +232,19 @@ def run(way: str, count: int, keep: Path | None) -> tuple[Counter, list[str]]:
     """Counts of outcomes of a way, and a line about each bad one."""
     counts: Counter = Counter()
     bad = []
-    first = 0
-    while first < count:
-        command = [sys.executable, __file__, "--work", way, "--first", str(first), "--files", str(count)]
-        with tempfile.TemporaryFile("w+") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-            running = None
-            for line in process.stdout:
-                if not line.startswith("{"):
-                    continue
-                event = json.loads(line)
-                if "start" in event:
-                    running = event
-                    continue
-                counts[event["outcome"]] += 1
-                if event["outcome"].isupper():
-                    bad.append(f"{way}: case {event['end']}, {running['what']}: {event['outcome']}: {event['text']}")
-                first, running = event["end"] + 1, None
-            status = process.wait()
-            errors.seek(0)
-            said = errors.read()
-        counts["lines on standard error"] += said.count("\n")
-        if status == 0:
-            break
-        if running is None:
-            raise SystemExit(f"{way}: the drill itself failed with status {status}: {said[-2000:]}")
-        counts["CRASHED"] += 1
-        bad.append(f"{way}: case {running['start']}, {running['what']}: the process ended with {status}")
-        first = running["start"] + 1
+
+    def command(first: int) -> list[str]:
+        return [sys.executable, __file__, "--work", way, "--first", str(first), "--files", str(count)]
+
+    def say(text: str) -> None:
+        counts["lines on standard error"] += text.count("\n")
+
+    for case in try_cases(command, say):
+        outcome = case.report["outcome"] if case.report else "CRASHED"
+        counts[outcome] += 1
+        if outcome.isupper():
+            words = f"{outcome}: {case.report['text']}" if case.report else f"the process ended with {case.status}"
+            bad.append(f"{way}: case {case.number}, {case.what}: {words}")
     if keep is not None and bad:
         keep.mkdir(parents=True, exist_ok=True)
         numbers = {int(line.split("case ")[1].split(",")[0]) for line in bad}

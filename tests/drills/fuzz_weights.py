@@ -18,7 +18,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from child_cases import try_cases
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "modules" / "models" / "weights")]
@@ -163,31 +164,18 @@ def run(group: str, rounds: int, direct: bool) -> tuple[Counter, list[str]]:
     """Counts of outcomes of a group, and a line about each bad one."""
     counts: Counter = Counter()
     bad = []
-    first = 0
-    while True:
-        command = [sys.executable, __file__, "--work", group, "--first", str(first), "--rounds", str(rounds)]
-        command += ["--direct"] if direct else []
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        running = None
-        for line in process.stdout:
-            if not line.startswith("{"):
-                continue
-            event = json.loads(line)
-            if "start" in event:
-                running = event
-                continue
-            counts[event["outcome"]] += 1
-            if event["outcome"].isupper():
-                bad.append(f"{group}, {running['what']}: {event['outcome']} {event['detail']}")
-            first, running = event["end"] + 1, None
-        if process.wait() == 0:
-            return counts, bad
-        if running is None:
-            raise SystemExit(f"{group}: the drill itself failed with status {process.returncode}")
-        counts["stopped" if direct else "CRASHED"] += 1
-        if not direct:
-            bad.append(f"{group}, {running['what']}: the process ended with {process.returncode}")
-        first = running["start"] + 1
+
+    def command(first: int) -> list[str]:
+        words = [sys.executable, __file__, "--work", group, "--first", str(first), "--rounds", str(rounds)]
+        return [*words, "--direct"] if direct else words
+
+    for case in try_cases(command):
+        outcome = case.report["outcome"] if case.report else "stopped" if direct else "CRASHED"
+        counts[outcome] += 1
+        if outcome.isupper():
+            words = f"{outcome} {case.report['detail']}" if case.report else f"the process ended with {case.status}"
+            bad.append(f"{group}, {case.what}: {words}")
+    return counts, bad
 
 
 def main() -> int:
