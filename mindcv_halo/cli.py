@@ -10,9 +10,7 @@ import math
 import os
 import signal
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +20,14 @@ from tqdm import tqdm
 from . import engine
 from .config import Switch, parse_command, parse_recipe, parse_words
 from .engine.inference import check_job
-from .errors import TrainingStoppedError, UserError, summarise_error, unknown_name
+from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
 from .serving.server import require_server_library
 from .serving.server import serve as run_server
 from .utils.decoder_noise import drop_decoder_noise
 from .utils.distributed import leave_group
+from .utils.logger import keep_error
 from .utils.path import find_kind
 from .utils.printable import put_in_one_line
 from .utils.topology import find_rank
@@ -72,17 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if find_rank(os.environ) is None:
             raise
-        return _fail(f"{summarise_error(error)}; all of it is in {_keep(error)}", 1)
+        return _fail(keep_error(error), 1)
     leave_group()
     return 0
-
-
-def _keep(error: Exception) -> str:
-    """The file with all that an error says, of a rank whose run has no log yet."""
-    content = "".join(traceback.format_exception(error))
-    with tempfile.NamedTemporaryFile("w", prefix="mindcv_halo-", suffix=".log", delete=False) as file:
-        file.write(content)
-    return file.name
 
 
 def _fail(text: str, status: int) -> int:

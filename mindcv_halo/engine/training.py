@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import resource
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from mindspore.dataset import Dataset
 from ..config import save_recipe
 from ..data import get_class_names, seed_epoch
 from ..data.class_names import count_named_classes, format_class_names
-from ..errors import TrainingStoppedError, UserError, summarise_error
+from ..errors import TrainingStoppedError, UserError
 from ..models.weights import describe_classes, describe_network
 from ..optim import move_rates, optimizer_state
 from ..options import Recipe, RunOptions, flatten
@@ -27,7 +26,7 @@ from ..utils.checkpoint_manager import CheckpointManager
 from ..utils.curves import plot_curves
 from ..utils.earlier_run import set_aside
 from ..utils.interruption import Interruption
-from ..utils.logger import log_to_file, set_logger
+from ..utils.logger import keep_error, log_to_file, set_logger
 from ..utils.metrics import Metrics
 from ..utils.metrics_table import MetricsTable
 from ..utils.path import make_folder
@@ -126,7 +125,7 @@ def train(recipe: Recipe) -> TrainingResult:
     for line in (device, *remarks):
         logger.info(line)
     kept = state.content["kept"] if state else ()
-    with _ends_with_a_reason(logger):
+    with _ends_with_a_reason():
         run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, data, kept)
         run.log_plan(num_classes, train_loader, val_loader)
         result = run.train(train_loader, val_loader)
@@ -400,7 +399,7 @@ def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: b
 
 
 @contextmanager
-def _ends_with_a_reason(logger: logging.Logger) -> Iterator[None]:
+def _ends_with_a_reason() -> Iterator[None]:
     """The log's file says why a run ended early; what MindSpore's compiler says goes there in full.
 
     Raises TrainingStoppedError, in one line, for what it did not expect.
@@ -411,8 +410,7 @@ def _ends_with_a_reason(logger: logging.Logger) -> Iterator[None]:
         log_to_file(str(error))
         raise
     except Exception as error:
-        file = log_to_file("".join(traceback.format_exception(error)))
-        raise TrainingStoppedError(f"{summarise_error(error)}; all of it is in {file}") from error
+        raise TrainingStoppedError(keep_error(error)) from error
     except BaseException as error:  # a second Ctrl-C, or whoever calls us exits
         log_to_file(f"ended by {type(error).__name__}")
         raise

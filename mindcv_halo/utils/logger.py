@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
+import tempfile
+import traceback
 from pathlib import Path
 
 from tqdm import tqdm
+
+from ..errors import summarise_error
 
 
 class _Terminal(logging.Handler):
@@ -34,6 +37,7 @@ class _RankFile(logging.FileHandler):
     def __init__(self, folder: Path, rank: int):
         super().__init__(folder / f"rank{rank}.log", encoding="utf-8", errors="surrogateescape", delay=True)
         self.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s rank {rank}: %(message)s"))
+        self.is_whole = True  # whether the disk took the latest line
 
     def _open(self):
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)  # another machine's disk has none yet
@@ -41,11 +45,15 @@ class _RankFile(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """A disk that is full, or not there, does not end a run; what must be kept says so itself."""
-        with suppress(OSError):
+        self.is_whole = True
+        try:
             super().emit(record)
+        except OSError:
+            self.is_whole = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """As `emit`, where logging itself would print a traceback."""
+        """Where logging itself would print a traceback."""
+        self.is_whole = False
 
 
 def set_logger(
@@ -79,13 +87,27 @@ def set_logger(
 
 
 def log_to_file(text: str, name: str = "mindcv_halo") -> Path | None:
-    """Write an error into the log's file alone, for what the terminal is told otherwise; the file, if there is one."""
+    """Write an error into the log's file alone, for what the terminal is told otherwise; the file, if it is there."""
     record = logging.LogRecord(name, logging.ERROR, "", 0, text, None, None)
     for handler in logging.getLogger(name).handlers:
         if isinstance(handler, _RankFile):
             handler.handle(record)
-            return Path(handler.baseFilename)
+            return Path(handler.baseFilename) if handler.is_whole else None
     return None
+
+
+def keep_error(error: BaseException, name: str = "mindcv_halo") -> str:
+    """One line about an error that nobody expected; it names the file that holds all of it.
+
+    That is the log's file, or, where there is none that can be written, a new one among the temporary files.
+    """
+    text = "".join(traceback.format_exception(error))
+    path = log_to_file(text, name)
+    if path is None:
+        with tempfile.NamedTemporaryFile("w", prefix="mindcv_halo-", suffix=".log", delete=False) as file:
+            file.write(text)
+        path = Path(file.name)
+    return f"{summarise_error(error)}; all of it is in {path}"
 
 
 def _leave_output() -> None:

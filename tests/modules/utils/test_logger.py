@@ -6,10 +6,11 @@ import io
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mindcv_halo.utils.logger import log_to_file, set_logger
+from mindcv_halo.utils.logger import keep_error, log_to_file, set_logger
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,24 @@ def test_a_terminal_that_cannot_show_a_name(monkeypatch, tmp_path, encoding, lin
     set_logger("test_logger", tmp_path).info("cat 猫")
     assert stream.buffer.getvalue().decode(encoding) == f"{line}\n"
     assert (tmp_path / "rank0.log").read_text(encoding="utf-8").endswith("cat 猫\n")
+
+
+def test_an_unexpected_error_is_kept_somewhere(tmp_path):
+    """In the log's file, or where there is none that can be written, in one of its own."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, None, tmp_path / "file"):
+        set_logger("test_logger", folder)
+        try:
+            raise RuntimeError("- Kernel select failed:\n-----\nno kernel\n-----\n- The Function Call Stack\nin line 1")
+        except RuntimeError as error:
+            line = keep_error(error, "test_logger")
+        start, _, path = line.partition("; all of it is in ")
+        assert start == "RuntimeError: Kernel select failed: no kernel"
+        assert (Path(path) == tmp_path / "rank0.log") is (folder == tmp_path)
+        text = Path(path).read_text()
+        assert "in line 1" in text and "test_logger.py" in text
+        if folder != tmp_path:
+            Path(path).unlink()
 
 
 def test_a_disk_that_takes_nothing_stops_nothing(capsys, tmp_path):
