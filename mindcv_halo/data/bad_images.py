@@ -19,7 +19,7 @@ from ..errors import UserError
 LEFT_OUT = np.int32(-1)  # a label
 
 _STREAM = 1 << 17  # far from the numbers of transforms, which draw from the same keys
-_LOGGER = logging.getLogger("mindcv_halo")
+_logger = logging.getLogger("mindcv_halo")
 
 
 class BadImages:
@@ -70,7 +70,7 @@ class BadImages:
             self.errors[index] = error
             number = len(self.errors)
         what = "another image stands in for it" if self.replaces else "it is left out"
-        _LOGGER.warning(f"{error}; {what} (skip_bad_images, {number} so far)")
+        _logger.warning(f"{error}; {what} (skip_bad_images, {number} so far)")
 
 
 def drop_left_out(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

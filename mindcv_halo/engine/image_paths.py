@@ -14,7 +14,7 @@ from ..data.folder_walk import LeftOut, walk_images
 from ..errors import UserError
 from ..utils.path import find_kind
 
-_LOGGER = logging.getLogger("mindcv_halo")
+_logger = logging.getLogger("mindcv_halo")
 
 
 def list_images(image_path: str | Sequence[str]) -> list[tuple[Path, Path]]:
@@ -50,5 +50,5 @@ def _list_folder(folder: Path) -> list[tuple[Path, Path]]:
             + (f" ({left_out})" if left_out.total else "")
         )
     if left_out.total:
-        _LOGGER.warning(f"image_path {folder}: {left_out}")
+        _logger.warning(f"image_path {folder}: {left_out}")
     return [(file, file.relative_to(folder)) for file in files]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import resource
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +31,7 @@ from ..utils.interruption import Interruption
 from ..utils.logger import keep_error, log_to_file, set_logger
 from ..utils.metrics import Metrics
 from ..utils.metrics_table import MetricsTable
+from ..utils.own_command import name_training_command
 from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
@@ -300,7 +303,8 @@ class TrainingRun:
             self._save_state()
         self.logger.info(
             f"interrupted by {interruption.signal}: stopped after epoch {self.position.epoch}, step "
-            f"{self.position.step}; go on with train.py -c {self.folder / 'recipe.yaml'} --resume True"
+            f"{self.position.step}; go on with {name_training_command(sys.orig_argv)} -c "
+            f"{shlex.quote(str(self.folder / 'recipe.yaml'))} --resume True"
         )
         return replace(self._result(), interrupted=True)
 

@@ -9,6 +9,15 @@ from collections.abc import Sequence
 _ENTRY_POINT = "mindcv-halo"
 
 
+_TRAINING = (f"{_ENTRY_POINT} train", "python -m mindcv_halo.cli train")
+
+
+def name_training_command(words: Sequence[str]) -> str:
+    """How the user of this process, whose sys.orig_argv are `words`, starts a training run."""
+    command = f"{describe_command(words) or ''} "
+    return next((start for start in _TRAINING if command.startswith(f"{start} ")), "python train.py")
+
+
 def describe_command(words: Sequence[str]) -> str | None:
     """The command of `words`, which are sys.orig_argv; None for one that is no file and no module, such as `-c`.
 
