@@ -20,19 +20,19 @@ from ..options import Recipe
 from ..scheduler import create_scheduler
 from ..utils.loss_scale import LossScale
 from ..utils.sync_batch_norm import convert_sync_batch_norm
-from ..utils.train_step import TrainStep
+from ..utils.train_step import TrainStep, check_step_settings
 from ..utils.weight_average import WeightAverage
 
 
 def check_step_options(recipe: Recipe) -> None:
     """Raises UserError for what cannot be, before anything is built."""
     options = recipe.step
-    if options.gradient_accumulation_steps < 1:
-        raise UserError(f"gradient_accumulation_steps {options.gradient_accumulation_steps} must be at least 1")
-    if options.clip_grad and options.clip_value <= 0:
-        raise UserError(f"clip_value {options.clip_value} must be above 0")
-    if not 0 <= options.ema_decay < 1:
-        raise UserError(f"ema_decay {options.ema_decay} must be at least 0 and below 1")
+    check_step_settings(
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        clip_grad=options.clip_grad,
+        clip_value=options.clip_value,
+        ema_decay=options.ema_decay,
+    )
     if options.lr_base_size < 1:
         raise UserError(f"lr_base_size {options.lr_base_size} must be at least 1")
     if recipe.precision.loss_scale < 1:

@@ -112,19 +112,24 @@ class StateMonitor(Callback):
 
     def apply_eval(self, run_context: RunContext | None = None) -> np.ndarray:
         """The metrics of `dataset_val`, in their order, over all ranks."""
-        average = _find_cell(self.model.train_network, WeightAverage) if self.model_ema else None
-        if self.model_ema and average is None:
-            raise UserError("StateMonitor: model_ema=True needs a TrainStep with ema=True, whose averages it validates")
-        held = [weight.asnumpy().copy() for weight in average.weights] if average else []
-        for weight, mean in zip(average.weights, average.averages, strict=True) if average else ():
-            weight.set_data(Tensor(mean.asnumpy()))
-        values = self.model.eval(self.dataset_val, dataset_sink_mode=False)
-        for weight, value in zip(average.weights, held, strict=True) if average else ():
-            weight.set_data(Tensor(value))
+        values = self._eval_averages() if self.model_ema else self.model.eval(self.dataset_val, dataset_sink_mode=False)
         results = np.array([values[name] for name in self.metric_name], np.float32)
         if self.num_ranks > 1:
             results = AllReduceSum()(Tensor(results)).asnumpy() / self.num_ranks
         return results
+
+    def _eval_averages(self) -> dict[str, float]:
+        """The metrics of the averages, which stand in the weights' place meanwhile."""
+        average = _find_cell(self.model.train_network, WeightAverage)
+        if average is None:
+            raise UserError("StateMonitor: model_ema=True needs a TrainStep with ema=True, whose averages it validates")
+        held = [weight.asnumpy().copy() for weight in average.weights]
+        for weight, mean in zip(average.weights, average.averages, strict=True):
+            weight.set_data(Tensor(mean.asnumpy()))
+        values = self.model.eval(self.dataset_val, dataset_sink_mode=False)
+        for weight, value in zip(average.weights, held, strict=True):
+            weight.set_data(Tensor(value))
+        return values
 
     def on_train_step_begin(self, run_context: RunContext) -> None:
         self._step_start = perf_counter()

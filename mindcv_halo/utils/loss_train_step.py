@@ -40,12 +40,12 @@ class TrainStep(train_step.TrainStep):
         clip_value: float = 15.0,
         gradient_accumulation_steps: int = 1,
     ):
-        if gradient_accumulation_steps < 1:
-            raise UserError(f"gradient_accumulation_steps {gradient_accumulation_steps} must be at least 1")
-        if clip_grad and not clip_value > 0:
-            raise UserError(f"clip_value {clip_value} must be above 0")
-        if not 0 <= ema_decay < 1:
-            raise UserError(f"ema_decay {ema_decay} must be at least 0 and below 1")
+        train_step.check_step_settings(
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            clip_grad=clip_grad,
+            clip_value=clip_value,
+            ema_decay=ema_decay,
+        )
         super().__init__(
             network,
             nn.Identity(),  # the network has the loss in it

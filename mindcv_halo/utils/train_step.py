@@ -6,11 +6,24 @@ import mindspore
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from ..errors import UserError
 from .loss_scale import LossScale, all_finite
 from .rank_mean import RankMean
 from .weight_average import WeightAverage
 
 STATISTICS = ("moving_mean", "moving_variance")  # what batch norm's running statistics are called
+
+
+def check_step_settings(
+    *, gradient_accumulation_steps: int, clip_grad: bool, clip_value: float, ema_decay: float
+) -> None:
+    """Raises UserError for what no step can do, by the names of a recipe."""
+    if gradient_accumulation_steps < 1:
+        raise UserError(f"gradient_accumulation_steps {gradient_accumulation_steps} must be at least 1")
+    if clip_grad and not clip_value > 0:
+        raise UserError(f"clip_value {clip_value} must be above 0")
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"ema_decay {ema_decay} must be at least 0 and below 1")
 
 
 class TrainStep(nn.Cell):
