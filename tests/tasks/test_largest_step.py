@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor, nn, ops
 from ways import has_kernels
 
@@ -18,18 +18,14 @@ class Sum(nn.Cell):
         return 2 * x
 
 
-def test_halonet_h7_on_two_ranks(monkeypatch):
+@pytest.mark.parametrize("mode", ["graph"], indirect=True)
+def test_halonet_h7_on_two_ranks(mode, monkeypatch):
     monkeypatch.setattr(ops, "AllReduce", Sum)
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        network = create_model("halonet_h7", num_classes=2)
-        optimizer = create_optimizer(network, "adamw")
-        if has_kernels():  # which compile in less time; the portable means have a test in test_rank_mean.py
-            network, optimizer = accelerate(network), accelerate(optimizer)
-        step = TrainStep(network, create_loss(), optimizer, num_ranks=2)
-        if has_kernels():
-            accelerate(step.rank_mean)
-        step.compile(Tensor(np.zeros((1, 3, 64, 64), np.float32)), Tensor(np.zeros(1, np.int32)))
-    finally:
-        ms.set_context(mode=before)
+    network = create_model("halonet_h7", num_classes=2)
+    optimizer = create_optimizer(network, "adamw")
+    if has_kernels():  # which compile in less time; the portable means have a test in test_rank_mean.py
+        network, optimizer = accelerate(network), accelerate(optimizer)
+    step = TrainStep(network, create_loss(), optimizer, num_ranks=2)
+    if has_kernels():
+        accelerate(step.rank_mean)
+    step.compile(Tensor(np.zeros((1, 3, 64, 64), np.float32)), Tensor(np.zeros(1, np.int32)))

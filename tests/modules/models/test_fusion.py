@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 import numpy as np
 import pytest
 from drawn_norms import draw_norms
@@ -25,15 +24,6 @@ def images(size: int = 32, batch: int = 2) -> Tensor:
 def assert_near(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
     actual, expected = actual.asnumpy(), expected.asnumpy()
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-
-
-@pytest.fixture
-def pynative():
-    """A network that runs once is not worth compiling."""
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    yield
-    ms.set_context(mode=before)
 
 
 @pytest.mark.parametrize("name", SMALL)

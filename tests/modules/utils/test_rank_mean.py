@@ -91,19 +91,15 @@ def test_means_of_gradients_statistics_and_loss(mode, monkeypatch, limit, num_bu
             np.testing.assert_allclose(each.asnumpy(), array, rtol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["graph"], indirect=True)
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_kernels)])
-def test_more_tensors_than_any_model_has(monkeypatch, native):
+def test_more_tensors_than_any_model_has(mode, monkeypatch, native):
     """Compiled: MindSpore allows a thousand calls inside calls. halonet_h7's step has 714 tensors in 164 buckets."""
     monkeypatch.setattr(ops, "AllReduce", ThreeRanks)
     monkeypatch.setattr(rank_mean, "plan_buckets", lambda sizes, _: plan_buckets(sizes, 5))
     shapes = [(2,), (1, 2), (1,), (3, 2)] * 250
     tensors = tuple(Tensor(np.full(shape, number, np.float32)) for number, shape in enumerate(shapes))
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        mean = RankMean(shapes, [], 3)
-        found, _ = (accelerate(mean) if native else mean)(tensors, (), Tensor(np.float32(0)))
-    finally:
-        ms.set_context(mode=before)
+    mean = RankMean(shapes, [], 3)
+    found, _ = (accelerate(mean) if native else mean)(tensors, (), Tensor(np.float32(0)))
     assert len(mean.buckets) > 500
     assert [float(each.asnumpy().min()) for each in found] == pytest.approx([(i + 3) / 3 for i in range(1000)])

@@ -133,9 +133,7 @@ def test_averages_among_everything_else(network, tmp_path):
     fits(path, {name: value + 1 for name, value in weights.items()}, ema=True)
 
 
-def test_what_mindspores_training_writes(network, tmp_path):
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
+def test_what_mindspores_training_writes(pynative, network, tmp_path):
     images = np.random.default_rng(0).random((2, 3, 16, 16), np.float32)
     data = NumpySlicesDataset((images, np.array([0, 1], np.int32)), shuffle=False).batch(2)
     model = Model(
@@ -148,7 +146,6 @@ def test_what_mindspores_training_writes(network, tmp_path):
     notes = ["epoch_num", "step_num", {"lr": 0.1, "who": "me"}]
     writer = ModelCheckpoint("x", str(tmp_path), CheckpointConfig(save_checkpoint_steps=1, append_info=notes))
     model.train(1, data, callbacks=[writer], dataset_sink_mode=False)
-    ms.set_context(mode=mode)
     (path,) = tmp_path.glob("*.ckpt")
     assert "epoch_num" in ms.load_checkpoint(str(path))
     fits(path, arrays_of(network))
