@@ -61,7 +61,8 @@ def dense_labels(labels: Tensor, logits: Tensor) -> Tensor:
     _check_shapes(labels.shape, logits.shape)
     if labels.ndim == 2:
         return labels.astype(ms.float32)
-    one_hot = ops.one_hot(labels.astype(ms.int32), logits.shape[1]).astype(ms.float32)
+    # Floats for on and off: of the integers that are its defaults Ascend takes no int32 labels.
+    one_hot = ops.one_hot(labels.astype(ms.int32), logits.shape[1], 1.0, 0.0)
     return one_hot / one_hot.sum(axis=1, keepdims=True)
 
 
