@@ -15,7 +15,7 @@ from .relative_position import RelativePosition
 from .rounding import make_divisible
 from .window import num_blocks, window_pixels
 
-OUTSIDE_LOGIT = -65504.0  # exp of it is 0 beside any real logit; half precision holds it
+OUTSIDE_LOGIT = -32768.0  # exp of it is 0 beside any real logit; half precision holds it and its sum with that
 
 
 @constexpr

@@ -14,6 +14,7 @@ from reference import halo_attention, oracle_name
 from ways import take
 
 from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.models.layers.halo_attention import OUTSIDE_LOGIT
 
 # Values are of order one and float32 keeps 6e-8 of them; the longest sums (256 keys, 24 channels) leave about 1e-6.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -265,6 +266,12 @@ def attention_to_ones(**arguments) -> HaloAttention:
 def test_masked_padding_gets_no_weight(mode, size):
     output = attention_to_ones(mask_padding=True)(Tensor(random_map(16, *size))).asnumpy()
     np.testing.assert_allclose(output, 1, rtol=0, atol=1e-6)
+
+
+def test_masking_overflows_no_half_precision():
+    """Not even of a logit that is masked: an Ascend 910A marks that, and a loss scale would leave the update out."""
+    masked = np.float16(OUTSIDE_LOGIT) + np.array([-1000, 0, 1000], np.float16)
+    assert np.isfinite(masked).all() and not np.exp(masked).any()
 
 
 def test_padding_takes_weight_at_the_border_only(mode):
