@@ -55,8 +55,9 @@ def convert_sync_batch_norm(network: nn.Cell, size: int) -> nn.Cell:
 
 
 def _make_sync_batch_norm(norm: nn.BatchNorm2d) -> nn.SyncBatchNorm:
-    """MindSpore's own, one fused kernel on Ascend and GPU."""
+    """MindSpore's own, one fused kernel on Ascend and GPU, in the precision of `norm`."""
     sync = nn.SyncBatchNorm(norm.num_features, eps=norm.eps, momentum=1 - norm.momentum)
+    sync.add_flags(**norm.get_flags())
     for parameter in ("gamma", "beta", "moving_mean", "moving_variance"):
         setattr(sync, parameter, getattr(norm, parameter))
     return sync

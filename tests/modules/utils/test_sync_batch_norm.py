@@ -136,6 +136,16 @@ def count(network: nn.Cell, kind: type) -> int:
     return sum(isinstance(cell, kind) for _, cell in network.cells_and_names())
 
 
+@pytest.mark.parametrize("level, dtype", [("O0", None), ("O2", ms.float32), ("O3", ms.float16)])
+def test_mindspores_own_has_the_precision_of_what_it_replaces(monkeypatch, level, dtype):
+    network = auto_mixed_precision(nn.SequentialCell(make_norm(1)), level)
+    with monkeypatch.context() as patch:
+        patch.setattr(ms, "get_context", {"device_target": "Ascend"}.__getitem__)
+        convert_sync_batch_norm(network, 2)
+    twin = nn.BatchNorm2d(1) if dtype is None else nn.BatchNorm2d(1).to_float(dtype)
+    assert network.name_cells()["0"].get_flags() == twin.get_flags()
+
+
 @pytest.mark.parametrize("device", ["Ascend", "GPU"])
 def test_devices_have_mindspores_own(monkeypatch, device):
     """MindSpore's SyncBatchNorm runs on one CPU process, so that its arithmetic can be compared here."""
