@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..options import Recipe
+from ..utils.amp import to_array
 from ..utils.figures import require_matplotlib
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
@@ -130,11 +131,11 @@ def evaluate(
 
 
 def predict_logits(network: nn.Cell, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Logits of up to `batch_size` images.
+    """Logits of up to `batch_size` images, float32.
 
     A smaller batch is filled up, because graph mode would compile the network anew for its shape.
     """
     missing = batch_size - len(images)
     if missing:
         images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-    return network(Tensor(images)).asnumpy()[: batch_size - missing]
+    return to_array(network(Tensor(images)))[: batch_size - missing]

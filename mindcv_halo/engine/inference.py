@@ -20,6 +20,7 @@ from ..data.batch_finish import split_normalisation
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
 from ..options import Recipe, flatten
+from ..utils.amp import to_array
 from ..utils.quiet_pillow import quiet_pillow
 from ..utils.runtime import use_device
 from .evaluation import predict_logits
@@ -176,7 +177,7 @@ class Predictor:
         with self._lock:
             logits, *maps = self._probe(Tensor(self._normalise(view[None])))
             attention = self._probe.read(maps[self._probe.find(layer)], self.image_size, layer, query)
-        return Explanation(self._rank(image, logits.asnumpy()[0]), view, attention)
+        return Explanation(self._rank(image, to_array(logits)[0]), view, attention)
 
     def check(self, layer: int | str, query: Sequence[int] | None) -> None:
         """Raises UserError where `explain` would for any image."""
@@ -221,7 +222,7 @@ class Predictor:
     def _predict(self, views: list[np.ndarray], batch_size: int) -> np.ndarray:
         images = self._normalise(np.stack(views))
         with self._lock:
-            return predict_logits(self._run, images, batch_size).astype(np.float32)
+            return predict_logits(self._run, images, batch_size)
 
     def _rank_batch(self, batch: list[tuple[ImageLike, np.ndarray]]) -> Iterator[Prediction]:
         images, views = zip(*batch, strict=True)

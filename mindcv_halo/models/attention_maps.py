@@ -12,6 +12,7 @@ import numpy as np
 from mindspore import Tensor
 
 from ..errors import UserError
+from ..utils.amp import to_array
 from ..utils.execution_mode import pynative_mode
 from .layers.halo_attention import HaloAttention
 from .network import HaloNet, check_images
@@ -142,7 +143,7 @@ class AttentionProbe:
         _, columns = attention.grid(*map_size)
 
         with pynative_mode():
-            weights_NTQK = attention.attend(map_)[0].asnumpy()
+            weights_NTQK = to_array(attention.attend(map_)[0])
         weights = weights_NTQK[:, block[0] * columns + block[1], inner[0] * attention.query_size + inner[1]]
         top, left = (place * size for place in block)
         row, column = top + inner[0] * step, left + inner[1] * step
@@ -154,7 +155,7 @@ class AttentionProbe:
             query=Box(row, column, row + 1, column + 1),
             block=Box(top, left, top + size, left + size),
             window=Box(top - reach, left - reach, top + size + reach, left + size + reach),
-            weights=weights.reshape(-1, attention.window, attention.window).astype(np.float32),
+            weights=weights.reshape(-1, attention.window, attention.window),
         )
 
     def _stride(self, layer: str) -> int:

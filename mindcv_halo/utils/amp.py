@@ -6,19 +6,27 @@ import re
 from collections.abc import Sequence
 
 import mindspore
+import numpy as np
 from mindspore import Tensor, nn
 from mindspore import dtype as mstype
+from mindspore._c_expression import MSContext
 
 from ..errors import UserError, unknown_name
+from .sync_batch_norm import RankBatchNorm
 
 LEVELS = {
     "O0": "float32 everywhere",
     "O1": "convolutions and linear layers in half precision, their outputs in float32",
     "O2": "all but batch norm in half precision",
-    "O3": "everything in half precision",
+    "O3": "everything in half precision; with bfloat16 all but batch norm and pools",
 }
 HALF_TYPES = {"float16": mstype.float16, "bfloat16": mstype.bfloat16}
 _HEAVY = ("Conv2d", "Dense")
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, RankBatchNorm)
+_WITHOUT_BFLOAT16 = (*_NORMS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)  # not even on Ascend
+# As MindSpore calls them: Atlas training products (910A), Atlas inference products and Atlas 200I/500 A2.
+# Source: CANN 8.5, Ascend C API, ToBfloat16.
+_CHIPS_WITHOUT_BFLOAT16 = ("ascend910", "ascend310", "ascend310p", "ascend310b")
 
 
 def auto_mixed_precision(
@@ -30,8 +38,9 @@ def auto_mixed_precision(
     """Set the precision of `network`'s cells, in place, and return it; its output is the caller's to cast.
 
     `amp_cast_list`, cell classes or their names such as Conv2d, or MindCV's text "[nn.Conv2d, nn.Dense]", takes the
-    place of the level: these classes compute in half precision and return float32, all others stay. Raises UserError
-    for unknown names, and for bfloat16 on a CPU, whose MindSpore kernels lack it.
+    place of the level: these classes compute in half precision and return float32, all others stay. MindSpore's batch
+    norm and pools know no bfloat16, and stay in float32 wherever they are.
+    Raises UserError for unknown names, and for bfloat16 where the device or the cell class lacks it.
     """
     if amp_level not in LEVELS:
         raise unknown_name("amp_level", amp_level, LEVELS)
@@ -39,8 +48,8 @@ def auto_mixed_precision(
         raise unknown_name("amp_dtype", amp_dtype, HALF_TYPES)
     if amp_level == "O0" and not amp_cast_list:
         return network
-    if amp_dtype == "bfloat16" and mindspore.get_context("device_target") == "CPU":
-        raise UserError("amp_dtype bfloat16: MindSpore has no such kernels on a CPU; use float16, or amp_level O0")
+    if amp_dtype == "bfloat16":
+        _require_bfloat16()
     half = HALF_TYPES[amp_dtype]
     if amp_cast_list:
         if isinstance(amp_cast_list, str):
@@ -52,10 +61,40 @@ def auto_mixed_precision(
     else:
         network.to_float(half)
         if amp_level == "O2":
-            for cell in network.cells_and_names():
-                if isinstance(cell[1], nn.BatchNorm2d):
-                    cell[1].to_float(mstype.float32)
+            _keep_float32(network, _NORMS)
+        if half == mstype.bfloat16:
+            _keep_float32(network, _WITHOUT_BFLOAT16)
     return network
+
+
+def to_float32(logits: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """The output of a network, or each one of several, in float32."""
+    if isinstance(logits, tuple):
+        return tuple([head.astype(mstype.float32) for head in logits])
+    return logits.astype(mstype.float32)
+
+
+def to_array(tensor: Tensor) -> np.ndarray:
+    """The tensor's values as float32. MindSpore gives bfloat16 only to the NumPy that it was compiled with, or near."""
+    return (tensor if tensor.dtype == mstype.float32 else tensor.astype(mstype.float32)).asnumpy()
+
+
+def _require_bfloat16() -> None:
+    """Raise UserError unless the device computes with it."""
+    device = mindspore.get_context("device_target")
+    if device != "Ascend":
+        raise UserError(
+            f"amp_dtype bfloat16: MindSpore has no such kernels on a {device}; use float16, or amp_level O0"
+        )
+    chip = MSContext.get_instance().get_ascend_soc_version()
+    if chip in _CHIPS_WITHOUT_BFLOAT16:
+        raise UserError(f"amp_dtype bfloat16: {chip} does not compute with it; use float16, or amp_level O0")
+
+
+def _keep_float32(network: nn.Cell, classes: tuple[type[nn.Cell], ...]) -> None:
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, classes):
+            cell.to_float(mstype.float32)
 
 
 class _Float32Output(nn.Cell):
@@ -71,13 +110,21 @@ class _Float32Output(nn.Cell):
 
 def _cast_classes(network: nn.Cell, names: Sequence[str], half: mstype.Type) -> None:
     known = {type(cell).__name__ for _, cell in network.cells_and_names()}
+    without = {each.__name__ for each in _WITHOUT_BFLOAT16}
     for name in names:
         if name not in known and name not in _HEAVY:
             raise unknown_name("cell class in amp_cast_list", name, known)
+        if name in without and half == mstype.bfloat16:
+            raise UserError(
+                f"amp_cast_list {name}: MindSpore has no such kernel for bfloat16; leave it out, or set amp_dtype to "
+                "float16"
+            )
     for parent in [cell for _, cell in network.cells_and_names()]:
         for attribute, child in list(parent.name_cells().items()):
             if type(child).__name__ in names:
                 child.to_float(half)
+                if half == mstype.bfloat16:
+                    _keep_float32(child, _WITHOUT_BFLOAT16)
                 parent._cells[attribute] = _Float32Output(child)
         if isinstance(parent, nn.SequentialCell):
             parent.cell_list = list(parent.cells())  # which is what it runs

@@ -7,6 +7,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from ..errors import UserError
+from .amp import to_float32
 from .loss_scale import LossScale, all_finite
 from .rank_mean import RankMean
 from .weight_average import WeightAverage
@@ -30,7 +31,7 @@ class TrainStep(nn.Cell):
     """Forward, backward, update: (images, labels) -> the loss, a scalar.
 
     Args:
-        network, loss: logits = network(images); loss(logits, labels).
+        network, loss: logits = network(images), one tensor or a tuple; loss(logits in float32, labels).
         optimizer: holds the network's trainable parameters.
         accumulation_steps: batches whose mean gradient makes one update, equal to one batch of their sum.
         clip_mode: "norm" bounds the norm of all gradients together by `clip_value`, "value" each element; None is off.
@@ -65,12 +66,17 @@ class TrainStep(nn.Cell):
         self.clip_value = clip_value
         self.accumulation_steps = accumulation_steps
         self.rank_mean = None
+        self.shares_overflow = False
         if num_ranks > 1:
             self.statistics = ParameterTuple(
                 parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
             )
             shapes = [[parameter.shape for parameter in group] for group in (optimizer.parameters, self.statistics)]
             self.rank_mean = RankMean(*shapes, num_ranks)
+            # Where infinity saturates, as on an Ascend 910A, an overflow is a mark on the rank's own chip, and the mean
+            # gradient tells the others nothing.
+            self.shares_overflow = mindspore.get_context("device_target") == "Ascend"
+            self.add_up = ops.AllReduce()
         if accumulation_steps > 1:
             self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
             self.num_accumulated = Parameter(Tensor(0, mstype.int32), name="num_accumulated", requires_grad=False)
@@ -79,7 +85,7 @@ class TrainStep(nn.Cell):
         self.set_train()
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss = self.loss(self.network(images).astype(mstype.float32), labels)
+        loss = self.loss(to_float32(self.network(images)), labels)
         return loss if self.loss_scale is None else self.loss_scale.scale(loss)
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -95,6 +101,8 @@ class TrainStep(nn.Cell):
             self.collect(gradients)
             return loss
         is_finite = all_finite(gradients)
+        if self.shares_overflow:
+            is_finite = self.add_up(1 - is_finite.astype(mstype.float32)) == 0
         if self.loss_scale.dynamic:
             self.loss_scale.adjust(is_finite)
         if is_finite:

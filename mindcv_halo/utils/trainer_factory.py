@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from mindspore import Tensor, nn
-from mindspore import dtype as mstype
 from mindspore.train import Model
 
 from ..errors import UserError, unknown_name
-from .amp import auto_mixed_precision
+from .amp import auto_mixed_precision, to_float32
 from .loss_train_step import TrainStep
 
 _TOP5_CLASSES = 5  # at least, as in MindCV
@@ -101,7 +100,4 @@ class _Float32Logits(nn.Cell):
         self.network = network
 
     def construct(self, data: Tensor):
-        logits = self.network(data)
-        if isinstance(logits, tuple):
-            return tuple([head.astype(mstype.float32) for head in logits])
-        return logits.astype(mstype.float32)
+        return to_float32(self.network(data))

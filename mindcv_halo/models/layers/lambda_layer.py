@@ -45,8 +45,9 @@ class LambdaLayer(nn.Cell):
         pixels = height * width
         end_q, end_k = self.splits
         qkv = self.qkv(x)
-        q = self.norm_q(qkv[:, :end_q])
-        v = self.norm_v(qkv[:, end_k:])
+        # In half precision a batch norm may stay in float32, and a product takes factors of one type.
+        q = self.norm_q(qkv[:, :end_q]).astype(qkv.dtype)
+        v = self.norm_v(qkv[:, end_k:]).astype(qkv.dtype)
         k_BDM = ops.softmax(qkv[:, end_q:end_k].reshape(batch, self.dim_key, pixels), -1)
         v_BVM = v.reshape(batch, self.dim_value, pixels)
         content_BDV = self.matmul_transposed(k_BDM, v_BVM)

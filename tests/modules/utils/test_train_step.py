@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from mindcv_halo import create_model, create_optimizer
+from mindcv_halo import create_loss, create_model, create_optimizer
 from mindcv_halo.utils.amp import auto_mixed_precision
 from mindcv_halo.utils.loss_scale import LossScale
 from mindcv_halo.utils.train_step import STATISTICS, TrainStep
@@ -96,6 +97,47 @@ def test_loss_gradients_and_statistics_are_those_of_all_ranks(mode, monkeypatch)
     assert sum(name.endswith(STATISTICS) for name in after) == 2
     for name, value in after.items():
         np.testing.assert_array_equal(value, 0 if name.endswith(STATISTICS) else before[name], err_msg=name)
+
+
+class AnotherRankOverflows(nn.Cell):
+    """Stands in for ops.AllReduce over two ranks of equal gradients, of which the other met an overflow on its chip."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 2 * x if x.ndim else x + 1
+
+
+def test_on_ascend_ranks_agree_on_an_overflow(mode, monkeypatch):
+    """One that only another rank knows of leaves the update out here too."""
+    monkeypatch.setattr(ops, "AllReduce", AnotherRankOverflows)
+    scale = LossScale(1024.0, dynamic=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(ms, "get_context", {"device_target": "Ascend"}.__getitem__)
+        step = make_step(loss_scale=scale, num_ranks=2)
+    before = weights_of(step)
+    assert_same(before, run(step), tolerance=0)
+    assert float(scale.value.asnumpy()) == 512
+
+
+class TwoHeads(nn.Cell):
+    """The logits of a network, and twice them as those of an auxiliary head."""
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(x)
+        return logits, logits * 2
+
+
+def test_auxiliary_heads_reach_the_loss(mode):
+    """In half precision too, whose logits become float32 before the loss: 1e-3 of the loss for their 11 bits."""
+    network = TwoHeads(make_step().network)
+    loss = create_loss("CE", aux_factor=0.4)
+    expected = float(loss(network(Tensor(INPUTS)), Tensor(LABELS)))
+    for level in ("O0", "O3"):
+        step = TrainStep(auto_mixed_precision(network, level), loss, create_optimizer(network, "sgd", lr=0.0))
+        assert float(step(Tensor(INPUTS), Tensor(LABELS))) == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_update_waits_for_its_batches(mode):
