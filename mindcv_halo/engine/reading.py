@@ -1,12 +1,18 @@
-"""Batches out of a loader, with what is wrong with an image file named, before the run where that is cheap."""
+"""Batches out of a loader, with what is wrong with an image file named, before the run where that is cheap.
+
+On a device they can come through its queue, and then nothing is named.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from functools import partial
 
+import mindspore
 import numpy as np
+from mindspore import Tensor, nn
 from mindspore.dataset import Dataset
 
 from ..data import bad_image_error, find_bad_files
@@ -77,3 +83,22 @@ def read_batches(
         if bad_image is None:
             raise
         raise bad_image from error
+
+
+def run_from_queue(step: nn.Cell, loader: Dataset, since: int = 0) -> Iterator[Tensor]:
+    """What `step` returns for each batch of an epoch, from number `since` on, which the device takes from its queue.
+
+    MindSpore gives a loader a queue once, and only a loader of which nothing else was made: each epoch has a copy.
+    """
+    batches = deepcopy(loader)
+    if since:
+        batches = batches.skip(since)
+    sink = mindspore.data_sink(step, batches)
+    try:
+        for _ in range(batches.get_dataset_size()):
+            yield sink()
+    finally:
+        mindspore.runtime.synchronize()  # the last step may not have its batch yet
+        queue = batches.__transfer_dataset__
+        queue.stop_send()
+        queue.release()

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import mindspore
 from mindspore import Parameter, Tensor, nn
 from mindspore.dataset import Dataset
 
@@ -60,7 +59,7 @@ from .preparation import (
     name_kernels,
     start_device,
 )
-from .reading import check_image_files, limit_batches, read_batches
+from .reading import check_image_files, limit_batches, read_batches, run_from_queue
 from .resuming import Position, TrainingData, describe_data, load_state, state_parameters
 
 _PATIENCE = 10  # losses in a row that need not be finite while a loss scale looks for its value
@@ -240,7 +239,7 @@ class TrainingRun:
         )
         self.step.set_train()
         with progress:
-            for loss in self._run_steps(loader.skip(position.step) if position.step else loader):
+            for loss in self._run_steps(loader, since=position.step):
                 progress.update(loss)
                 if progress.step > position.step + 1:  # the first step's loss is read after the second
                     self._check_loss(progress.last_loss, progress.step - 1)
@@ -325,13 +324,13 @@ class TrainingRun:
         self.logger.info(f"done: {speed}, peak memory {peak:.2f} GB{best}; last checkpoint {result.last_checkpoint}")
         return result
 
-    def _run_steps(self, loader: Dataset) -> Iterator[Tensor]:
-        """The loss of each step; the step runs when it is asked for."""
+    def _run_steps(self, loader: Dataset, since: int) -> Iterator[Tensor]:
+        """The loss of each step of an epoch, from number `since` on; the step runs when it is asked for."""
         if feeds_from_queue(self.recipe):
-            sink = mindspore.data_sink(self.step, loader)
-            for _ in range(loader.get_dataset_size()):
-                yield sink()
+            yield from run_from_queue(self.step, loader, since)
             return
+        if since:
+            loader = loader.skip(since)
         for images, labels in read_batches(loader, self.limit):
             yield self.step(Tensor(images), Tensor(labels))
 

@@ -1,16 +1,18 @@
-"""Waiting for batches: without a limit by oneself, with one where others wait."""
+"""Waiting for batches, without a limit by oneself, with one where others wait; and a device's queue of them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import mindspore.dataset as ds
 import numpy as np
 import pytest
+from device_queue import DeviceQueue
 
 from mindcv_halo.config import make_recipe
-from mindcv_halo.engine.reading import limit_batches, read_batches
+from mindcv_halo.engine.reading import limit_batches, read_batches, run_from_queue
 from mindcv_halo.utils import watchdog
 from mindcv_halo.utils.process_group import ALONE, ProcessGroup
 
@@ -66,3 +68,20 @@ def test_only_waiting_for_a_batch_is_limited():
     for _ in read_batches(slow_loader(0), limit):
         assert waits[-1] == "has it"
     assert waits == ["waits", "has it"] * 3  # the last finds the end
+
+
+def test_every_epoch_has_a_queue_of_its_own(monkeypatch):
+    """The first goes on where another run was interrupted, and the last is interrupted too."""
+    queue = DeviceQueue().put_in_place(monkeypatch)
+    loader = ds.NumpySlicesDataset(np.arange(6), "image", shuffle=False).batch(2)
+
+    def run_epoch(since: int) -> Iterator[int]:
+        for value in run_from_queue(lambda images: images.sum(), loader, since):
+            yield int(value)
+
+    assert list(run_epoch(1)) == [5, 9]
+    assert list(run_epoch(0)) == [1, 5, 9]
+    epoch = run_epoch(0)
+    assert next(epoch) == 1 and queue.num_open == 1
+    epoch.close()
+    assert queue.num_open == 0
