@@ -10,7 +10,7 @@ from mindspore import dtype as mstype
 class RankBatchNorm(nn.Cell):
     """Batch norm over a batch that is spread over `size` ranks: (B, C, H, W) -> the same.
 
-    It takes the parameters of `norm`. MindSpore's own SyncBatchNorm has no kernel for several processes on CPUs.
+    It takes the parameters of `norm`. MindSpore's own SyncBatchNorm has a kernel for several processes on Ascend only.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, size: int):
@@ -46,16 +46,18 @@ class RankBatchNorm(nn.Cell):
 
 def convert_sync_batch_norm(network: nn.Cell, size: int) -> nn.Cell:
     """Put a batch norm of `size` ranks in place of each BatchNorm2d, with the same parameters; return the network."""
-    on_cpu = mindspore.get_context("device_target") == "CPU"
+    on_ascend = mindspore.get_context("device_target") == "Ascend"
     for parent in [cell for _, cell in network.cells_and_names()]:
         for name, child in list(parent.name_cells().items()):
             if isinstance(child, nn.BatchNorm2d):
-                parent._cells[name] = RankBatchNorm(child, size) if on_cpu else _make_sync_batch_norm(child)
+                parent._cells[name] = _make_sync_batch_norm(child) if on_ascend else RankBatchNorm(child, size)
+        if isinstance(parent, nn.SequentialCell):
+            parent.cell_list = list(parent.cells())  # which is what it runs
     return network
 
 
 def _make_sync_batch_norm(norm: nn.BatchNorm2d) -> nn.SyncBatchNorm:
-    """MindSpore's own, one fused kernel on Ascend and GPU, in the precision of `norm`."""
+    """MindSpore's own, one fused kernel, in the precision of `norm`."""
     sync = nn.SyncBatchNorm(norm.num_features, eps=norm.eps, momentum=1 - norm.momentum)
     sync.add_flags(**norm.get_flags())
     for parameter in ("gamma", "beta", "moving_mean", "moving_variance"):

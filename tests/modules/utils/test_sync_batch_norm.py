@@ -132,6 +132,16 @@ def test_a_network_of_one_rank(mode, monkeypatch, level):
         np.testing.assert_allclose(twin.parameters_dict()[name].asnumpy(), parameter.asnumpy(), atol=allowed / 2)
 
 
+def test_a_sequence_runs_what_it_was_given(pynative, monkeypatch):
+    """Over two ranks, of which the other has zeros, a mean is half of what it is over one."""
+    monkeypatch.setattr(ops, "AllReduce", OneRank)
+    network = convert_sync_batch_norm(nn.SequentialCell(make_norm(1)), 2)
+    x = Tensor(draw(4, CHANNELS, 4, 5))
+    expected = RankBatchNorm(make_norm(1), 2).set_train()(x).asnumpy()
+    np.testing.assert_array_equal(network.set_train()(x).asnumpy(), expected)
+    assert np.abs(expected - make_norm(1).set_train()(x).asnumpy()).max() > 0.1
+
+
 def count(network: nn.Cell, kind: type) -> int:
     return sum(isinstance(cell, kind) for _, cell in network.cells_and_names())
 
@@ -146,15 +156,22 @@ def test_mindspores_own_has_the_precision_of_what_it_replaces(monkeypatch, level
     assert network.name_cells()["0"].get_flags() == twin.get_flags()
 
 
-@pytest.mark.parametrize("device", ["Ascend", "GPU"])
-def test_devices_have_mindspores_own(monkeypatch, device):
+@pytest.mark.parametrize("device, kind", [("Ascend", nn.SyncBatchNorm), ("GPU", RankBatchNorm), ("CPU", RankBatchNorm)])
+def test_only_ascend_has_mindspores_own(monkeypatch, device, kind):
+    with monkeypatch.context() as patch:
+        patch.setattr(ms, "get_context", {"device_target": device}.__getitem__)
+        network = convert_sync_batch_norm(nn.SequentialCell(make_norm(1)), 2)
+    assert type(network.name_cells()["0"]) is kind
+
+
+def test_mindspores_own_computes_the_same(monkeypatch):
     """MindSpore's SyncBatchNorm runs on one CPU process, so that its arithmetic can be compared here."""
     network = nn.SequentialCell()
     network.block = nn.Cell()
     network.block.norm = make_norm(1)
     before = network.block.norm
     with monkeypatch.context() as patch:
-        patch.setattr(ms, "get_context", {"device_target": device}.__getitem__)
+        patch.setattr(ms, "get_context", {"device_target": "Ascend"}.__getitem__)
         convert_sync_batch_norm(network, 2)
     sync = network.block.norm
     assert type(sync) is nn.SyncBatchNorm
