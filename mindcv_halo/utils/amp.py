@@ -9,9 +9,9 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, nn
 from mindspore import dtype as mstype
-from mindspore._c_expression import MSContext
 
 from ..errors import UserError, unknown_name
+from .ascend import has_bfloat16, name_chip
 from .sync_batch_norm import RankBatchNorm
 
 LEVELS = {
@@ -24,9 +24,6 @@ HALF_TYPES = {"float16": mstype.float16, "bfloat16": mstype.bfloat16}
 _HEAVY = ("Conv2d", "Dense")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, RankBatchNorm)
 _WITHOUT_BFLOAT16 = (*_NORMS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)  # not even on Ascend
-# As MindSpore calls them: Atlas training products (910A), Atlas inference products and Atlas 200I/500 A2.
-# Source: CANN 8.5, Ascend C API, ToBfloat16.
-_CHIPS_WITHOUT_BFLOAT16 = ("ascend910", "ascend310", "ascend310p", "ascend310b")
 
 
 def auto_mixed_precision(
@@ -86,9 +83,8 @@ def _require_bfloat16() -> None:
         raise UserError(
             f"amp_dtype bfloat16: MindSpore has no such kernels on a {device}; use float16, or amp_level O0"
         )
-    chip = MSContext.get_instance().get_ascend_soc_version()
-    if chip in _CHIPS_WITHOUT_BFLOAT16:
-        raise UserError(f"amp_dtype bfloat16: {chip} does not compute with it; use float16, or amp_level O0")
+    if not has_bfloat16():
+        raise UserError(f"amp_dtype bfloat16: {name_chip()} does not compute with it; use float16, or amp_level O0")
 
 
 def _keep_float32(network: nn.Cell, classes: tuple[type[nn.Cell], ...]) -> None:

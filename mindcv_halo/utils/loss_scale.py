@@ -43,7 +43,10 @@ class LossScale(nn.Cell):
 
 
 def all_finite(gradients: tuple[Tensor, ...]) -> Tensor:
-    """A boolean scalar: whether no gradient holds infinity or NaN."""
+    """A boolean scalar: whether no gradient holds infinity or NaN.
+
+    On a chip that saturates: whether nothing has overflowed there since the last time that this was asked.
+    """
     return mindspore.amp.all_finite(gradients)
 
 

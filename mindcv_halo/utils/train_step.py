@@ -8,6 +8,7 @@ from mindspore import dtype as mstype
 
 from ..errors import UserError
 from .amp import to_float32
+from .ascend import saturates
 from .loss_scale import LossScale, all_finite
 from .rank_mean import RankMean
 from .weight_average import WeightAverage
@@ -65,17 +66,14 @@ class TrainStep(nn.Cell):
         self.clip_mode = clip_mode
         self.clip_value = clip_value
         self.accumulation_steps = accumulation_steps
+        self.saturates = loss_scale is not None and loss_scale.skips and saturates()
         self.rank_mean = None
-        self.shares_overflow = False
         if num_ranks > 1:
             self.statistics = ParameterTuple(
                 parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
             )
             shapes = [[parameter.shape for parameter in group] for group in (optimizer.parameters, self.statistics)]
             self.rank_mean = RankMean(*shapes, num_ranks)
-            # Where infinity saturates, as on an Ascend 910A, an overflow is a mark on the rank's own chip, and the mean
-            # gradient tells the others nothing.
-            self.shares_overflow = mindspore.get_context("device_target") == "Ascend"
             self.add_up = ops.AllReduce()
         if accumulation_steps > 1:
             self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
@@ -89,6 +87,9 @@ class TrainStep(nn.Cell):
         return loss if self.loss_scale is None else self.loss_scale.scale(loss)
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
+        if self.saturates:
+            # It looks for a mark and wipes it off: what overflowed before the step is none of it.
+            images = ops.depend(images, all_finite((images,)))
         loss, gradients = self.value_and_grad(images, labels)
         if self.rank_mean is not None:
             gradients, loss = self.rank_mean(gradients, self.statistics, loss)
@@ -101,7 +102,8 @@ class TrainStep(nn.Cell):
             self.collect(gradients)
             return loss
         is_finite = all_finite(gradients)
-        if self.shares_overflow:
+        if self.saturates and self.rank_mean is not None:
+            # The mark is on one rank's chip, and mean gradients tell the others nothing.
             is_finite = self.add_up(1 - is_finite.astype(mstype.float32)) == 0
         if self.loss_scale.dynamic:
             self.loss_scale.adjust(is_finite)

@@ -11,7 +11,7 @@ from mindcv_halo.engine.evaluation import predict_logits
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.layers.conv_norm_act import ConvNormAct
 from mindcv_halo.models.layers.lambda_layer import LambdaLayer
-from mindcv_halo.utils import amp
+from mindcv_halo.utils import ascend
 from mindcv_halo.utils.amp import auto_mixed_precision, to_array
 from mindcv_halo.utils.sync_batch_norm import RankBatchNorm
 
@@ -38,7 +38,7 @@ def pretend(monkeypatch):
 
     def on(device: str, chip: str = "") -> None:
         monkeypatch.setattr(ms, "get_context", {"device_target": device}.__getitem__)
-        monkeypatch.setattr(amp, "MSContext", Chip(chip))
+        monkeypatch.setattr(ascend, "MSContext", Chip(chip))
 
     return on
 
@@ -122,6 +122,22 @@ def test_a_lambda_layer_beside_norms_of_another_precision(mode, level):
     expected = layer(x).asnumpy()
     found = to_array(auto_mixed_precision(half, level)(x))
     np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "device, chip, mode, expected",
+    [
+        ("Ascend", "ascend910", "", True),
+        ("Ascend", "ascend910b", "", False),
+        ("Ascend", "ascend910b", "INFNAN_MODE", False),
+        ("Ascend", "ascend910b", "SATURATION_MODE", True),
+        ("CPU", "ascend910", "SATURATION_MODE", False),
+    ],
+)
+def test_which_chips_saturate(pretend, monkeypatch, device, chip, mode, expected):
+    pretend(device, chip)
+    monkeypatch.setenv("MS_ASCEND_CHECK_OVERFLOW_MODE", mode)
+    assert ascend.saturates() is expected
 
 
 class Logits(nn.Cell):

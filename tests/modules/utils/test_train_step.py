@@ -8,6 +8,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from mindcv_halo import create_loss, create_model, create_optimizer
+from mindcv_halo.utils import train_step
 from mindcv_halo.utils.amp import auto_mixed_precision
 from mindcv_halo.utils.loss_scale import LossScale
 from mindcv_halo.utils.train_step import STATISTICS, TrainStep
@@ -106,16 +107,38 @@ class AnotherRankOverflows(nn.Cell):
         return 2 * x if x.ndim else x + 1
 
 
-def test_on_ascend_ranks_agree_on_an_overflow(mode, monkeypatch):
-    """One that only another rank knows of leaves the update out here too."""
+def test_ranks_agree_on_an_overflow(mode, monkeypatch):
+    """One that only another rank's chip knows of leaves the update out here too."""
     monkeypatch.setattr(ops, "AllReduce", AnotherRankOverflows)
+    monkeypatch.setattr(train_step, "saturates", lambda: True)
     scale = LossScale(1024.0, dynamic=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(ms, "get_context", {"device_target": "Ascend"}.__getitem__)
-        step = make_step(loss_scale=scale, num_ranks=2)
+    step = make_step(loss_scale=scale, num_ranks=2)
     before = weights_of(step)
     assert_same(before, run(step), tolerance=0)
     assert float(scale.value.asnumpy()) == 512
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_what_overflowed_before_a_step_is_none_of_it(pynative, monkeypatch, overflows):
+    """A chip that saturates keeps a mark until it is asked; optimizers and validation may have left it."""
+    chip = {"marked": True}
+
+    def all_finite(tensors: tuple[Tensor, ...]) -> Tensor:
+        marked, chip["marked"] = chip["marked"], False
+        return Tensor(not marked)
+
+    monkeypatch.setattr(train_step, "saturates", lambda: True)
+    monkeypatch.setattr(train_step, "all_finite", all_finite)
+    step = make_step(loss_scale=LossScale(1024.0, skips=True))
+    forward = step.forward
+    step.value_and_grad = ms.value_and_grad(
+        lambda *batch: chip.update(marked=chip["marked"] or overflows) or forward(*batch),
+        None,
+        step.optimizer.parameters,
+    )
+    before = weights_of(step)
+    step(Tensor(INPUTS), Tensor(LABELS))
+    assert all(np.array_equal(before[name], value) for name, value in weights_of(step).items()) is overflows
 
 
 class TwoHeads(nn.Cell):
