@@ -18,12 +18,12 @@ LEVELS = {
     "O0": "float32 everywhere",
     "O1": "convolutions and linear layers in half precision, their outputs in float32",
     "O2": "all but batch norm in half precision",
-    "O3": "everything in half precision; with bfloat16 all but batch norm and pools",
+    "O3": "everything in half precision; on a GPU all but batch norm, with bfloat16 all but batch norm and pools",
 }
 HALF_TYPES = {"float16": mstype.float16, "bfloat16": mstype.bfloat16}
 _HEAVY = ("Conv2d", "Dense")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, RankBatchNorm)
-_WITHOUT_BFLOAT16 = (*_NORMS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)  # not even on Ascend
+_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
 
 
 def auto_mixed_precision(
@@ -35,9 +35,9 @@ def auto_mixed_precision(
     """Set the precision of `network`'s cells, in place, and return it; its output is the caller's to cast.
 
     `amp_cast_list`, cell classes or their names such as Conv2d, or MindCV's text "[nn.Conv2d, nn.Dense]", takes the
-    place of the level: these classes compute in half precision and return float32, all others stay. MindSpore's batch
-    norm and pools know no bfloat16, and stay in float32 wherever they are.
-    Raises UserError for unknown names, and for bfloat16 where the device or the cell class lacks it.
+    place of the level: these classes compute in half precision and return float32, all others stay. Cells for which
+    MindSpore has no kernel in half precision stay in float32 wherever they are.
+    Raises UserError for unknown names, for such cells in the list, and for bfloat16 where the device lacks it.
     """
     if amp_level not in LEVELS:
         raise unknown_name("amp_level", amp_level, LEVELS)
@@ -48,19 +48,17 @@ def auto_mixed_precision(
     if amp_dtype == "bfloat16":
         _require_bfloat16()
     half = HALF_TYPES[amp_dtype]
+    unable = _find_unable(half)
     if amp_cast_list:
         if isinstance(amp_cast_list, str):
             amp_cast_list = re.findall(r"\w+(?![\w.])", amp_cast_list)  # the last part of each dotted name
         names = [item if isinstance(item, str) else item.__name__ for item in amp_cast_list]
-        _cast_classes(network, names, half)
+        _cast_classes(network, names, half, unable)
     elif amp_level == "O1":
-        _cast_classes(network, _HEAVY, half)
+        _cast_classes(network, _HEAVY, half, unable)
     else:
         network.to_float(half)
-        if amp_level == "O2":
-            _keep_float32(network, _NORMS)
-        if half == mstype.bfloat16:
-            _keep_float32(network, _WITHOUT_BFLOAT16)
+        _keep_float32(network, (*unable, *_NORMS) if amp_level == "O2" else unable)
     return network
 
 
@@ -87,6 +85,14 @@ def _require_bfloat16() -> None:
         raise UserError(f"amp_dtype bfloat16: {name_chip()} does not compute with it; use float16, or amp_level O0")
 
 
+def _find_unable(half: mstype.Type) -> tuple[type[nn.Cell], ...]:
+    """The cell classes for which MindSpore has no kernel of this type on this device."""
+    if half == mstype.bfloat16:
+        return (*_NORMS, *_POOLS)
+    # In training a GPU's batch norm takes float16; in evaluation it gets parameters of float16 too, and takes none.
+    return _NORMS if mindspore.get_context("device_target") == "GPU" else ()
+
+
 def _keep_float32(network: nn.Cell, classes: tuple[type[nn.Cell], ...]) -> None:
     for _, cell in network.cells_and_names():
         if isinstance(cell, classes):
@@ -104,23 +110,19 @@ class _Float32Output(nn.Cell):
         return self.cell(x).astype(mstype.float32)
 
 
-def _cast_classes(network: nn.Cell, names: Sequence[str], half: mstype.Type) -> None:
+def _cast_classes(network: nn.Cell, names: Sequence[str], half: mstype.Type, unable: tuple[type[nn.Cell], ...]) -> None:
     known = {type(cell).__name__ for _, cell in network.cells_and_names()}
-    without = {each.__name__ for each in _WITHOUT_BFLOAT16}
     for name in names:
         if name not in known and name not in _HEAVY:
             raise unknown_name("cell class in amp_cast_list", name, known)
-        if name in without and half == mstype.bfloat16:
-            raise UserError(
-                f"amp_cast_list {name}: MindSpore has no such kernel for bfloat16; leave it out, or set amp_dtype to "
-                "float16"
-            )
+        if name in {each.__name__ for each in unable}:
+            device = mindspore.get_context("device_target")
+            raise UserError(f"amp_cast_list {name}: MindSpore has no such kernel for {half} on {device}; leave it out")
     for parent in [cell for _, cell in network.cells_and_names()]:
         for attribute, child in list(parent.name_cells().items()):
             if type(child).__name__ in names:
                 child.to_float(half)
-                if half == mstype.bfloat16:
-                    _keep_float32(child, _WITHOUT_BFLOAT16)
+                _keep_float32(child, unable)
                 parent._cells[attribute] = _Float32Output(child)
         if isinstance(parent, nn.SequentialCell):
             parent.cell_list = list(parent.cells())  # which is what it runs

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import mindspore
 from mindspore._c_expression import MSContext
+
+from .runtime import asks_to_saturate
 
 # Before A2, as MindSpore calls them: Atlas training products (910A), Atlas inference products and Atlas 200I/500 A2.
 # Source: CANN's documentation of ToBfloat16 and of aclrtFloatOverflowMode.
@@ -29,4 +29,4 @@ def saturates() -> bool:
     Newer chips do so only if MindSpore's variable says it.
     """
     chip = name_chip()
-    return chip in _FIRST_CHIPS or (chip != "" and os.environ.get("MS_ASCEND_CHECK_OVERFLOW_MODE") == "SATURATION_MODE")
+    return chip in _FIRST_CHIPS or (chip != "" and asks_to_saturate())

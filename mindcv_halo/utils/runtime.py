@@ -47,6 +47,11 @@ def describe_environment() -> str:
     return ", ".join(parts)
 
 
+def asks_to_saturate() -> bool:
+    """Whether the user wants an Ascend to compute the largest number in place of infinity."""
+    return os.environ.get("MS_ASCEND_CHECK_OVERFLOW_MODE") == "SATURATION_MODE"
+
+
 def name_compilers() -> tuple[str, ...]:
     """The C++ compilers to look for: the one that CXX names, or the usual ones."""
     wanted = os.environ.get("CXX")

@@ -60,34 +60,43 @@ def precisions(network: nn.Cell) -> tuple[set[str], set[str], set[str]]:
 
 
 @pytest.mark.parametrize(
-    "dtype, level, norms, pools, others",
+    "device, dtype, level, norms, pools, others",
     [
-        ("float16", "O2", "fp32", "fp16", "fp16"),
-        ("float16", "O3", "fp16", "fp16", "fp16"),
-        ("bfloat16", "O2", "fp32", "fp32", "bf16"),
-        ("bfloat16", "O3", "fp32", "fp32", "bf16"),
+        ("Ascend", "float16", "O2", "fp32", "fp16", "fp16"),
+        ("Ascend", "float16", "O3", "fp16", "fp16", "fp16"),
+        ("Ascend", "bfloat16", "O2", "fp32", "fp32", "bf16"),
+        ("Ascend", "bfloat16", "O3", "fp32", "fp32", "bf16"),
+        ("GPU", "float16", "O2", "fp32", "fp16", "fp16"),
+        ("GPU", "float16", "O3", "fp32", "fp16", "fp16"),
+        ("CPU", "float16", "O3", "fp16", "fp16", "fp16"),
     ],
 )
-def test_batch_norms_and_pools_have_no_bfloat16(pretend, dtype, level, norms, pools, others):
-    pretend("Ascend", "ascend910b")
+def test_what_has_no_kernel_stays_in_float32(pretend, device, dtype, level, norms, pools, others):
+    """Batch norms and pools have none for bfloat16; a GPU's batch norm has none for evaluation in float16."""
+    pretend(device, "ascend910b")
     network = auto_mixed_precision(make_network(), level, amp_dtype=dtype)
     assert precisions(network) == ({norms}, {pools}, {others})
 
 
-def test_nor_have_they_it_inside_a_cell_of_the_list(pretend):
-    pretend("Ascend", "ascend910_93")
-    network = auto_mixed_precision(make_network(), amp_cast_list=[ConvNormAct], amp_dtype="bfloat16")
-    layer = network[0].cell
-    assert precisions(layer) == ({"fp32"}, set(), {"bf16"})
+DEVICES = [("Ascend", "bfloat16", "bf16"), ("GPU", "float16", "fp16")]
+
+
+@pytest.mark.parametrize("device, dtype, others", DEVICES)
+def test_so_it_does_inside_a_cell_of_the_list(pretend, device, dtype, others):
+    pretend(device, "ascend910_93")
+    network = auto_mixed_precision(make_network(), amp_cast_list=[ConvNormAct], amp_dtype=dtype)
+    assert precisions(network[0].cell) == ({"fp32"}, set(), {others})
     assert precisions(network[-1]) == (set(), set(), {""})
 
 
-@pytest.mark.parametrize("name", ["BatchNorm2d", "MaxPool2d"])
-def test_nor_can_the_list_name_them(pretend, name):
-    pretend("Ascend", "ascend910b")
+@pytest.mark.parametrize("device, dtype, name", [(*each[:2], "BatchNorm2d") for each in DEVICES])
+def test_the_list_cannot_name_it(pretend, device, dtype, name):
+    pretend(device, "ascend910b")
     network = make_network()
-    with pytest.raises(UserError, match=f"^amp_cast_list {name}: MindSpore has no such kernel for bfloat16; leave it"):
-        auto_mixed_precision(network, amp_cast_list=f"[nn.Conv2d, nn.{name}]", amp_dtype="bfloat16")
+    with pytest.raises(
+        UserError, match=rf"^amp_cast_list {name}: .* no such kernel for \w+ on {device}; leave it out$"
+    ):
+        auto_mixed_precision(network, amp_cast_list=f"[nn.Conv2d, nn.{name}]", amp_dtype=dtype)
     assert precisions(network) == ({""}, {""}, {""})
 
 
