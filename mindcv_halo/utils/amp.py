@@ -71,7 +71,9 @@ def to_float32(logits: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ..
 
 def to_array(tensor: Tensor) -> np.ndarray:
     """The tensor's values as float32. MindSpore gives bfloat16 only to the NumPy that it was compiled with, or near."""
-    return (tensor if tensor.dtype == mstype.float32 else tensor.astype(mstype.float32)).asnumpy()
+    if tensor.dtype == mstype.bfloat16:
+        tensor = tensor.astype(mstype.float32)
+    return tensor.asnumpy().astype(np.float32, copy=False)
 
 
 def _require_bfloat16() -> None:
