@@ -79,7 +79,7 @@ class TrainStep(nn.Cell):
         self.set_train()
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss = self.loss(self.network(images).astype(mstype.float32), labels)
+        loss = self.loss(self.network(images), labels)  # which computes in float32, whatever it gets
         return loss if self.loss_scale is None else self.loss_scale.scale(loss)
 
     def construct(self, images: Tensor, labels: Tensor) -> Tensor:
