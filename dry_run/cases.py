@@ -64,6 +64,19 @@ def list_cases() -> list[Case]:
     return [*list_models_at_size(), *list_small(), *list_parts(), *list_counter_examples()]
 
 
+def list_quick(device: str) -> list[Case]:
+    """What every run of the tests compiles: the small model at all amp levels, all losses, the counter-examples."""
+    groups = ("small model, step", "losses", REFUSED)
+    kinds = ("class numbers", "probabilities")
+    return [
+        case
+        for case in list_cases()
+        if (case.device, case.mode) == (device, "O0") and case.group in groups
+        if case.group != "losses" or case.name.endswith(tuple(f", {kind}" for kind in kinds))
+        if "each image's" not in case.name
+    ]
+
+
 def list_modes(device: str) -> tuple[str, ...]:
     """In PyNative mode a GPU's kernels are launched one by one by CUDA's own run-time, which needs a driver."""
     return GRAPH_MODES if device == "GPU" else (*GRAPH_MODES, PYNATIVE)
@@ -75,7 +88,7 @@ def list_models_at_size() -> Iterator[Case]:
         for device in DEVICES:
             if model == SMALL or (device == TWIN and model != "halonet_50t"):
                 continue
-            file, values = _find_recipe(model, device)
+            file, values = find_recipe(model, device)
             for mode in GRAPH_MODES:
                 step = partial(graphs.step_of_recipe, file, 1, **values)
                 yield Case(STEP, model, device, step, mode)
@@ -86,7 +99,7 @@ def list_models_at_size() -> Iterator[Case]:
             yield Case(EVERYTHING_ON, model, device, everything, num_ranks=num_ranks)
 
 
-def _find_recipe(model: str, device: str) -> tuple[str, dict[str, Any]]:
+def find_recipe(model: str, device: str) -> tuple[str, dict[str, Any]]:
     """The recipe's file, and what else to set."""
     if DEVICES[device].target == "Ascend":
         return f"{model}_ascend.yaml", {}

@@ -130,7 +130,9 @@ def loss_alone(loss: str, *, reduction: str, soft_labels: bool, training: bool =
 def step_on_model(model_name: str, num_ranks: int = 1, **values: Any) -> None:
     """A step of a model that needs no recipe of its own, such as the small one, at its own size."""
     size = complete_cfg(model_name)["input_size"][1]
-    step_of_recipe("_base_256.yaml", num_ranks, **{"model": model_name, "image_resize": size, "batch_size": 2, **values})
+    step_of_recipe(
+        "_base_256.yaml", num_ranks, **{"model": model_name, "image_resize": size, "batch_size": 2, **values}
+    )
 
 
 def evaluation_on_model(model_name: str, **values: Any) -> None:

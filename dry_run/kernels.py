@@ -34,7 +34,7 @@ def count_kernels(folder: Path) -> Counter[str]:
 
 
 def count_front_end(folder: Path, operators: Iterable[str]) -> dict[str, int]:
-    """How many of `operators` the graph has before the backend's passes: what the network and its gradient asked for."""
+    """How many of `operators` the graph has before the backend's passes: what network and gradient asked for."""
     text = "\n".join(file.read_text() for file in folder.glob("**/*validate*.ir"))
     return {name: len(re.findall(rf"= (?:PrimFunc_)?{name}\(", text)) for name in operators}
 

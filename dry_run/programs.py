@@ -77,17 +77,15 @@ def list_commands(device: str, recipe: str, images: Path, folder: Path, *flags: 
         train(device, recipe, images, folder / "fed", *flags, "--dataset_sink_mode", "False"),
         Program("validate.py", device, ("validate.py", *common, *data, *checkpoint)),
         Program(
-            "infer.py", device, ("infer.py", *common, *checkpoint, "--image_path", str(images / "val" / "cat" / "0.jpg"))
+            "infer.py",
+            device,
+            ("infer.py", *common, *checkpoint, "--image_path", str(images / "val" / "cat" / "0.jpg")),
         ),
-        Program(
-            "export.py", device, ("export.py", *common, *checkpoint, "--output", str(exported)), leaves=exported
-        ),
+        Program("export.py", device, ("export.py", *common, *checkpoint, "--output", str(exported)), leaves=exported),
     ]
 
 
-def train(
-    device: str, recipe: str, images: Path, folder: Path, *flags: str, rank: int | None = None
-) -> Program:
+def train(device: str, recipe: str, images: Path, folder: Path, *flags: str, rank: int | None = None) -> Program:
     """train.py for one epoch with a validation at its end."""
     command = ("train.py", "-c", recipe, "--data_dir", str(images), "--ckpt_save_dir", str(folder), *flags)
     command += ("--epoch_size", "1", "--val_interval", "1")

@@ -25,9 +25,20 @@ SOURCES = Path(__file__).parent / "stubs"
 MINDSPORE = "2.10"  # whose plugins the fixed parts fit
 NEEDED = ("gcc", "nm", "readelf", "strings", "c++filt")
 _CANN = (
-    "ge_runner graph msprofiler hccl acl_op_compiler acl_tdt_channel nnopbase opapi runtime platform c_sec ascend_hal "
-    "profapi"
-).split()
+    "ge_runner",
+    "graph",
+    "msprofiler",
+    "hccl",
+    "acl_op_compiler",
+    "acl_tdt_channel",
+    "nnopbase",
+    "opapi",
+    "runtime",
+    "platform",
+    "c_sec",
+    "ascend_hal",
+    "profapi",
+)
 # Functions of C++ that return an object: the caller gives its place as a hidden first argument.
 _RETURNS_OBJECT = re.compile(r"::(GetShape|GetDims|GetTensorDesc|CreateOperator)\(|Operator::Get(Name|OpType)\(\)")
 

@@ -26,7 +26,7 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 from .cases import Case, list_cases
 from .devices import DEVICES, ROOT, make_environment
 from .page import write_page
-from .programs import Program, list_programs, make_images, run_program
+from .programs import list_programs, make_images, run_program
 from .result import Result
 from .stub_libraries import make_libraries, say_why_not
 
@@ -49,9 +49,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         images = make_images(Path(folder) / "images")
-        programs = [
-            program for program in list_programs(images, Path(folder)) if re.search(options.only, program.key)
-        ]
+        programs = [program for program in list_programs(images, Path(folder)) if re.search(options.only, program.key)]
         for program in programs:
             results.append(run_program(program, libraries))
             print(results[-1].describe(), flush=True)
