@@ -188,7 +188,7 @@ def _write_programs(results: Sequence[Result]) -> str:
     ]
     return (
         "## Programs\n\nThe scripts with `halonet_50t_ascend.yaml` and `halonet_50t_gpu.yaml` as they ship, on a "
-        "folder of small images, for one epoch with a validation. Outside the training step the other ranks are simulated "
+        "folder of small images, for one epoch with a validation. Outside the training step other ranks are simulated "
         "(`dry_run/run_program.py`): DryRun's collectives return zeros. GPU: MindSpore has no device queue there "
         "without a device, so that sink mode compiles and feeds nothing.\n\n"
         + _table(("device", "program", "outcome"), rows)
