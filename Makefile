@@ -9,7 +9,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart test lint pages docs bench bench-pipeline bench-scaling bench-export clean
+.PHONY: quickstart test lint pages docs bench bench-pipeline bench-scaling bench-export dry-run clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -40,6 +40,9 @@ bench-scaling: $(VENV)/ready  ## images/s on 1 and 2 processes, beside perfect s
 
 bench-export: $(VENV)/ready  ## size and images/s of exported models, under MindSpore and onnxruntime
 	$(RUN) benchmarks/exported.py
+
+dry-run: $(VENV)/ready $(VENV)-mindcv/ready  ## every graph compiled by MindSpore's Ascend and GPU backends, into docs/compiled.md
+	$(RUN) -m dry_run.sweep --peer_python $(VENV)-mindcv/bin/python
 
 $(VENV)-torch/ready: requirements/bench.txt
 	$(PYTHON) -m venv --clear $(VENV)-torch

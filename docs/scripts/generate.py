@@ -39,6 +39,7 @@ COPIES = {
 # Their links, where they lie and on the site.
 MOVED_LINKS = {
     "](docs/": "](",
+    "](../docs/": "](",
     "](speed.png)": "](pictures/speed.png)",
     "](../benchmarks/RESULTS.md)": "](performance.md)",
 }

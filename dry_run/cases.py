@@ -1,0 +1,190 @@
+"""Everything that is compiled, as data: which graph for which device, in which mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mindcv_halo.loss.loss_factory import _BUILDERS as LOSSES
+from mindcv_halo.models import list_models
+from mindcv_halo.optim.optim_factory import _OPTIMIZERS as OPTIMIZERS
+from mindcv_halo.scheduler.scheduler_factory import _BUILDERS as SCHEDULES
+from mindcv_halo.utils.loss_scale import LossScale
+
+from . import graphs
+from .devices import DEVICES
+
+SMALL = "halonet_test"
+TWIN = "Ascend 910A"  # MindSpore compiles the same for it as for the 910B: two cases of each kind show that
+STEP, EVALUATION, EVERYTHING_ON = "training step", "evaluation", "training step with everything on"
+REFUSED = "must be refused"
+GRAPH_MODES = ("O0", "O1")  # O2 needs the graph engine of CANN itself
+PYNATIVE = "PyNative"
+# What a recipe may switch on beside what it has, all at once; each alone is a case of the small network.
+EVERYTHING = {"ema": True, "clip_grad": True, "gradient_accumulation_steps": 2, "recompute": True, "sync_bn": True}
+# The settings of a GPU's recipes for models whose recipe is for Ascend.
+ON_GPU = {
+    "device_target": "GPU",
+    "amp_level": "O2",
+    "val_amp_level": "O2",
+    "loss_scale_type": "dynamic",
+    "loss_scale": 65536,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph for a device.
+
+    group: the row of the table that it counts in.
+    name: what is compiled.
+    device: a key of DEVICES.
+    compile: makes the graph and runs it once.
+    mode: jit_level of graph mode, or "PyNative".
+    refused: words of the error, where the backend must not take it.
+    """
+
+    group: str
+    name: str
+    device: str
+    compile: Callable[[], None]
+    mode: str = "O0"
+    num_ranks: int = 1
+    refused: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.device} | {self.mode} | {self.group} | {self.name}"
+
+
+def list_cases() -> list[Case]:
+    """All of them, the longest first."""
+    return [*list_models_at_size(), *list_small(), *list_parts(), *list_counter_examples()]
+
+
+def list_quick(device: str) -> list[Case]:
+    """What every run of the tests compiles: the small model at all amp levels, all losses, the counter-examples."""
+    groups = ("small model, step", "losses", REFUSED)
+    kinds = ("class numbers", "probabilities")
+    return [
+        case
+        for case in list_cases()
+        if (case.device, case.mode) == (device, "O0") and case.group in groups
+        if case.group != "losses" or case.name.endswith(tuple(f", {kind}" for kind in kinds))
+        if "each image's" not in case.name
+    ]
+
+
+def list_modes(device: str) -> tuple[str, ...]:
+    """In PyNative mode a GPU's kernels are launched one by one by CUDA's own run-time, which needs a driver."""
+    return GRAPH_MODES if device == "GPU" else (*GRAPH_MODES, PYNATIVE)
+
+
+def list_models_at_size() -> Iterator[Case]:
+    """Each model as its recipe trains and validates it."""
+    for model in list_models():
+        for device in DEVICES:
+            if model == SMALL or (device == TWIN and model != "halonet_50t"):
+                continue
+            file, values = find_recipe(model, device)
+            for mode in GRAPH_MODES:
+                step = partial(graphs.step_of_recipe, file, 1, **values)
+                yield Case(STEP, model, device, step, mode)
+                evaluation = partial(graphs.evaluation_of_recipe, file, **values)
+                yield Case(EVALUATION, model, device, evaluation, mode)
+            num_ranks = 8 if DEVICES[device].target == "Ascend" else 1
+            everything = partial(graphs.step_of_recipe, file, num_ranks, **{**values, **EVERYTHING})
+            yield Case(EVERYTHING_ON, model, device, everything, num_ranks=num_ranks)
+
+
+def find_recipe(model: str, device: str) -> tuple[str, dict[str, Any]]:
+    """The recipe's file, and what else to set."""
+    if DEVICES[device].target == "Ascend":
+        return f"{model}_ascend.yaml", {}
+    own = f"{model}_gpu.yaml"
+    return (own, {}) if (graphs.CONFIGS / own).is_file() else (f"{model}_ascend.yaml", ON_GPU)
+
+
+def list_small() -> Iterator[Case]:
+    """The small model of the zoo, at every amp level and in every mode."""
+    for device in DEVICES:
+        for mode in list_modes(device):
+            for level in ("O0", "O1", "O2", "O3"):
+                settings = {"amp_level": level, "val_amp_level": level, "loss_scale": 1024 if level == "O3" else 1}
+                step = partial(graphs.step_on_model, SMALL, **settings)
+                yield Case("small model, step", level, device, step, mode)
+                evaluation = partial(graphs.evaluation_on_model, SMALL, **settings)
+                yield Case("small model, evaluation", level, device, evaluation, mode)
+        folded = partial(graphs.evaluation_on_model, SMALL, fuse_bn=True)
+        yield Case("small model, evaluation", "folded batch norms", device, folded)
+
+
+def list_parts() -> Iterator[Case]:
+    """Losses, optimizers, schedules and what else a step has, each with a small network."""
+    for device in (device for device in DEVICES if device != TWIN):
+        for mode in list_modes(device):
+            yield from _list_losses(device, mode)
+            yield from _list_optimizers(device, mode)
+            yield from _list_step_options(device, mode)
+        for name in SCHEDULES:
+            run = partial(graphs.step_on_schedule, name)
+            yield Case("schedules", name, device, run)
+
+
+def _list_losses(device: str, mode: str) -> Iterator[Case]:
+    for loss in LOSSES:
+        variants: dict[str, dict[str, Any]] = {
+            "class numbers": {},
+            "class numbers of 64 bits": {"label_type": "int64"},
+            "probabilities": {"soft_labels": True},
+            "sum": {"reduction": "sum"},
+            "two heads": {"num_heads": 2},
+        }
+        if loss != "asl_multi_label":
+            variants["smoothing"] = {"label_smoothing": 0.1}
+        if not loss.startswith("asl"):
+            variants["class weights"] = {"class_weights": True}
+        for words, options in variants.items():
+            yield Case("losses", f"{loss}, {words}", device, partial(graphs.small_step, loss, **options), mode)
+        for soft in (False, True):
+            alone = partial(graphs.loss_alone, loss, reduction="none", soft_labels=soft)
+            words = "probabilities" if soft else "class numbers"
+            yield Case("losses", f"{loss}, each image's, {words}", device, alone, mode)
+
+
+def _list_optimizers(device: str, mode: str) -> Iterator[Case]:
+    variants: dict[str, dict[str, Any]] = {name: {} for name in OPTIMIZERS}
+    variants |= {f"{name} without momentum": {"momentum": 0.0} for name in ("sgd", "rmsprop")}
+    variants |= {f"{name} with Nesterov's": {"nesterov": True} for name in ("sgd", "momentum", "adam")}
+    for words, options in variants.items():
+        run = partial(graphs.small_step, opt=words.split()[0], optimizer=options)
+        yield Case("optimizers", words, device, run, mode)
+
+
+def _list_step_options(device: str, mode: str) -> Iterator[Case]:
+    variants: dict[str, dict[str, Any]] = {
+        "clip norm": {"clip_mode": "norm"},
+        "clip value": {"clip_mode": "value"},
+        "accumulation": {"accumulation_steps": 2},
+        "averages": {"average": True},
+        "fixed loss scale": {"loss_scale": partial(LossScale, 1024.0)},
+        "loss scale that leaves out": {"loss_scale": partial(LossScale, 1024.0, skips=True)},
+        "dynamic loss scale": {"loss_scale": partial(LossScale, 1024.0, dynamic=True)},
+        "halo attention": {"attention": True},
+    }
+    variants["all of these"] = {name: value for options in variants.values() for name, value in options.items()}
+    for words, options in variants.items():
+        yield Case("parts of a step", words, device, partial(graphs.small_step, **options), mode)
+
+
+def list_counter_examples() -> Iterator[Case]:
+    """What must be refused: a check that takes these sees nothing."""
+    for device, facts in DEVICES.items():
+        run = partial(graphs.operator_without_kernel, facts.target)
+        name = "BesselJ0" if facts.target == "Ascend" else "Eig"
+        yield Case(REFUSED, f"{name}, an operator without a kernel", device, run, refused=name)
+        yield Case(REFUSED, "convolution of integers", device, graphs.convolution_of_integers, refused="Conv2D")
+        if facts.target == "Ascend":
+            yield Case(REFUSED, "int32 labels with int64 values", device, graphs.one_hot_with_integers, refused="Int64")

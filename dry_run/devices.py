@@ -1,0 +1,49 @@
+"""The devices that are compiled for, and the environment in which MindSpore does that without them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Device:
+    """`target` is MindSpore's name of the kind; `soc` CANN's name of the Ascend chip."""
+
+    target: str
+    soc: str = ""
+
+
+DEVICES = {
+    "Ascend 910B": Device("Ascend", "Ascend910B2"),
+    "Ascend 910A": Device("Ascend", "Ascend910A"),
+    "GPU": Device("GPU"),
+}
+RANK_VARIABLES = ("RANK_SIZE", "RANK_ID")
+
+
+def make_environment(device: Device, libraries: Path) -> dict[str, str]:
+    """The variables of a process that compiles for `device`; `libraries` is what make_libraries made."""
+    environment = {
+        **os.environ,
+        "MS_SIMULATION_LEVEL": "1",  # types, passes, choice of kernels, plan of the memory; nothing is computed
+        "MS_DISABLE_KERNEL_BACKOFF": "1",  # an operator without a kernel is refused, and not run on the host
+        "MS_SUBMODULE_LOG_v": "{DEVICE:1}",  # names the kind of each kernel
+        "LD_PRELOAD": str(libraries / "processors.so"),
+        "MPLBACKEND": "Agg",
+        "PYTHONPATH": f"{ROOT}:{libraries / 'python'}",
+    }
+    for name in [name for name in environment if name in RANK_VARIABLES or name.startswith(("OMPI_", "MS_WORKER"))]:
+        del environment[name]
+    if device.target == "Ascend":
+        environment["LD_LIBRARY_PATH"] = str(libraries / "ascend" / "latest" / "lib64")
+        environment["DRY_RUN_SOC"] = device.soc
+    else:
+        cuda = libraries / "cuda"
+        environment["LD_LIBRARY_PATH"] = str(cuda / "lib64")
+        environment["CUDA_HOME"] = str(cuda)
+        environment["PATH"] = f"{cuda / 'bin'}:{environment['PATH']}"
+    return environment

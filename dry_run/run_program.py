@@ -1,0 +1,55 @@
+"""Run train.py or another script of the project under DryRun: python -m dry_run.run_program SCRIPT ARGUMENTS.
+
+DryRun counts no devices, and its collectives return zeros. So this machine has as many devices as a job asks for here,
+and what a rank says outside its training step all others say too. Collectives inside graphs stay DryRun's.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from unittest import mock
+
+import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore reads while it loads
+
+# isort: split
+
+import numpy as np
+
+from mindcv_halo.engine import preparation
+from mindcv_halo.utils.process_group import ProcessGroup
+from mindcv_halo.utils.topology import Topology
+
+from .devices import ROOT
+
+NUM_DEVICES = 8  # of a machine
+
+
+class SimulatedGroup(ProcessGroup):
+    """One rank of a group whose other ranks are not there: all say what this one says."""
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    def exchange(self, content: bytes) -> list[bytes]:
+        return [content] * self.size
+
+    def broadcast(self, content: bytes) -> bytes:
+        return content
+
+
+def join_group(topology: Topology, device: str) -> ProcessGroup:
+    """The real joining, with a group that needs no partners."""
+    group = preparation_join_group(topology, device)
+    return SimulatedGroup(group.rank, group.size)
+
+
+preparation_join_group = preparation.join_group
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    with (
+        mock.patch.object(preparation, "join_group", join_group),
+        mock.patch.object(preparation, "count_devices", lambda device: NUM_DEVICES),
+    ):
+        runpy.run_path(str(ROOT / sys.argv[0]), run_name="__main__")

@@ -1,0 +1,114 @@
+"""Compile everything for Ascend and GPU without either: python -m dry_run.sweep. `make dry-run` calls it.
+
+Ends with a table, writes docs/compiled.md, and with status 1 where anything was refused that must compile, or taken
+that must not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore reads while it loads
+
+# isort: split
+
+from .cases import Case, list_cases
+from .devices import DEVICES, ROOT, make_environment
+from .page import write_page
+from .programs import list_programs, make_images, run_program
+from .result import Result
+from .stub_libraries import make_libraries, say_why_not
+
+PAGE = ROOT / "docs" / "compiled.md"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--only", default="", help="a regular expression that a case's key must hold; no page then")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="cases at a time")
+    options = parser.parse_args()
+    reason = say_why_not()
+    if reason:
+        print(f"dry run: {reason}", file=sys.stderr)
+        return 2
+    libraries = make_libraries()
+    start = time.monotonic()
+    results = compile_cases(
+        [case for case in list_cases() if re.search(options.only, case.key)], libraries, options.jobs, report=print
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        images = make_images(Path(folder) / "images")
+        programs = [program for program in list_programs(images, Path(folder)) if re.search(options.only, program.key)]
+        for program in programs:
+            results.append(run_program(program, libraries))
+            print(results[-1].describe(), flush=True)
+    failed = [result for result in results if not result.is_right]
+    print(f"\n{len(results)} cases in {time.monotonic() - start:.0f} s, {len(failed)} not as they should be")
+    for result in failed:
+        print(result.describe())
+    if not options.only:
+        write_page(PAGE, results)
+        print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 1 if failed else 0
+
+
+def compile_cases(
+    cases: Sequence[Case], libraries: Path, num_jobs: int, report: Callable[[str], None] = lambda line: None
+) -> list[Result]:
+    """What became of the cases, in their order, `num_jobs` at a time."""
+    waiting = list(cases)
+    lock = threading.Lock()
+    found: dict[str, Result] = {}
+
+    def take(device: str) -> Case | None:
+        with lock:
+            mine = next((case for case in waiting if case.device == device), None)
+            if mine is not None:
+                waiting.remove(mine)
+            return mine
+
+    def work(_: int) -> None:
+        for device in DEVICES:
+            if not any(case.device == device for case in waiting):
+                continue
+            with tempfile.TemporaryDirectory() as folder, _start(device, libraries, folder) as process:
+                while (case := take(device)) is not None:
+                    process.stdin.write(json.dumps(case.key) + "\n")
+                    process.stdin.flush()
+                    line = process.stdout.readline()
+                    if not line:
+                        raise RuntimeError(f"the process that compiles for {device} ended at {case.key}")
+                    found[case.key] = Result.of_case(case, json.loads(line))
+                    report(found[case.key].describe())
+                process.stdin.close()
+
+    with ThreadPoolExecutor(num_jobs) as pool:
+        list(pool.map(work, range(num_jobs)))
+    return [found[case.key] for case in cases]
+
+
+def _start(device: str, libraries: Path, folder: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dry_run.compile_cases", device, folder],
+        cwd=ROOT,
+        env=make_environment(DEVICES[device], libraries),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""MindSpore's Ascend and GPU backends take the graphs of the small model, all losses and a run of train.py.
+
+The whole sweep is `make dry-run`; docs/compiled.md says what it can see.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dry_run.cases import list_quick
+from dry_run.programs import list_commands, make_images, run_program
+from dry_run.stub_libraries import make_libraries, say_why_not
+from dry_run.sweep import compile_cases
+
+pytestmark = pytest.mark.skipif(bool(say_why_not()), reason=say_why_not())
+
+
+@pytest.mark.parametrize("device", ["Ascend 910B", "GPU"])
+def test_graphs_compile_and_counter_examples_do_not(device):
+    results = compile_cases(list_quick(device), make_libraries(), num_jobs=1)
+    assert not [result.describe() for result in results if not result.is_right]
+    assert any(result.refused for result in results)  # without these nothing shows that the check can fail
+    assert all(result.num_kernels for result in results if not result.refused)
+
+
+def test_train_py_trains_an_epoch_and_validates(tmp_path):
+    images = make_images(tmp_path / "images")
+    flags = ("--model", "halonet_test", "--image_resize", "32")
+    recipe = "configs/halonet/halonet_50t_ascend.yaml"
+    training = list_commands("Ascend 910B", recipe, images, tmp_path, *flags)[0]
+    result = run_program(training, make_libraries())
+    assert not result.error, result.error
