@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
-class Device:
-    """`target` is MindSpore's name of the kind; `soc` CANN's name of the Ascend chip."""
-
-    target: str
-    soc: str = ""
-
-
-DEVICES = {
-    "Ascend 910B": Device("Ascend", "Ascend910B2"),
-    "Ascend 910A": Device("Ascend", "Ascend910A"),
-    "GPU": Device("GPU"),
-}
+DEVICES = ("Ascend", "GPU")  # MindSpore's names; under DryRun it never asks CANN which Ascend it is
 RANK_VARIABLES = ("RANK_SIZE", "RANK_ID")
 
 
-def make_environment(device: Device, libraries: Path) -> dict[str, str]:
+def make_environment(device: str, libraries: Path) -> dict[str, str]:
     """The variables of a process that compiles for `device`; `libraries` is what make_libraries made."""
     environment = {
         **os.environ,
@@ -38,9 +25,8 @@ def make_environment(device: Device, libraries: Path) -> dict[str, str]:
     }
     for name in [name for name in environment if name in RANK_VARIABLES or name.startswith(("OMPI_", "MS_WORKER"))]:
         del environment[name]
-    if device.target == "Ascend":
+    if device == "Ascend":
         environment["LD_LIBRARY_PATH"] = str(libraries / "ascend" / "latest" / "lib64")
-        environment["DRY_RUN_SOC"] = device.soc
     else:
         cuda = libraries / "cuda"
         environment["LD_LIBRARY_PATH"] = str(cuda / "lib64")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mindcv_halo.engine.preparation import resolve_transform
 
-from .cases import EVALUATION, EVERYTHING_ON, GRAPH_MODES, REFUSED, STEP, TWIN, find_recipe
+from .cases import EVALUATION, EVERYTHING_ON, GRAPH_MODES, REFUSED, STEP, find_recipe
 from .devices import DEVICES
 from .graphs import open_recipe
 from .result import Result
@@ -33,17 +33,16 @@ host in silence. `make test` compiles the small model and all losses for both de
 - `jit_level` O2, which needs CANN's graph engine.
 - A GPU's PyNative mode, which launches kernels at once, and a GPU's ranks, which MindSpore joins only under a real
   `mpirun`.
-
-The Ascend 910A (`Ascend910A`) and 910B (`Ascend910B2`) are told apart by name only: {twin}
+- Which Ascend it is: under DryRun MindSpore never asks, so that nothing tells a 910A from a 910B.
 """
 
 
 def write_page(path: Path, results: Sequence[Result]) -> None:
     """The whole page from the results of a whole sweep."""
     parts = [
-        HEAD.format(version=version("mindspore"), counts=_count(results), twin=_compare_twins(results)),
-        *(_write_models(device, results) for device in DEVICES if device != TWIN),
-        *(_write_operators(device, results) for device in DEVICES if device != TWIN),
+        HEAD.format(version=version("mindspore"), counts=_count(results)),
+        *(_write_models(device, results) for device in DEVICES),
+        *(_write_operators(device, results) for device in DEVICES),
         _write_groups(results),
         _write_programs(results),
         _write_refused(results),
@@ -54,18 +53,6 @@ def write_page(path: Path, results: Sequence[Result]) -> None:
 def _count(results: Sequence[Result]) -> str:
     wrong = sum(not result.is_right for result in results)
     return f"{len(results)} cases, of which {wrong or 'none'} did not do as they should"
-
-
-def _compare_twins(results: Sequence[Result]) -> str:
-    """Whether the graphs that were compiled for both have the same kernels."""
-    graphs = {(result.device, result.mode, result.group, result.name): result for result in results}
-    pairs = [
-        (result, graphs[("Ascend 910B", *key[1:])])
-        for key, result in graphs.items()
-        if key[0] == TWIN and result.kernels
-    ]
-    same = sum(one.kernels == two.kernels and one.types == two.types for one, two in pairs)
-    return f"of {len(pairs)} graphs that were compiled for both, {same} have the same kernels of the same kinds."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -156,7 +143,7 @@ def _write_operators(device: str, results: Sequence[Result]) -> str:
         + (
             "Kinds: `acl_kernel` by CANN's operator library, `opapi_kernel` by its `aclnn` functions, `rt_kernel` by "
             "its run-time, `hccl_kernel` by its collectives.\n\n"
-            if DEVICES[device].target == "Ascend"
+            if device == "Ascend"
             else "All are MindSpore's own kernels for GPU, cuDNN's and cuBLAS's.\n\n"
         )
         + _table(("operator", "kind", *names), rows)

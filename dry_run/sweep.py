@@ -102,7 +102,7 @@ def _start(device: str, libraries: Path, folder: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "dry_run.compile_cases", device, folder],
         cwd=ROOT,
-        env=make_environment(DEVICES[device], libraries),
+        env=make_environment(device, libraries),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
