@@ -22,7 +22,15 @@ REFUSED = "must be refused"
 GRAPH_MODES = ("O0", "O1")  # O2 needs the graph engine of CANN itself
 PYNATIVE = "PyNative"
 # What a recipe may switch on beside what it has, all at once; each alone is a case of the small network.
-EVERYTHING = {"ema": True, "clip_grad": True, "gradient_accumulation_steps": 2, "recompute": True, "sync_bn": True}
+EVERYTHING = {
+    "ema": True,
+    "clip_grad": True,
+    "gradient_accumulation_steps": 2,
+    "recompute": True,
+    "sync_bn": True,
+    "drop_rate": 0.1,
+    "drop_path_rate": 0.1,
+}
 # The settings of a GPU's recipes for models whose recipe is for Ascend.
 ON_GPU = {
     "device_target": "GPU",
@@ -116,6 +124,17 @@ def list_small() -> Iterator[Case]:
                 yield Case("small model, step", level, device, step, mode)
                 evaluation = partial(graphs.evaluation_on_model, SMALL, **settings)
                 yield Case("small model, evaluation", level, device, evaluation, mode)
+        for level in ("O1", "O2", "O3"):
+            settings = {"amp_level": level, "val_amp_level": level, "amp_dtype": "bfloat16"}
+            step = partial(graphs.step_on_model, SMALL, **settings)
+            evaluation = partial(graphs.evaluation_on_model, SMALL, **settings)
+            if device == "Ascend":
+                yield Case("small model, step", f"{level}, bfloat16", device, step)
+                yield Case("small model, evaluation", f"{level}, bfloat16", device, evaluation)
+            else:  # by us, before MindSpore would
+                yield Case(
+                    REFUSED, f"bfloat16, {level}", device, step, refused="MindSpore has no such kernels on a GPU"
+                )
         folded = partial(graphs.evaluation_on_model, SMALL, fuse_bn=True)
         yield Case("small model, evaluation", "folded batch norms", device, folded)
 
@@ -186,4 +205,5 @@ def list_counter_examples() -> Iterator[Case]:
         yield Case(REFUSED, f"{name}, an operator without a kernel", device, run, refused=name)
         yield Case(REFUSED, "convolution of integers", device, graphs.convolution_of_integers, refused="Conv2D")
         if device == "Ascend":
+            yield Case(REFUSED, "max pool of bfloat16", device, graphs.pool_of_bfloat16, refused="MaxPool")
             yield Case(REFUSED, "int32 labels with int64 values", device, graphs.one_hot_with_integers, refused="Int64")

@@ -163,6 +163,10 @@ def convolution_of_integers() -> None:
     _Operator(ops.Conv2D(4, 3))(image, weight)
 
 
+def pool_of_bfloat16() -> None:
+    _Operator(ops.MaxPool(2, 2))(Tensor(np.ones((1, 3, 8, 8)), mindspore.bfloat16))
+
+
 def one_hot_with_integers() -> None:
     """What Ascend does not take, and no CPU minds: int32 labels beside the integers 1 and 0 that are the default."""
     _Operator(ops.one_hot, NUM_CLASSES)(Tensor(np.zeros(3, np.int32)))

@@ -91,8 +91,9 @@ def _write_models(device: str, results: Sequence[Result]) -> str:
     return (
         f"## {device}: models\n\nEach as its recipe has it: batch of one device, size of the images, amp level, loss "
         "scale, optimizer. Casts and transposes: how many the network, its gradient and its precision ask for, and how "
-        "many run after the backend's passes. Everything on: averages, clipping, accumulation, recomputation and, on "
-        "Ascend, 8 ranks and the batch norms of all of them. Peaks are MindSpore's plan in MiB.\n\n"
+        "many run after the backend's passes. Everything on: averages, clipping, accumulation, recomputation, dropout, "
+        "stochastic depth and, on Ascend, 8 ranks and the batch norms of all of them. Peaks are MindSpore's plan in "
+        "MiB.\n\n"
         + _table(
             (
                 "model",
@@ -175,8 +176,8 @@ def _write_programs(results: Sequence[Result]) -> str:
     ]
     return (
         "## Programs\n\nThe scripts with `halonet_50t_ascend.yaml` and `halonet_50t_gpu.yaml` as they ship, on a "
-        "folder of small images, for one epoch with a validation. Outside the training step other ranks are simulated "
-        "(`dry_run/run_program.py`): DryRun's collectives return zeros. GPU: MindSpore has no device queue there "
+        "folder of small images, for two epochs with a validation each. Outside the training step other ranks are "
+        "simulated (`dry_run/run_program.py`): DryRun's collectives return zeros. GPU: MindSpore has no device queue there "
         "without a device, so that sink mode compiles and feeds nothing.\n\n"
         + _table(("device", "program", "outcome"), rows)
     )

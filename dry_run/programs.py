@@ -86,9 +86,9 @@ def list_commands(device: str, recipe: str, images: Path, folder: Path, *flags: 
 
 
 def train(device: str, recipe: str, images: Path, folder: Path, *flags: str, rank: int | None = None) -> Program:
-    """train.py for one epoch with a validation at its end."""
+    """train.py for two epochs, each with a validation at its end."""
     command = ("train.py", "-c", recipe, "--data_dir", str(images), "--ckpt_save_dir", str(folder), *flags)
-    command += ("--epoch_size", "1", "--val_interval", "1")
+    command += ("--epoch_size", "2", "--val_interval", "1")  # of which the second has a queue of its own
     if rank is None:
         command += ("--distribute", "False")
     words = "train.py" + (" without sink mode" if "--dataset_sink_mode" in flags else "")

@@ -28,7 +28,7 @@ def test_graphs_compile_and_counter_examples_do_not(device):
     assert all(result.num_kernels for result in results if not result.refused)
 
 
-def test_train_py_trains_an_epoch_and_validates(tmp_path):
+def test_train_py_trains_two_epochs_and_validates(tmp_path):
     images = make_images(tmp_path / "images")
     flags = ("--model", "halonet_test", "--image_resize", "32")
     recipe = "configs/halonet/halonet_50t_ascend.yaml"
