@@ -19,7 +19,7 @@ def make_environment(device: str, libraries: Path) -> dict[str, str]:
         "MS_SIMULATION_LEVEL": "1",  # types, passes, choice of kernels, plan of the memory; nothing is computed
         "MS_DISABLE_KERNEL_BACKOFF": "1",  # an operator without a kernel is refused, and not run on the host
         "MS_SUBMODULE_LOG_v": "{DEVICE:1}",  # names the kind of each kernel
-        "LD_PRELOAD": str(libraries / "processors.so"),
+        "LD_PRELOAD": str(libraries / "host.so"),
         "MPLBACKEND": "Agg",
         "PYTHONPATH": f"{ROOT}:{libraries / 'python'}",
     }

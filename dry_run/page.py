@@ -12,6 +12,7 @@ from mindcv_halo.engine.preparation import resolve_transform
 from .cases import EVALUATION, EVERYTHING_ON, GRAPH_MODES, REFUSED, STEP, find_recipe
 from .devices import DEVICES
 from .graphs import open_recipe
+from .peers import PEER, PEERS
 from .result import Result
 
 HEAD = """# Compiled for Ascend and GPU
@@ -43,6 +44,7 @@ def write_page(path: Path, results: Sequence[Result]) -> None:
         HEAD.format(version=version("mindspore"), counts=_count(results)),
         *(_write_models(device, results) for device in DEVICES),
         *(_write_operators(device, results) for device in DEVICES),
+        _write_peers(results),
         _write_groups(results),
         _write_programs(results),
         _write_refused(results),
@@ -151,9 +153,31 @@ def _write_operators(device: str, results: Sequence[Result]) -> str:
     )
 
 
+def _write_peers(results: Sequence[Result]) -> str:
+    """Steps of MindCV's networks beside ours, at the same batch, size and precision; "" if none was compiled."""
+    found = {(result.group, result.name, result.mode): result for result in results if result.device == "Ascend"}
+    rows = []
+    for mode in GRAPH_MODES:
+        for group, name, owner in ((STEP, "halonet_50t", "ours"), *((PEER, name, "MindCV") for name in PEERS)):
+            step = found.get((group, name, mode))
+            if step is None:
+                return ""
+            if step.error:
+                rows.append((f"`{name}`", owner, mode, step.error, *[""] * 4))
+                continue
+            counts = (step.kernels.get(operator, 0) for operator in ("Cast", "Transpose", "Reshape"))
+            rows.append((f"`{name}`", owner, mode, step.num_kernels, *counts, _mebibytes(step)))
+    return (
+        "## Beside MindCV, on Ascend\n\nOne training step of 64 images of 256², amp level O3, a fixed loss scale, "
+        "AdamW, labels as mixup makes them. MindCV is version 0.3.0; its HaloNet calls `ops.pad` as only MindSpore 1 "
+        "had it, and gets that function back here (`dry_run/worker_mindcv.py`).\n\n"
+        + _table(("model", "whose", "jit level", "kernels", "casts", "transposes", "reshapes", "peak, MiB"), rows)
+    )
+
+
 def _write_groups(results: Sequence[Result]) -> str:
     """How many cases of each group were compiled, and which were not."""
-    skipped = (STEP, EVALUATION, EVERYTHING_ON, REFUSED, "programs")
+    skipped = (STEP, EVALUATION, EVERYTHING_ON, REFUSED, PEER, "programs")
     groups = dict.fromkeys((result.group, result.device, result.mode) for result in results)
     rows = []
     for group, device, mode in groups:
@@ -177,8 +201,8 @@ def _write_programs(results: Sequence[Result]) -> str:
     return (
         "## Programs\n\nThe scripts with `halonet_50t_ascend.yaml` and `halonet_50t_gpu.yaml` as they ship, on a "
         "folder of small images, for two epochs with a validation each. Outside the training step other ranks are "
-        "simulated (`dry_run/run_program.py`): DryRun's collectives return zeros. GPU: MindSpore has no device queue there "
-        "without a device, so that sink mode compiles and feeds nothing.\n\n"
+        "simulated (`dry_run/run_program.py`), as DryRun's collectives return zeros. On a GPU MindSpore has no queue "
+        "without a device: sink mode compiles there, and feeds nothing.\n\n"
         + _table(("device", "program", "outcome"), rows)
     )
 

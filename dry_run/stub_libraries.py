@@ -58,7 +58,7 @@ def say_why_not() -> str:
 
 
 def make_libraries() -> Path:
-    """The folder that holds ascend/latest/lib64, cuda/lib64, cuda/bin, python and processors.so; made if need be."""
+    """The folder that holds ascend/latest/lib64, cuda/lib64, cuda/bin, python and host.so; made if need be."""
     digest = hashlib.sha256(version("mindspore").encode() + Path(__file__).read_bytes())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
@@ -69,7 +69,7 @@ def make_libraries() -> Path:
             done = Path(temporary) / "done"
             _make_ascend(done / "ascend" / "latest" / "lib64")  # MindSpore looks for "latest" in the path
             _make_cuda(done / "cuda")
-            _run("gcc", "-O1", "-shared", "-fPIC", "-o", done / "processors.so", SOURCES / "processors.c", "-ldl")
+            _run("gcc", "-O1", "-shared", "-fPIC", "-o", done / "host.so", SOURCES / "host.c", "-ldl")
             package = done / "python" / "hccl"  # whose version MindSpore asks for before it joins ranks
             package.mkdir(parents=True)
             (package / "__init__.py").touch()

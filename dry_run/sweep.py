@@ -26,6 +26,7 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 from .cases import Case, list_cases
 from .devices import DEVICES, ROOT, make_environment
 from .page import write_page
+from .peers import compile_peers
 from .programs import list_programs, make_images, run_program
 from .result import Result
 from .stub_libraries import make_libraries, say_why_not
@@ -36,6 +37,7 @@ PAGE = ROOT / "docs" / "compiled.md"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--only", default="", help="a regular expression that a case's key must hold; no page then")
+    parser.add_argument("--peer_python", help="an interpreter that has MindCV; without it nothing is compared")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="cases at a time")
     options = parser.parse_args()
     reason = say_why_not()
@@ -47,6 +49,10 @@ def main() -> int:
     results = compile_cases(
         [case for case in list_cases() if re.search(options.only, case.key)], libraries, options.jobs, report=print
     )
+    if options.peer_python:
+        for result in compile_peers(options.peer_python, libraries):
+            results.append(result)
+            print(result.describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         images = make_images(Path(folder) / "images")
         programs = [program for program in list_programs(images, Path(folder)) if re.search(options.only, program.key)]

@@ -1,0 +1,52 @@
+"""MindCV's training steps, compiled by the same backend; its code is installed for this comparison alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .cases import GRAPH_MODES
+from .devices import ROOT, make_environment
+from .kernels import count_front_end, count_kernels, count_types, name_variables
+from .result import Result
+
+PEER = "training step of MindCV's"
+PEERS = ("halonet_50t", "resnet50")
+_WORKER = ROOT / "dry_run" / "worker_mindcv.py"
+
+
+def compile_peers(python: str, libraries: Path) -> list[Result]:
+    """A step of each of PEERS on Ascend, at the batch, size and precision of MindCV's recipe for its HaloNet.
+
+    python: an interpreter that has MindCV.
+    """
+    return [_compile(python, name, mode, libraries) for mode in GRAPH_MODES for name in PEERS]
+
+
+def _compile(python: str, name: str, mode: str, libraries: Path) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        graphs = Path(folder) / "graphs"
+        done = subprocess.run(
+            [str(Path(python).absolute()), str(_WORKER), name, "--jit", mode],
+            cwd=folder,
+            env={**make_environment("Ascend", libraries), **name_variables(graphs)},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            return Result(PEER, name, "Ascend", mode, error=" ".join(done.stderr.splitlines()[-3:])[:400])
+        kernels = count_kernels(Path(folder))
+        return Result(
+            PEER,
+            name,
+            "Ascend",
+            mode,
+            peak_bytes=json.loads(done.stdout.splitlines()[-1])["peak_bytes"],
+            kernels=kernels,
+            asked=count_front_end(Path(folder), kernels),
+            types=count_types(done.stderr),
+        )
