@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from pathlib import Path
 
 from .cases import GRAPH_MODES
 from .devices import ROOT, make_environment
 from .kernels import count_front_end, count_kernels, count_types, name_variables
+from .processes import run_to_end, take_last_words
 from .result import Result
 
 PEER = "training step of MindCV's"
@@ -27,18 +27,11 @@ def compile_peers(python: str, libraries: Path) -> list[Result]:
 
 def _compile(python: str, name: str, mode: str, libraries: Path) -> Result:
     with tempfile.TemporaryDirectory() as folder:
-        graphs = Path(folder) / "graphs"
-        done = subprocess.run(
-            [str(Path(python).absolute()), str(_WORKER), name, "--jit", mode],
-            cwd=folder,
-            env={**make_environment("Ascend", libraries), **name_variables(graphs)},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        command = [str(Path(python).absolute()), str(_WORKER), name, "--jit", mode]
+        environment = {**make_environment("Ascend", libraries), **name_variables(Path(folder) / "graphs")}
+        done, seconds = run_to_end(command, Path(folder), environment)
         if done.returncode:
-            return Result(PEER, name, "Ascend", mode, error=" ".join(done.stderr.splitlines()[-3:])[:400])
+            return Result(PEER, name, "Ascend", mode, error=take_last_words(done), seconds=seconds)
         kernels = count_kernels(Path(folder))
         return Result(
             PEER,
@@ -49,4 +42,5 @@ def _compile(python: str, name: str, mode: str, libraries: Path) -> Result:
             kernels=kernels,
             asked=count_front_end(Path(folder), kernels),
             types=count_types(done.stderr),
+            seconds=seconds,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from .devices import ROOT, make_environment
+from .processes import run_to_end, take_last_words
 from .result import Result
 
 NUM_RANKS = 8
-_LAST_LINES = 3  # of a program that failed
 
 
 @dataclass(frozen=True)
@@ -101,23 +99,13 @@ def run_program(program: Program, libraries: Path) -> Result:
     environment = make_environment(program.device, libraries)
     if program.rank is not None:
         environment.update(_name_rank(program.rank))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "dry_run.run_program", *program.command],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "dry_run.run_program", *program.command]
+    done, seconds = run_to_end(command, ROOT, environment)
     error = ""
     if done.returncode:
-        error = f"status {done.returncode}: " + " ".join(done.stderr.splitlines()[-_LAST_LINES:])
+        error = take_last_words(done)
     elif program.leaves is not None and not program.leaves.is_file():
         error = f"{program.leaves.name} was not written"
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Result("programs", program.name, program.device, "program", error=error, seconds=seconds)
 
 
