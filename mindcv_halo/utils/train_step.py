@@ -8,6 +8,7 @@ from mindspore import dtype as mstype
 
 from ..errors import UserError
 from .loss_scale import LossScale, all_finite
+from .multiply import make_multiply
 from .rank_mean import RankMean
 from .weight_average import WeightAverage
 
@@ -60,6 +61,7 @@ class TrainStep(nn.Cell):
         self.loss = loss
         self.optimizer = optimizer
         self.loss_scale = loss_scale
+        self.multiply = make_multiply(optimizer.parameters)
         self.average = average
         self.clip_mode = clip_mode
         self.clip_value = clip_value
@@ -90,7 +92,7 @@ class TrainStep(nn.Cell):
             self.collect(gradients)
             return loss
         loss = loss / self.loss_scale.value
-        gradients = self.loss_scale.unscale(gradients)
+        gradients = self.loss_scale.unscale(gradients, self.multiply)
         if not self.loss_scale.skips:
             self.collect(gradients)
             return loss
