@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mindspore import Parameter, Tensor, get_context, mint, nn, ops
+from mindspore import Parameter, Tensor, get_context, nn, ops
 from mindspore import dtype as mstype
+from mindspore.ops.auto_generate import SplitWithSize
 
 SMALL = 1 << 14  # numbers that a device multiplies in less time than it needs to start a kernel
-ALIGNED = 8  # numbers; products are views of one tensor, which kernels read in units of 32 bytes
 
 
 class Multiply(nn.Cell):
@@ -32,21 +32,23 @@ class JoinedMultiply(nn.Cell):
         places = {index: place for place, index in enumerate(joined)}
         self.places = tuple(places.get(index, ALONE) for index in range(num_tensors))
         self.hyper_map = ops.HyperMap()
+        # Copies: mint.split would give views, whose offsets not every kernel of an optimizer need respect.
+        self.split = SplitWithSize()
 
     def construct(self, tensors: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
         flat = self.hyper_map(ops.partial(_flatten, tensors), self.joined)
-        products = mint.split(ops.concat(flat) * factor, self.sizes)
+        products = self.split(ops.concat(flat) * factor, self.sizes)
         return self.hyper_map(ops.partial(_take, products, factor), self.places, tensors)
 
 
 def make_multiply(parameters: Sequence[Parameter]) -> nn.Cell:
-    """For tensors of the shapes and types of `parameters`."""
+    """For tensors of the shapes and types of `parameters`; only an Ascend joins them."""
     joined = [
         index
         for index, parameter in enumerate(parameters)
-        if parameter.size <= SMALL and parameter.size % ALIGNED == 0 and parameter.dtype == mstype.float32
+        if parameter.size <= SMALL and parameter.dtype == mstype.float32
     ]
-    if get_context("device_target") == "CPU" or len(joined) < 2:
+    if get_context("device_target") != "Ascend" or len(joined) < 2:
         return Multiply()
     return JoinedMultiply(joined, [parameters[index].size for index in joined], len(parameters))
 
