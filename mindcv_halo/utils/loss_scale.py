@@ -28,9 +28,9 @@ class LossScale(nn.Cell):
     def scale(self, loss: Tensor) -> Tensor:
         return loss * self.value.astype(loss.dtype)
 
-    def unscale(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        factor = 1 / self.value
-        return ops.HyperMap()(ops.partial(_multiply, factor), gradients)
+    def unscale(self, gradients: tuple[Tensor, ...], multiply: nn.Cell) -> tuple[Tensor, ...]:
+        """`multiply` is that of make_multiply for the gradients' parameters."""
+        return multiply(gradients, 1 / self.value)
 
     def adjust(self, is_finite: Tensor) -> None:
         """Learn from an update. Only for a dynamic scale."""
@@ -48,11 +48,3 @@ def all_finite(gradients: tuple[Tensor, ...]) -> Tensor:
     On a chip that saturates: whether nothing has overflowed there since the last time that this was asked.
     """
     return mindspore.amp.all_finite(gradients)
-
-
-_multiply = ops.MultitypeFuncGraph("multiply")
-
-
-@_multiply.register("Tensor", "Tensor")
-def _multiply_tensor(factor, gradient):
-    return gradient * factor.astype(gradient.dtype)

@@ -66,7 +66,7 @@ class TrainStep(train_step.TrainStep):
 class _ScaleOfOptimizer(LossScale):
     """Where the optimizer divides the gradients."""
 
-    def unscale(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def unscale(self, gradients: tuple[Tensor, ...], multiply: nn.Cell) -> tuple[Tensor, ...]:
         return gradients
 
 

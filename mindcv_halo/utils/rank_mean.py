@@ -8,6 +8,7 @@ from math import prod
 
 import mindspore
 from mindspore import Tensor, nn, ops
+from mindspore.ops.auto_generate import SplitWithSize
 
 # Numbers in one collective. A device wants few, the first of which can start before the backward pass ends; MindSpore's
 # all-reduce on CPUs takes 1 MB about four times faster than 16 MB, number for number (benchmarks/scaling.py).
@@ -52,15 +53,15 @@ class RankMean(nn.Cell):
         self.buckets = plan_buckets(self.sizes, limit)
         self.firsts = tuple(bucket.first for bucket in self.buckets)
         self.ends = tuple(bucket.end if bucket.is_shared else ASIDE for bucket in self.buckets)
-        numbers, starts, flattens = [], [], []
+        self.bucket_numbers = tuple(range(len(self.buckets)))
+        self.bucket_sizes = tuple(self.sizes[bucket.first : bucket.end] for bucket in self.buckets)
+        numbers, places, flattens = [], [], []
         for number, bucket in enumerate(self.buckets):
-            start = 0
-            for index in range(bucket.first, bucket.end):
+            for place, index in enumerate(range(bucket.first, bucket.end)):
                 numbers.append(number)
-                starts.append(start if bucket.is_shared else ASIDE)
+                places.append(place)
                 flattens.append(1 if bucket.is_shared and len(shapes[index]) != 1 else ASIDE)
-                start += self.sizes[index]
-        self.numbers, self.starts, self.flattens = tuple(numbers), tuple(starts), tuple(flattens)
+        self.numbers, self.places, self.flattens = tuple(numbers), tuple(places), tuple(flattens)
         self.hyper_map = ops.HyperMap()
         self.add_up = ops.AllReduce()
 
@@ -71,8 +72,8 @@ class RankMean(nn.Cell):
         flat = self.hyper_map(_flatten, tensors, self.flattens)
         joined = self.hyper_map(ops.partial(_join, flat), self.firsts, self.ends)
         means = self.hyper_map(ops.partial(_divide, self.size), self.hyper_map(self.add_up, joined))
-        take = ops.partial(_take, means)
-        means = self.hyper_map(take, self.numbers, self.starts, self.sizes, tensors, self.flattens)
+        parts = self.hyper_map(ops.partial(_split_bucket, self.bucket_sizes), self.bucket_numbers, self.ends, means)
+        means = self.hyper_map(ops.partial(_take, parts), self.numbers, self.places, tensors, self.flattens)
         if len(statistics) > 0:
             self.hyper_map(_set, statistics, means[self.num_gradients : -1])
         return means[: self.num_gradients], means[-1]
@@ -97,9 +98,10 @@ ASIDE = "nothing to do"
 _flatten = ops.MultitypeFuncGraph("flatten")
 _join = ops.MultitypeFuncGraph("join")
 _divide = ops.MultitypeFuncGraph("divide")
+_split_bucket = ops.MultitypeFuncGraph("split_bucket")
 _take = ops.MultitypeFuncGraph("take")
 _set = ops.MultitypeFuncGraph("set")
-_reshape, _slice, _concat, _shape = ops.Reshape(), ops.Slice(), ops.Concat(), ops.Shape()
+_reshape, _split, _concat, _shape = ops.Reshape(), SplitWithSize(), ops.Concat(), ops.Shape()
 
 
 @_flatten.register("Tensor", "Number")
@@ -127,19 +129,24 @@ def _divide_sum(size, total):
     return total / size
 
 
-@_take.register("Tuple", "Number", "Number", "Number", "Tensor", "Number")
-def _take_array(means, number, start, size, tensor, mark):
-    return _reshape(_slice(means[number], (start,), (size,)), _shape(tensor))
+@_split_bucket.register("Tuple", "Number", "Number", "Tensor")
+def _split_shared(sizes, number, end, mean):
+    return _split(mean, sizes[number])
 
 
-@_take.register("Tuple", "Number", "Number", "Number", "Tensor", "String")
-def _take_vector(means, number, start, size, tensor, mark):
-    return _slice(means[number], (start,), (size,))
+@_split_bucket.register("Tuple", "Number", "String", "Tensor")
+def _leave_whole(sizes, number, end, mean):
+    return (mean,)
 
 
-@_take.register("Tuple", "Number", "String", "Number", "Tensor", "String")
-def _take_all(means, number, start, size, tensor, mark):
-    return means[number]
+@_take.register("Tuple", "Number", "Number", "Tensor", "Number")
+def _take_array(parts, number, place, tensor, mark):
+    return _reshape(parts[number][place], _shape(tensor))
+
+
+@_take.register("Tuple", "Number", "Number", "Tensor", "String")
+def _take_as_is(parts, number, place, tensor, mark):
+    return parts[number][place]
 
 
 @_set.register("Tensor", "Tensor")

@@ -10,6 +10,7 @@ from ..errors import UserError
 from .amp import to_float32
 from .ascend import saturates
 from .loss_scale import LossScale, all_finite
+from .multiply import make_multiply
 from .rank_mean import RankMean
 from .weight_average import WeightAverage
 
@@ -62,6 +63,7 @@ class TrainStep(nn.Cell):
         self.loss = loss
         self.optimizer = optimizer
         self.loss_scale = loss_scale
+        self.multiply = make_multiply(optimizer.parameters)
         self.average = average
         self.clip_mode = clip_mode
         self.clip_value = clip_value
@@ -97,7 +99,7 @@ class TrainStep(nn.Cell):
             self.collect(gradients)
             return loss
         loss = loss / self.loss_scale.value
-        gradients = self.loss_scale.unscale(gradients)
+        gradients = self.loss_scale.unscale(gradients, self.multiply)
         if not self.loss_scale.skips:
             self.collect(gradients)
             return loss

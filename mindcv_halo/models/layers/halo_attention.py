@@ -13,7 +13,8 @@ from ...errors import UserError
 from .init import projection_init
 from .relative_position import RelativePosition
 from .rounding import make_divisible
-from .window import num_blocks, window_pixels
+from .window import num_blocks, pixel_places, window_pixels
+from .window_reader import make_window_reader
 
 OUTSIDE_LOGIT = -32768.0  # exp of it is 0 beside any real logit; half precision holds it and its sum with that
 
@@ -21,6 +22,11 @@ OUTSIDE_LOGIT = -32768.0  # exp of it is 0 beside any real logit; half precision
 @constexpr
 def _window_pixels(height: int, width: int, block_size: int, halo_size: int) -> Tensor:
     return Tensor(window_pixels(height, width, block_size, halo_size).reshape(-1))
+
+
+@constexpr
+def _pixel_places(height: int, width: int, block_size: int, halo_size: int) -> Tensor:
+    return Tensor(pixel_places(height, width, block_size, halo_size).reshape(-1))
 
 
 @constexpr
@@ -115,6 +121,8 @@ class HaloAttention(nn.Cell):
             dim, num_heads * (self.dim_key + self.dim_value), 1, has_bias=qkv_bias, weight_init=init, bias_init="zeros"
         )
         self.pos_embed = RelativePosition((self.query_size,) * 2, (self.window,) * 2, self.dim_key)
+        self.read_windows = make_window_reader()
+        self.halve = ops.Split(-1, 2)
         self.pool = nn.AvgPool2d(2, 2) if pool else nn.Identity()
         self.matmul = ops.BatchMatMul()
         self.matmul_transposed = ops.BatchMatMul(transpose_b=True)
@@ -125,7 +133,8 @@ class HaloAttention(nn.Cell):
         height, width = x.shape[2:]
         weights_NTQK, v_NTKD = self.attend(x)
         out = self.pool(self.unblock(self.matmul(weights_NTQK, v_NTKD), self.grid(height, width)))
-        return out[:, :, : num_blocks(height, self.stride), : num_blocks(width, self.stride)]
+        size = (num_blocks(height, self.stride), num_blocks(width, self.stride))
+        return out if out.shape[2:] == size else out[:, :, : size[0], : size[1]]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of blocks that cover a map."""
@@ -157,12 +166,14 @@ class HaloAttention(nn.Cell):
         depth = self.dim_key + self.dim_value
         keys = self.window * self.window
         kv = kv.reshape(batch * self.num_heads, depth, height * width).transpose(0, 2, 1)
-        kv = ops.concat((kv, ops.zeros((batch * self.num_heads, 1, depth), kv.dtype)), 1)  # the pixel outside the map
-        kv = ops.gather(kv, _window_pixels(height, width, self.block_size, self.halo_size), 1)
+        tables = (height, width, self.block_size, self.halo_size)
+        kv = self.read_windows(kv, _window_pixels(*tables), _pixel_places(*tables))
         if self.scrambled_windows:
             kv = self.scramble(kv.reshape(batch, self.num_heads, -1, keys, depth))
         rows, columns = self.grid(height, width)
         kv_NTKD = kv.reshape(-1, rows * columns, keys, depth)
+        if self.dim_key == self.dim_value:
+            return self.halve(kv_NTKD)
         return kv_NTKD[..., : self.dim_key], kv_NTKD[..., self.dim_key :]
 
     def scramble(self, kv_BNTKD: Tensor) -> Tensor:

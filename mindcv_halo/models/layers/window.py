@@ -29,6 +29,21 @@ def window_pixels(height: int, width: int, block_size: int, halo_size: int) -> n
     return pixels.reshape(-1, (block_size + 2 * halo_size) ** 2).astype(np.int32)
 
 
+@cache
+def pixel_places(height: int, width: int, block_size: int, halo_size: int) -> np.ndarray:
+    """Where each pixel lies in the windows, as places in window_pixels(...).reshape(-1): (height * width, most), int32.
+
+    A pixel in fewer than `most` windows has the number of all places in the rest of its row.
+    """
+    pixels = window_pixels(height, width, block_size, halo_size).reshape(-1)
+    order = np.argsort(pixels, kind="stable")[: np.count_nonzero(pixels < height * width)]
+    counts = np.bincount(pixels[order], minlength=height * width)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.full((height * width, counts.max()), len(pixels), np.int32)
+    places[pixels[order], ranks] = order
+    return places
+
+
 def _window_coordinates(size: int, block_size: int, halo_size: int) -> np.ndarray:
     """Coordinates along one axis, (blocks, window); some lie outside [0, size)."""
     starts = np.arange(num_blocks(size, block_size)) * block_size - halo_size

@@ -15,6 +15,7 @@ from ways import take
 
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.layers.halo_attention import OUTSIDE_LOGIT
+from mindcv_halo.models.layers.window_reader import GatheringWindowReader
 
 # Values are of order one and float32 keeps 6e-8 of them; the longest sums (256 keys, 24 channels) leave about 1e-6.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -124,6 +125,23 @@ def test_gradients_match_the_slope_of_the_loops(way, case):
         # The gradient carries about 1e-6 of its own length in float32.
         allowed = 2e-5 * np.linalg.norm(gradient)
         np.testing.assert_allclose((gradient * direction).sum(), (high - low) / (2 * step), atol=allowed, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "case", ("as in 50t", "halo beyond the block", "halo beyond the map", "ragged", "itself alone")
+)
+def test_gradients_are_the_same_when_they_are_gathered(mode, case):
+    """A device gathers them, a CPU scatters them."""
+    arguments, (height, width) = CASES[case]
+    x, weights = np.random.standard_normal((2, 2, 16, height, width)).astype(np.float32)
+    cell = HaloAttention(**arguments)
+    scattered = differentiate(cell, weighted_sum, x, weights)
+    cell.read_windows = GatheringWindowReader()
+    gathered = differentiate(cell, weighted_sum, x, weights)
+    np.testing.assert_array_equal(gathered.output, scattered.output)
+    np.testing.assert_allclose(gathered.of_input, scattered.of_input, **TOLERANCE)
+    for name, gradient in scattered.of_parameters.items():
+        np.testing.assert_allclose(gathered.of_parameters[name], gradient, **TOLERANCE, err_msg=name)
 
 
 def test_widths_follow_from_the_arguments():

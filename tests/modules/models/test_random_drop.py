@@ -4,9 +4,45 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor, ops
 
 from mindcv_halo.models.layers import Dropout, DropPath
+from mindcv_halo.models.layers.random_drop import MultiplyingHash, ShiftingHash
+
+SIZE = 1 << 20
+
+
+def draw(cls, keep_prob: float, *, seed: int = 0, number: int = 1) -> np.ndarray:
+    """A mask in units of its standard deviation, with mean 0: products of two of them show what they share."""
+    positions = Tensor(np.arange(seed, seed + SIZE, dtype=np.int32))
+    mask = cls(keep_prob)(positions, Tensor(number, ms.int32)).asnumpy()
+    return (mask - keep_prob) / np.sqrt(keep_prob * (1 - keep_prob))
+
+
+@pytest.mark.parametrize("keep_prob", (0.5, 0.9))
+@pytest.mark.parametrize("cls", (ShiftingHash, MultiplyingHash))
+def test_masks_are_as_if_drawn_independently(pynative, cls, keep_prob):
+    """Sums of a million independent numbers: five standard deviations are exceeded once in two million such tests."""
+    mask = draw(cls, keep_prob, seed=12345)
+    others = [draw(cls, keep_prob, seed=12345, number=number) for number in (2, 3, 65537)]
+    others += [draw(cls, keep_prob, seed=seed) for seed in (12346, 12345 + (1 << 16))]
+    others += [np.roll(mask, lag) for lag in (3, 1000, *(1 << exponent for exponent in range(20)))]
+    sums = [mask.sum(), *((mask * other).sum() for other in others)]
+    assert np.abs(sums).max() < 5 * np.sqrt(SIZE)
+
+
+@pytest.mark.parametrize("cls", (ShiftingHash, MultiplyingHash))
+def test_all_or_nearly_nothing_is_kept(pynative, cls):
+    positions = Tensor(np.arange(10000, dtype=np.int32))
+    assert cls(1.0)(positions, Tensor(1, ms.int32)).asnumpy().all()
+    assert cls(0.01)(positions, Tensor(1, ms.int32)).asnumpy().mean() < 0.02
+
+
+def test_masks_of_a_cpu_stay_what_they_were(pynative):
+    """Runs that were interrupted resume with them."""
+    kept = ShiftingHash(0.5)(Tensor(np.arange(16, dtype=np.int32)), Tensor(1, ms.int32)).asnumpy()
+    assert "".join("01"[int(keep)] for keep in kept) == "1010100111100000"
 
 
 def test_dropout_keeps_the_mean(mode):
