@@ -9,6 +9,7 @@ from mindspore import dtype as mstype
 from mindspore.ops.auto_generate import SplitWithSize
 
 SMALL = 1 << 14  # numbers that a device multiplies in less time than it needs to start a kernel
+MOST_TENSORS = 128  # joined: MindSpore calls itself three times for each that a split makes, a thousand times in all
 
 
 class Multiply(nn.Cell):
@@ -23,21 +24,21 @@ class Multiply(nn.Cell):
 
 
 class JoinedMultiply(nn.Cell):
-    """The same, with float32 tensors of the indices `joined`, of `sizes` numbers, multiplied at once."""
+    """The same, with float32 tensors of the indices `joined`, of `sizes` numbers, multiplied MOST_TENSORS at once."""
 
     def __init__(self, joined: Sequence[int], sizes: Sequence[int], num_tensors: int):
         super().__init__()
-        self.joined = tuple(joined)
-        self.sizes = tuple(sizes)
+        starts = range(0, len(joined), MOST_TENSORS)
+        self.joined = tuple(tuple(joined[start : start + MOST_TENSORS]) for start in starts)
+        self.sizes = tuple(tuple(sizes[start : start + MOST_TENSORS]) for start in starts)
+        self.groups = tuple(range(len(starts)))
         places = {index: place for place, index in enumerate(joined)}
         self.places = tuple(places.get(index, ALONE) for index in range(num_tensors))
         self.hyper_map = ops.HyperMap()
-        # Copies: mint.split would give views, whose offsets not every kernel of an optimizer need respect.
-        self.split = SplitWithSize()
 
     def construct(self, tensors: tuple[Tensor, ...], factor: Tensor) -> tuple[Tensor, ...]:
         flat = self.hyper_map(ops.partial(_flatten, tensors), self.joined)
-        products = self.split(ops.concat(flat) * factor, self.sizes)
+        products = self.hyper_map(ops.partial(_multiply_group, flat, self.sizes, factor), self.groups)
         return self.hyper_map(ops.partial(_take, products, factor), self.places, tensors)
 
 
@@ -54,8 +55,11 @@ def make_multiply(parameters: Sequence[Parameter]) -> nn.Cell:
 
 
 ALONE = "not joined"
+# Copies: mint.split would give views, whose offsets not every kernel of an optimizer need respect.
+_split = SplitWithSize()
 _multiply = ops.MultitypeFuncGraph("multiply")
 _flatten = ops.MultitypeFuncGraph("flatten")
+_multiply_group = ops.MultitypeFuncGraph("multiply_group")
 _take = ops.MultitypeFuncGraph("take")
 
 
@@ -69,9 +73,14 @@ def _flatten_tensor(tensors, index):
     return tensors[index].reshape(-1)
 
 
+@_multiply_group.register("Tuple", "Tuple", "Tensor", "Number")
+def _multiply_joined(flat, sizes, factor, group):
+    return _split(ops.concat(flat[group]) * factor, sizes[group])
+
+
 @_take.register("Tuple", "Tensor", "Number", "Tensor")
 def _take_product(products, factor, place, tensor):
-    return products[place].reshape(tensor.shape)
+    return products[place // MOST_TENSORS][place % MOST_TENSORS].reshape(tensor.shape)
 
 
 @_take.register("Tuple", "Tensor", "String", "Tensor")

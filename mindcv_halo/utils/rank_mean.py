@@ -14,6 +14,8 @@ from mindspore.ops.auto_generate import SplitWithSize
 # all-reduce on CPUs takes 1 MB about four times faster than 16 MB, number for number (benchmarks/scaling.py).
 DEVICE_BUCKET = 4 << 20
 CPU_BUCKET = 1 << 18
+# Tensors in one collective: MindSpore calls itself three times for each that a split makes, a thousand times in all.
+MOST_TENSORS = 128
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,14 @@ class RankMean(nn.Cell):
 
 
 def plan_buckets(sizes: Sequence[int], limit: int) -> tuple[Bucket, ...]:
-    """Which neighbours share a collective, of at most `limit` numbers; a larger tensor has its own.
+    """Which neighbours share a collective, of at most `limit` numbers and MOST_TENSORS; a larger tensor has its own.
 
     Filled from the end, as that is the order in which gradients are ready.
     """
     buckets: list[Bucket] = []
     end, filled = len(sizes), 0
     for index in reversed(range(len(sizes))):
-        if index + 1 < end and filled + sizes[index] > limit:
+        if index + 1 < end and (filled + sizes[index] > limit or end - index > MOST_TENSORS):
             buckets.insert(0, Bucket(index + 1, end))
             end, filled = index + 1, 0
         filled += sizes[index]

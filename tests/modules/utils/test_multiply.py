@@ -18,9 +18,10 @@ def make_parameters() -> list[Parameter]:
     return [Parameter(Tensor(array), name=str(number)) for number, array in enumerate(arrays)]
 
 
-@pytest.mark.parametrize("device", ("CPU", "Ascend"))
-def test_every_tensor_is_multiplied(mode, monkeypatch, device):
+@pytest.mark.parametrize("device, most", [("CPU", 128), ("Ascend", 128), ("Ascend", 2)])
+def test_every_tensor_is_multiplied(mode, monkeypatch, device, most):
     monkeypatch.setattr(multiply, "get_context", {"device_target": device}.get)
+    monkeypatch.setattr(multiply, "MOST_TENSORS", most)
     parameters = make_parameters()
     cell = make_multiply(parameters)
     assert type(cell) is (Multiply if device == "CPU" else JoinedMultiply)
@@ -31,9 +32,19 @@ def test_every_tensor_is_multiplied(mode, monkeypatch, device):
 
 def test_small_tensors_are_joined(monkeypatch):
     monkeypatch.setattr(multiply, "get_context", {"device_target": "Ascend"}.get)
-    assert make_multiply(make_parameters()).joined == (0, 1, 2, 3, 5)
+    assert make_multiply(make_parameters()).joined == ((0, 1, 2, 3, 5),)
 
 
 def test_one_small_tensor_stays_alone(monkeypatch):
     monkeypatch.setattr(multiply, "get_context", {"device_target": "Ascend"}.get)
     assert type(make_multiply(make_parameters()[3:5])) is Multiply
+
+
+@pytest.mark.parametrize("mode", ["graph"], indirect=True)
+def test_more_tensors_than_one_split_compiles(mode, monkeypatch):
+    """Each part of a split costs MindSpore calls of its own compiler, of which it allows a thousand."""
+    monkeypatch.setattr(multiply, "get_context", {"device_target": "Ascend"}.get)
+    parameters = [Parameter(Tensor(np.ones(2, np.float32)), name=str(number)) for number in range(400)]
+    tensors = tuple(Tensor(np.ones(2, np.float32)) for _ in parameters)
+    products = make_multiply(parameters)(tensors, Tensor(3.0, ms.float32))
+    assert {float(product.asnumpy().sum()) for product in products} == {6.0}
