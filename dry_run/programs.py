@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .devices import ROOT, make_environment
-from .processes import run_to_end, take_last_words
+from .processes import run_to_end
 from .result import Result
 
 NUM_RANKS = 8
@@ -49,17 +49,15 @@ def make_images(folder: Path) -> Path:
     return folder
 
 
-def list_programs(images: Path, folder: Path) -> list[Program]:
-    """MindCV's commands with the recipes of halonet_50t, on a folder of small images, for one epoch."""
-    found = []
-    for device, recipe in (("Ascend", "halonet_50t_ascend.yaml"), ("GPU", "halonet_50t_gpu.yaml")):
-        found += list_commands(device, f"configs/halonet/{recipe}", images, folder / device)
-        if device == "Ascend":  # MindSpore's GPU plugin joins ranks only under a real mpirun
-            for rank in (0, 5):
-                found.append(
-                    train(device, f"configs/halonet/{recipe}", images, folder / f"{device}_rank_{rank}", rank=rank)
-                )
-    return found
+def list_programs(images: Path, folder: Path) -> list[list[Program]]:
+    """MindCV's commands with the recipes of halonet_50t, on a folder of small images; each list in its order."""
+    ascend, gpu = (f"configs/halonet/halonet_50t_{kind}.yaml" for kind in ("ascend", "gpu"))
+    return [
+        list_commands("Ascend", ascend, images, folder / "Ascend"),
+        list_commands("GPU", gpu, images, folder / "GPU"),
+        # MindSpore's GPU plugin joins ranks only under a real mpirun.
+        [train("Ascend", ascend, images, folder / f"rank{rank}", rank=rank) for rank in (0, 5)],
+    ]
 
 
 def list_commands(device: str, recipe: str, images: Path, folder: Path, *flags: str) -> list[Program]:
@@ -100,13 +98,13 @@ def run_program(program: Program, libraries: Path) -> Result:
     if program.rank is not None:
         environment.update(_name_rank(program.rank))
     command = [sys.executable, "-m", "dry_run.run_program", *program.command]
-    done, seconds = run_to_end(command, ROOT, environment)
+    ended = run_to_end(command, ROOT, environment)
     error = ""
-    if done.returncode:
-        error = take_last_words(done)
+    if ended.status:
+        error = ended.take_last_words()
     elif program.leaves is not None and not program.leaves.is_file():
         error = f"{program.leaves.name} was not written"
-    return Result("programs", program.name, program.device, "program", error=error, seconds=seconds)
+    return Result("programs", program.name, program.device, "program", error=error, seconds=ended.seconds)
 
 
 def _name_rank(rank: int) -> dict[str, str]:

@@ -15,8 +15,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore reads while it loads
@@ -27,7 +28,7 @@ from .cases import Case, list_cases
 from .devices import DEVICES, ROOT, make_environment
 from .page import write_page
 from .peers import compile_peers
-from .programs import list_programs, make_images, run_program
+from .programs import Program, list_programs, make_images, run_program
 from .result import Result
 from .stub_libraries import make_libraries, say_why_not
 
@@ -46,19 +47,10 @@ def main() -> int:
         return 2
     libraries = make_libraries()
     start = time.monotonic()
-    results = compile_cases(
-        [case for case in list_cases() if re.search(options.only, case.key)], libraries, options.jobs, report=print
-    )
-    if options.peer_python:
-        for result in compile_peers(options.peer_python, libraries):
-            results.append(result)
-            print(result.describe(), flush=True)
+    cases = [case for case in list_cases() if re.search(options.only, case.key)]
     with tempfile.TemporaryDirectory() as folder:
-        images = make_images(Path(folder) / "images")
-        programs = [program for program in list_programs(images, Path(folder)) if re.search(options.only, program.key)]
-        for program in programs:
-            results.append(run_program(program, libraries))
-            print(results[-1].describe(), flush=True)
+        chains = _list_chains(Path(folder), libraries, options.only, options.peer_python)
+        results = compile_cases(cases, libraries, options.jobs, chains, report=lambda line: print(line, flush=True))
     failed = [result for result in results if not result.is_right]
     print(f"\n{len(results)} cases in {time.monotonic() - start:.0f} s, {len(failed)} not as they should be")
     for result in failed:
@@ -69,13 +61,34 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _list_chains(
+    folder: Path, libraries: Path, only: str, peer_python: str | None
+) -> list[Callable[[], Iterator[Result]]]:
+    """What runs beside the cases, each in an order of its own."""
+
+    def run_programs(programs: Sequence[Program]) -> Iterator[Result]:
+        for program in programs:
+            if re.search(only, program.key):
+                yield run_program(program, libraries)
+
+    chains = [partial(run_programs, programs) for programs in list_programs(make_images(folder / "images"), folder)]
+    if peer_python:
+        chains.append(partial(compile_peers, peer_python, libraries))
+    return chains
+
+
 def compile_cases(
-    cases: Sequence[Case], libraries: Path, num_jobs: int, report: Callable[[str], None] = lambda line: None
+    cases: Sequence[Case],
+    libraries: Path,
+    num_jobs: int,
+    chains: Sequence[Callable[[], Iterator[Result]]] = (),
+    report: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
-    """What became of the cases, in their order, `num_jobs` at a time."""
-    waiting = list(cases)
+    """What became of the cases, in their order, and of what else is to run; `num_jobs` processes at a time."""
+    waiting, waiting_chains = list(cases), list(chains)
     lock = threading.Lock()
     found: dict[str, Result] = {}
+    others: list[Result] = []
 
     def take(device: str) -> Case | None:
         with lock:
@@ -84,7 +97,15 @@ def compile_cases(
                 waiting.remove(mine)
             return mine
 
+    def take_chain() -> Callable[[], Iterator[Result]] | None:
+        with lock:
+            return waiting_chains.pop(0) if waiting_chains else None
+
     def work(_: int) -> None:
+        while (chain := take_chain()) is not None:
+            for result in chain():
+                others.append(result)
+                report(result.describe())
         for device in DEVICES:
             if not any(case.device == device for case in waiting):
                 continue
@@ -101,7 +122,7 @@ def compile_cases(
 
     with ThreadPoolExecutor(num_jobs) as pool:
         list(pool.map(work, range(num_jobs)))
-    return [found[case.key] for case in cases]
+    return [*(found[case.key] for case in cases), *others]
 
 
 def _start(device: str, libraries: Path, folder: str) -> subprocess.Popen:
