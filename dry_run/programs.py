@@ -12,7 +12,7 @@ from PIL import Image
 
 from .devices import ROOT, make_environment
 from .processes import run_to_end
-from .result import Result
+from .result import PROGRAM, Result
 
 NUM_RANKS = 8
 
@@ -77,7 +77,13 @@ def list_commands(device: str, recipe: str, images: Path, folder: Path, *flags: 
             device,
             ("infer.py", *common, *checkpoint, "--image_path", str(images / "val" / "cat" / "0.jpg")),
         ),
-        Program("export.py", device, ("export.py", *common, *checkpoint, "--output", str(exported)), leaves=exported),
+        # What is exported is float32, and the recipe validates in half precision.
+        Program(
+            "export.py",
+            device,
+            ("export.py", *common, "--val_amp_level", "O0", *checkpoint, "--output", str(exported)),
+            leaves=exported,
+        ),
     ]
 
 
@@ -104,7 +110,7 @@ def run_program(program: Program, libraries: Path) -> Result:
         error = ended.take_last_words()
     elif program.leaves is not None and not program.leaves.is_file():
         error = f"{program.leaves.name} was not written"
-    return Result("programs", program.name, program.device, "program", error=error, seconds=ended.seconds)
+    return Result("programs", program.name, program.device, PROGRAM, error=error, seconds=ended.seconds)
 
 
 def _name_rank(rank: int) -> dict[str, str]:

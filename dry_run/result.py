@@ -8,6 +8,8 @@ from typing import Any
 
 from .cases import Case
 
+PROGRAM = "program"  # the mode of what is no graph
+
 
 @dataclass(frozen=True)
 class Result:
@@ -53,7 +55,9 @@ class Result:
         """A line for the terminal."""
         verdict = "ok" if self.is_right else "WRONG"
         if self.error:
-            facts = self.error if self.is_right or self.error else ""
+            facts = self.error
+        elif self.mode == PROGRAM:
+            facts = "ran to its end"
         elif self.refused:
             facts = "was taken, and must be refused"
         else:
