@@ -18,8 +18,8 @@ run_steps = TrainingRun._run_steps
 losses: list[float] = []
 
 
-def recorded(self, loader):
-    for loss in run_steps(self, loader):
+def recorded(self, loader, since):
+    for loss in run_steps(self, loader, since):
         losses.append(float(loss.asnumpy()))
         yield loss
     if not find_rank(os.environ):

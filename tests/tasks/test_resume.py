@@ -71,8 +71,8 @@ def interrupt_after(monkeypatch, steps: int, number: signal.Signals) -> None:
     run_steps = TrainingRun._run_steps
     left = [steps]
 
-    def counted(self, loader):
-        for loss in run_steps(self, loader):
+    def counted(self, loader, since):
+        for loss in run_steps(self, loader, since):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), number)

@@ -187,7 +187,7 @@ def test_logits_that_are_not_numbers_score_nothing():
 def test_losses_that_are_not_finite_are_counted_over_epochs(flags, monkeypatch):
     """With a scale that leaves such updates out, the eleventh in a row ends a run of three steps an epoch."""
     monkeypatch.setattr(
-        training.TrainingRun, "_run_steps", lambda run, loader: iter([ms.Tensor(np.nan, ms.float32)] * 3)
+        training.TrainingRun, "_run_steps", lambda run, loader, since: iter([ms.Tensor(np.nan, ms.float32)] * 3)
     )
     changes = {"epoch_size": "5", "loss_scale_type": "dynamic", "val_while_train": "False", "mode": "1"}
     with pytest.raises(TrainingStoppedError, match="the loss is not finite in epoch 4, step 2"):
