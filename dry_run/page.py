@@ -23,7 +23,7 @@ holds both plugins; stub libraries in place of the vendor's let them load (`dry_
 `MS_SIMULATION_LEVEL=1` has them check types, run all passes, choose kernels and plan the memory.
 `MS_DISABLE_KERNEL_BACKOFF=1` makes an operator without a kernel an error, where MindSpore would else compute it on the
 host in silence. `make test` compiles the small model and all losses for both devices in every run, and runs `train.py`;
-`make dry-run` wrote this page: {counts}.
+`make dry-run` compiles all of it; this page is of a sweep over {counts}. A dash is what that sweep left out.
 
 **What it cannot see.**
 
@@ -67,26 +67,22 @@ def _write_models(device: str, results: Sequence[Result]) -> str:
     found = {(result.group, result.name, result.mode): result for result in results if result.device == device}
     rows = []
     for model in sorted({name for group, name, _ in found if group == STEP}):
-        recipe = open_recipe(*find_recipe(model, device)[:1], **find_recipe(model, device)[1])
-        plain, everything = found[STEP, model, "O0"], found[EVERYTHING_ON, model, "O1"]
-        evaluation, fused = (found[EVALUATION, model, mode] for mode in GRAPH_MODES)
+        file, values = find_recipe(model, device)
+        recipe = open_recipe(file, **values)
         size = resolve_transform(recipe)["image_resize"]
-        setting = f"{recipe.loader.batch_size} x {size}², {recipe.precision.amp_level}"
-        error = plain.error or everything.error or evaluation.error or fused.error
-        if error:
-            rows.append((f"`{model}`", setting, error, *[""] * 7))
-            continue
+        plain, everything = found.get((STEP, model, "O0")), found.get((EVERYTHING_ON, model, "O1"))
+        evaluation, fused = (found.get((EVALUATION, model, mode)) for mode in GRAPH_MODES)
         rows.append(
             (
                 f"`{model}`",
-                setting,
-                plain.num_kernels,
+                f"{recipe.loader.batch_size} x {size}², {recipe.precision.amp_level}",
+                _kernels(plain),
                 _asked_and_run(plain, "Cast"),
                 _asked_and_run(plain, "Transpose"),
                 _mebibytes(plain),
-                everything.num_kernels,
+                _kernels(everything),
                 _mebibytes(everything),
-                f"{evaluation.num_kernels}, {fused.num_kernels}",
+                f"{_kernels(evaluation)}, {_kernels(fused)}",
                 _mebibytes(evaluation),
             )
         )
@@ -114,12 +110,19 @@ def _write_models(device: str, results: Sequence[Result]) -> str:
     )
 
 
-def _asked_and_run(result: Result, operator: str) -> str:
-    return f"{result.asked.get(operator, 0)}, {result.kernels.get(operator, 0)}"
+def _kernels(result: Result | None) -> str:
+    """A dash stands for what this sweep left out."""
+    if result is None:
+        return "-"
+    return result.error or f"{result.num_kernels}"
 
 
-def _mebibytes(result: Result) -> str:
-    return f"{result.peak_bytes / 2**20:,.0f}"
+def _asked_and_run(result: Result | None, operator: str) -> str:
+    return "-" if result is None else f"{result.asked.get(operator, 0)}, {result.kernels.get(operator, 0)}"
+
+
+def _mebibytes(result: Result | None) -> str:
+    return "-" if result is None else f"{result.peak_bytes / 2**20:,.0f}"
 
 
 def _write_operators(device: str, results: Sequence[Result]) -> str:
@@ -193,11 +196,14 @@ def _write_groups(results: Sequence[Result]) -> str:
 
 
 def _write_programs(results: Sequence[Result]) -> str:
+    """How the scripts ended; "" if none was run."""
     rows = [
         (result.device, f"`{result.name}`" if " " not in result.name else result.name, result.error or "ran to its end")
         for result in results
         if result.group == "programs"
     ]
+    if not rows:
+        return ""
     return (
         "## Programs\n\nThe scripts with `halonet_50t_ascend.yaml` and `halonet_50t_gpu.yaml` as they ship, on a "
         "folder of small images, for two epochs with a validation each. Outside the training step other ranks are "

@@ -75,13 +75,6 @@ def test_index(scripts):
     assert (DOCS / "models" / "index.md").read_text(encoding="utf-8") == text, "make pages"
 
 
-def test_the_page_of_the_dry_run_has_todays_cases(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    text = (DOCS / "compiled.md").read_text(encoding="utf-8")
-    missing = {case.name for case in import_module("dry_run.cases").list_cases() if case.name not in text}
-    assert not missing, "make dry-run"
-
-
 def test_pages_of_the_project(scripts):
     for name, text in scripts.generate.copy_pages().items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name}: make pages"
