@@ -48,7 +48,7 @@ class Case:
 
     group: the row of the table that it counts in.
     name: what is compiled.
-    device: a key of DEVICES.
+    device: one of DEVICES.
     compile: makes the graph and runs it once.
     mode: jit_level of graph mode, or "PyNative".
     refused: words of the error, where the backend must not take it.
@@ -192,8 +192,7 @@ def _list_step_options(device: str, mode: str) -> Iterator[Case]:
         "dynamic loss scale": {"loss_scale": partial(LossScale, 1024.0, dynamic=True)},
         "halo attention": {"attention": True},
     }
-    everything = {name: value for options in variants.values() for name, value in options.items()}
-    variants["all of these"] = everything
+    variants["all of these"] = {name: value for options in variants.values() for name, value in options.items()}
     if device == "Ascend":
         variants["halo attention in bfloat16"] = {"attention": True, "amp_level": "O3", "amp_dtype": "bfloat16"}
     for words, options in variants.items():

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-
-
 DEVICES = ("Ascend", "GPU")  # MindSpore's names; under DryRun it never asks CANN which Ascend it is
 RANK_VARIABLES = ("RANK_SIZE", "RANK_ID")
 

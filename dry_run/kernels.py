@@ -8,16 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-# The environment by which MindSpore writes the graph after its front end, and the order of execution, into a folder.
-PASSES = "validate"
-
 
 def name_variables(folder: Path) -> dict[str, str]:
     """What to set before MindSpore compiles, so that `folder` holds what this module reads."""
     return {
         "MS_DEV_SAVE_GRAPHS": "2",
         "MS_DEV_SAVE_GRAPHS_PATH": str(folder),
-        "MS_DEV_DUMP_IR_PASSES": PASSES,
+        "MS_DEV_DUMP_IR_PASSES": "validate",  # the last of the front end
         "MS_DEV_DUMP_IR_FORMAT": "0",
     }
 
