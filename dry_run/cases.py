@@ -15,6 +15,7 @@ from mindcv_halo.utils.loss_scale import LossScale
 
 from . import graphs
 from .devices import DEVICES
+from .layer_graphs import LAYERS, layer_alone
 
 SMALL = "halonet_test"
 COMPARED = "halonet_50t"  # with MindCV's, at both jit levels
@@ -69,7 +70,7 @@ class Case:
 
 def list_cases() -> list[Case]:
     """All of them, the longest first."""
-    return [*list_models_at_size(), *list_small(), *list_parts(), *list_counter_examples()]
+    return [*list_models_at_size(), *list_small(), *list_parts(), *list_layers(), *list_counter_examples()]
 
 
 def list_quick(device: str) -> list[Case]:
@@ -197,6 +198,19 @@ def _list_step_options(device: str, mode: str) -> Iterator[Case]:
         variants["halo attention in bfloat16"] = {"attention": True, "amp_level": "O3", "amp_dtype": "bfloat16"}
     for words, options in variants.items():
         yield Case("parts of a step", words, device, partial(graphs.small_step, **options), mode)
+
+
+def list_layers() -> Iterator[Case]:
+    """Each layer alone, at the precisions that networks have."""
+    precisions = {"float32": ("O0", "float16"), "float16": ("O3", "float16"), "bfloat16": ("O3", "bfloat16")}
+    for device in DEVICES:
+        for mode in list_modes(device):
+            for words, (level, number_type) in precisions.items():
+                if device == "GPU" and words == "bfloat16":
+                    continue
+                for name in LAYERS:
+                    run = partial(layer_alone, name, level, number_type)
+                    yield Case(f"layers, {words}", name, device, run, mode)
 
 
 def list_counter_examples() -> Iterator[Case]:

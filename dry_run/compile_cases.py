@@ -53,7 +53,6 @@ def run_apart(case: Case, folder: Path) -> dict:
     outcome = json.loads(file.read_text()) if file.is_file() else {"error": f"the process ended with status {status}"}
     kernels = count_kernels(folder)
     outcome |= {
-        "key": case.key,
         "seconds": usage.ru_utime + usage.ru_stime,
         "kernels": kernels,
         "asked": count_front_end(folder, kernels),

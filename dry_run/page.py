@@ -31,7 +31,7 @@ host in silence. `make test` compiles the small model and all losses for both de
 - Whether an `aclnn` kernel (`opapi_kernel`) takes the type that it gets, which CANN checks on the device.
 - Which operators CANN runs on its AICPU, as it chooses behind `acl_kernel`.
 - The workspaces of kernels: peaks are of tensors alone.
-- `jit_level` O2, which needs CANN's graph engine.
+- `jit_level` O2, and files in the format AIR: CANN's own graph engine makes both.
 - A GPU's PyNative mode, which launches kernels at once, and a GPU's ranks, which MindSpore joins only under a real
   `mpirun`.
 - Which Ascend it is: under DryRun MindSpore never asks, so that nothing tells a 910A from a 910B.
@@ -188,7 +188,7 @@ def _write_groups(results: Sequence[Result]) -> str:
             continue
         mine = [result for result in results if (result.group, result.device, result.mode) == (group, device, mode)]
         failed = [f"{result.name}: {result.error}" for result in mine if result.error]
-        names = ", ".join(result.name for result in mine) if mode == "O0" else "the same"
+        names = "; ".join(result.name for result in mine) if mode == "O0" else "the same"
         rows.append((group, device, mode, f"{len(mine) - len(failed)} of {len(mine)}", names, "; ".join(failed)))
     return "## Parts, with a small network\n\n" + _table(
         ("what", "device", "mode", "compiled", "cases", "not compiled"), rows

@@ -38,9 +38,12 @@ class Result:
 
     @classmethod
     def of_case(cls, case: Case, outcome: dict[str, Any]) -> Result:
-        key = outcome.pop("key")
-        assert key == case.key
         return cls(case.group, case.name, case.device, case.mode, refused=case.refused, **outcome)
+
+    @property
+    def key(self) -> str:
+        """Of a case's result, the case's."""
+        return f"{self.device} | {self.mode} | {self.group} | {self.name}"
 
     @property
     def is_right(self) -> bool:
@@ -62,4 +65,4 @@ class Result:
             facts = "was taken, and must be refused"
         else:
             facts = f"{self.num_kernels} kernels, {self.peak_bytes / 2**20:.0f} MiB"
-        return f"{verdict:5} {self.device} | {self.mode} | {self.group} | {self.name}: {facts} ({self.seconds:.0f} s)"
+        return f"{verdict:5} {self.key}: {facts} ({self.seconds:.0f} s)"

@@ -26,10 +26,11 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 
 from .cases import Case, list_cases
 from .devices import DEVICES, ROOT, make_environment
+from .kept_results import KeptResults
 from .page import write_page
-from .peers import compile_peers
+from .peers import PEER, compile_peers
 from .programs import Program, list_programs, make_images, run_program
-from .result import Result
+from .result import PROGRAM, Result
 from .stub_libraries import make_libraries, say_why_not
 
 PAGE = ROOT / "docs" / "compiled.md"
@@ -50,13 +51,26 @@ def main() -> int:
     cases = [case for case in list_cases() if re.search(options.only, case.key)]
     with tempfile.TemporaryDirectory() as folder:
         chains = _list_chains(Path(folder), libraries, options.only, options.peer_python)
-        results = compile_cases(cases, libraries, options.jobs, chains, report=lambda line: print(line, flush=True))
+        kept = KeptResults()
+        if kept.found:
+            print(f"goes on after {len(kept.found)} cases of a sweep that was interrupted", flush=True)
+
+        def report(result: Result) -> None:
+            print(result.describe(), flush=True)
+            if result.mode != PROGRAM and result.group != PEER:  # these begin anew
+                kept.add(result)
+
+        left = [case for case in cases if case.key not in kept.found]
+        new = compile_cases(left, libraries, options.jobs, chains, report)
+    found = kept.found | {result.key: result for result in new}
+    results = [*(found[case.key] for case in cases), *new[len(left) :]]
     failed = [result for result in results if not result.is_right]
     print(f"\n{len(results)} cases in {time.monotonic() - start:.0f} s, {len(failed)} not as they should be")
     for result in failed:
         print(result.describe())
     if not options.only:
         write_page(PAGE, results)
+        kept.forget()
         print(f"wrote {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
 
@@ -82,7 +96,7 @@ def compile_cases(
     libraries: Path,
     num_jobs: int,
     chains: Sequence[Callable[[], Iterator[Result]]] = (),
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """What became of the cases, in their order, and of what else is to run; `num_jobs` processes at a time."""
     waiting, waiting_chains = list(cases), list(chains)
@@ -105,7 +119,7 @@ def compile_cases(
         while (chain := take_chain()) is not None:
             for result in chain():
                 others.append(result)
-                report(result.describe())
+                report(result)
         for device in DEVICES:
             if not any(case.device == device for case in waiting):
                 continue
@@ -117,7 +131,7 @@ def compile_cases(
                     if not line:
                         raise RuntimeError(f"the process that compiles for {device} ended at {case.key}")
                     found[case.key] = Result.of_case(case, json.loads(line))
-                    report(found[case.key].describe())
+                    report(found[case.key])
                 process.stdin.close()
 
     with ThreadPoolExecutor(num_jobs) as pool:

@@ -13,9 +13,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dry_run.cases import list_quick
+from dry_run.layer_graphs import LAYERS
 from dry_run.programs import list_commands, make_images, run_program
 from dry_run.stub_libraries import make_libraries, say_why_not
 from dry_run.sweep import compile_cases
+from mindcv_halo.models import layers
 
 pytestmark = pytest.mark.skipif(bool(say_why_not()), reason=say_why_not())
 
@@ -35,3 +37,7 @@ def test_train_py_trains_two_epochs_and_validates(tmp_path):
     training = list_commands("Ascend", recipe, images, tmp_path, *flags)[0]
     result = run_program(training, make_libraries())
     assert not result.error, result.error
+
+
+def test_every_layer_has_a_case():
+    assert {name.partition(",")[0] for name in LAYERS} == set(layers.__all__)

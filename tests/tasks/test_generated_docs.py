@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -105,3 +106,14 @@ def test_the_picture_has_every_block(scripts):
     columns = scripts.draw_architecture.list_columns(spec)
     assert "".join(letter for letter, _, _ in columns) == "".join(stage.pattern for stage in spec.stages)
     assert [stride for _, _, stride in columns][:: len(columns) - 1] == [4, 32]
+
+
+def test_the_page_of_what_was_compiled_has_todays_cases(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    cases = import_module("dry_run.cases")
+    text = (DOCS / "compiled.md").read_text(encoding="utf-8")
+    assert not sorted({case.name for case in cases.list_cases() if case.name not in text}), "make dry-run"
+    of_a_row = Counter((case.group, case.device, case.mode) for case in cases.list_cases())
+    for (group, device, mode), number in of_a_row.items():
+        if group not in (cases.STEP, cases.EVALUATION, cases.EVERYTHING_ON, cases.REFUSED):  # tables of their own
+            assert f"| {group} | {device} | {mode} | {number} of {number} |" in text, "make dry-run"
