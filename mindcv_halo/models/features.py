@@ -44,12 +44,16 @@ class FeatureExtractor(nn.Cell):
     def construct(self, x: Tensor) -> list[Tensor]:
         check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
-        maps = [x] if 0 in self.out_indices else []
+        maps = [self.channels_first(x)] if 0 in self.out_indices else []
         for index, stage in enumerate(self.stages, 1):
             x = stage(x)
             if index in self.out_indices:
-                maps.append(x)
+                maps.append(self.channels_first(x))
         return maps
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        """A map from between the layers as (B, C, H, W), which it is; native kernels have another order inside."""
+        return x
 
 
 class FeatureExtractWrapper(nn.Cell):

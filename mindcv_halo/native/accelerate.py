@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mindspore
 from mindspore import nn
 
@@ -16,6 +18,8 @@ from ..models.network import HaloNet
 from ..optim.adamw import AdamW
 from ..utils.rank_mean import RankMean
 from . import cells, networks
+from .as_built import find_changes
+from .guarded import guard
 from .operators import load_kernels
 from .optimizer import NativeAdamW
 from .rank_mean import NativeRankMean
@@ -44,12 +48,16 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
     before the first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
-    Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows) run as before.
+    Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows, attentions, gates and heads
+    of one's own) run as before.
+
+    Kernels never call the cells whose work they do. A network with such a cell changed (a class, a setting, a hook, a
+    precision of its own) is therefore refused, and so is every such change afterwards, and to copy or export it.
+    Weights may change, norms be frozen (`set_train(False)`, `use_batch_statistics`), and the head be exchanged.
 
     Args:
-        frozen: for inference: weights are read at the first call for each shape only, and after loading others some
-            layers go on with the old ones: accelerate a new network then. Hooks of layers are not called. Fold the
-            batch norms first (fuse_batchnorm).
+        frozen: for inference: weights are packed at the first call for each shape, and again after others were loaded.
+            Fold the batch norms first (fuse_batchnorm).
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
@@ -59,20 +67,26 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     device = mindspore.get_context("device_target")
     if device != "CPU":
         raise UserError(f"accelerate: the native kernels are for CPUs, and MindSpore runs on {device}")
+    if part is None:
+        _refuse_changes(network, frozen)
     load_kernels()
     if part is not None:
         network.__class__ = part
         network.prepare()
         return network
-    layers = [cell for _, cell in network.cells_and_names() if _can_be_native(cell)]
-    for cell in layers:
+    layers = {name: cell for name, cell in network.cells_and_names() if _can_be_native(cell)}
+    inside = dict(_list_inside(network, frozen))
+    for cell in layers.values():
         cell.__class__ = _NATIVE[type(cell)]
     if isinstance(network, HaloAttention):
         network.alone = True
     else:
-        next(cell for cell in layers if isinstance(cell, ConvNormAct)).enters = True
-    for cell in layers:  # from the outside in: a block tells its last layer what to add
+        next(cell for cell in layers.values() if isinstance(cell, ConvNormAct)).enters = True
+    for cell in layers.values():  # from the outside in: a block tells its last layer what to add
         cell.prepare(frozen)
+    for name, cell in inside.items():
+        free = ("classifier", "dropout", "num_classes", "has_plan", "plans_head") if cell is network else ()
+        guard(cell, name, network, frozen=frozen, free=free)
     if frozen and isinstance(network, HaloNet):
         network.freeze()
     return network
@@ -80,3 +94,31 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
 def _can_be_native(cell: nn.Cell) -> bool:
     return type(cell) in _NATIVE and not (isinstance(cell, HaloAttention) and cell.scrambled_windows)
+
+
+def _refuse_changes(network: nn.Cell, frozen: bool) -> None:
+    changes = find_changes(network)
+    if frozen:
+        for name, cell in network.cells_and_names():
+            if cell.training != network.training or getattr(cell, "use_batch_statistics", None):
+                changes.append(f"{name} trains, and the network is to be frozen; call set_train(False) first")
+    if changes:
+        others = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        raise UserError(
+            f"accelerate: {changes[0]}{others}; kernels compute layers as they are built: leave accelerate out, or "
+            "build the network without the change"
+        )
+
+
+def _list_inside(network: nn.Cell, frozen: bool) -> Iterator[tuple[str, nn.Cell]]:
+    """The cells whose work kernels do: all but heads, and attentions and gates that are none of ours."""
+    called = [
+        name
+        for name, cell in network.cells_and_names()
+        if name in ("classifier", "dropout")
+        or (name.endswith((".attention", ".gate")) and not _can_be_native(cell) and type(cell) is not nn.Identity)
+        or (name.endswith(".drop_path.keep") and not frozen)  # stochastic depth draws as ever, and counts its draws
+    ]
+    for name, cell in network.cells_and_names():
+        if not any(name == outer or name.startswith(f"{outer}.") for outer in called):
+            yield name, cell

@@ -11,13 +11,14 @@ import mindspore
 from mindspore import Tensor, nn, ops
 
 from ..models.fusion import FoldedNorm
-from ..models.layers.activation import UnbiasedSiLU
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.layers.window import num_blocks
+from .as_built import name_activation
+from .guarded import FROZEN
 from .operators import (
     BatchNorm,
     ChannelGate,
@@ -31,20 +32,13 @@ from .operators import (
 )
 from .plan import Map, Plan
 
-FROZEN = "this network is frozen, for inference: train one that accelerate was given without `frozen`"
-
 
 def check_type(x: Tensor) -> None:
-    """Raises TypeError for images or maps that are not float32: kernels would read other numbers as such."""
+    """Raises TypeError for images or maps that are no float32 tensor: kernels would read other numbers as such."""
+    if not isinstance(x, Tensor):
+        raise TypeError("native kernels take a mindspore.Tensor; convert with mindspore.Tensor(images)")
     if x.dtype != mindspore.float32:
         raise TypeError("native kernels take float32; convert with .astype(mindspore.float32)")
-
-
-def name_activation(cell: nn.Cell) -> str | None:
-    """The name that make_activation was given."""
-    if isinstance(cell, UnbiasedSiLU | nn.SiLU):
-        return "silu"
-    return "relu" if isinstance(cell, nn.ReLU) else None
 
 
 class NormKernels(nn.Cell):
@@ -52,19 +46,26 @@ class NormKernels(nn.Cell):
 
     def __init__(self, norm: nn.BatchNorm2d, activation: str | None, adds: bool):
         super().__init__(auto_prefix=False)
+        # Hidden from MindSpore, which would name and check the parameters once more.
+        object.__setattr__(self, "norm", norm)
         options = {"eps": norm.eps, "momentum": 1 - norm.momentum, "activation": activation, "adds": adds}
         self.by_batch = BatchNorm(**options, training=True)
         self.by_running = BatchNorm(**options, training=False)
 
-    def plan(self, plan: Plan, x: Map, added: Map | Tensor, norm: nn.BatchNorm2d) -> Map:
+    def plan(self, plan: Plan, x: Map, added: Map | Tensor) -> Map:
+        norm = self.norm
         return plan.add(self.by_running, x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
 
-    def construct(self, x, added, gamma, beta, mean, variance):
-        if not self.training:
-            return self.by_running(x, added, gamma, beta, mean, variance)[0]
-        out, _, _, new_mean, new_variance = self.by_batch(x, added, gamma, beta, mean, variance)
-        ops.assign(mean, new_mean)
-        ops.assign(variance, new_variance)
+    def construct(self, x, added):
+        norm = self.norm
+        by_batch = norm.training if norm.use_batch_statistics is None else norm.use_batch_statistics
+        if not by_batch:
+            return self.by_running(x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)[0]
+        out, _, _, new_mean, new_variance = self.by_batch(
+            x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
+        )
+        ops.assign(norm.moving_mean, new_mean)
+        ops.assign(norm.moving_variance, new_variance)
         return out
 
 
@@ -97,7 +98,7 @@ class NativeConvNormAct(ConvNormAct):
         if self.folded:
             return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added)
         x = plan.add(self.kernel, x, self.conv.weight, self.nothing, self.nothing)
-        return self.finish.plan(plan, x, added, self.norm)
+        return self.finish.plan(plan, x, added)
 
     def construct(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         if self.frozen and self.training:
@@ -110,9 +111,7 @@ class NativeConvNormAct(ConvNormAct):
         if self.folded:
             self.norm(self.nothing)  # refuses to train a network that is folded and not frozen
             return self.kernel(x, self.conv.weight, self.conv.bias, added)
-        x = self.kernel(x, self.conv.weight, self.nothing, self.nothing)
-        norm = self.norm
-        return self.finish(x, added, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+        return self.finish(self.kernel(x, self.conv.weight, self.nothing, self.nothing), added)
 
 
 class NativeHaloAttention(HaloAttention):
@@ -152,6 +151,8 @@ class NativeHaloAttention(HaloAttention):
             raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
             check_type(x)
+            if 0 in x.shape:
+                raise ValueError(f"HaloAttention: the input's shape {x.shape} holds no map")
             x = self.to_last(x)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
@@ -179,21 +180,32 @@ class NativeAttentionMix(AttentionMix):
         return self.is_native and self.attention.has_plan
 
     def plan(self, plan: Plan, x: Map) -> Map:
-        return self.finish.plan(plan, self.attention.plan(plan, x), self.nothing, self.norm)
+        return self.finish.plan(plan, self.attention.plan(plan, x), self.nothing)
 
     def construct(self, x: Tensor) -> Tensor:
         x = self.attention(x) if self.is_native else self.to_last(self.attention(self.to_first(x)))
-        norm = self.norm
-        return self.finish(x, self.nothing, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+        return self.finish(x, self.nothing)
 
 
 class NativeConvMix(ConvMix):
+    """Any gate: one without kernels sees the map as (B, C, H, W)."""
+
     def prepare(self, frozen: bool) -> None:
-        pass
+        self.is_native = isinstance(self.gate, NativeSqueezeExcite | NativeEfficientChannelAttention | nn.Identity)
+        self.to_last = MoveChannels("last")
+        self.to_first = MoveChannels("first")
+
+    @property
+    def has_plan(self) -> bool:
+        return self.is_native
 
     def plan(self, plan: Plan, x: Map) -> Map:
         x = self.conv.plan(plan, x)
         return x if isinstance(self.gate, nn.Identity) else self.gate.plan(plan, x)
+
+    def construct(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.gate(x) if self.is_native else self.to_last(self.gate(self.to_first(x)))
 
 
 class NativeSqueezeExcite(SqueezeExcite):

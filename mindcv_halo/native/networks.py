@@ -8,9 +8,12 @@ from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
 from ..models.features import FeatureExtractor
-from ..models.layers.bottleneck import AttentionMix
+from ..models.layers.bottleneck import AttentionMix, ConvMix
+from ..models.layers.random_drop import Dropout
 from ..models.network import HaloNet, check_images
-from .cells import FROZEN, check_type
+from .as_built import is_plain_dense
+from .cells import check_type
+from .guarded import FROZEN, guard, has_hooks
 from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 
@@ -19,6 +22,7 @@ class NativeHaloNet(HaloNet):
     """The network, which runs as one operator when it is frozen and all its layers have kernels."""
 
     has_plan = False
+    plans_head = False  # whether the plan ends with the logits, and not with what enters the head
 
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
@@ -27,16 +31,29 @@ class NativeHaloNet(HaloNet):
 
     def freeze(self) -> None:
         """Plan the whole network, if all of it can be planned. Its layers must be prepared."""
-        if not all(cell.has_plan for _, cell in self.cells_and_names() if isinstance(cell, AttentionMix)):
+        mixes = [cell for _, cell in self.cells_and_names() if isinstance(cell, AttentionMix | ConvMix)]
+        self.has_plan = all(mix.has_plan for mix in mixes)
+        self.plan_head()
+
+    def plan_head(self) -> None:
+        """Plan with the head that there is now: one that kernels know ends the plan, another is called after it."""
+        self.compile_cache.clear()  # graph mode would go on with the old head
+        if not self.has_plan:
             return
-        self.has_plan = True
-        self.dense_kernel = Convolution(has_bias=True, frozen=True)  # a new one packs a new classifier's weights
+        is_known = isinstance(self.classifier, nn.Identity) or is_plain_dense(self.classifier)
+        self.plans_head = is_known and isinstance(self.dropout, Dropout | nn.Dropout | nn.Identity)
+        if self.plans_head and not isinstance(self.classifier, nn.Identity):
+            # A new one packs a new classifier's weights.
+            object.__setattr__(self, "dense_kernel", Convolution(has_bias=True, frozen=True))
+        if self.plans_head:
+            guard(self.dropout, "dropout", self, frozen=True)
+            guard(self.classifier, "classifier", self, frozen=True)
         # Hidden from MindSpore, which would name and check the parameters once more.
         object.__setattr__(self, "planned", PlannedNetwork(self))
 
     def __call__(self, *args, **kwargs):
         # In graph mode MindSpore walks through all cells at each call, which takes 1.5 ms; this one has none inside.
-        if self.has_plan and not self.training:
+        if self.plans_head and not self.training and not has_hooks(self):
             return self.planned(*args, **kwargs)
         return super().__call__(*args, **kwargs)
 
@@ -47,20 +64,22 @@ class NativeHaloNet(HaloNet):
             if not isinstance(layer, nn.Identity):
                 x = layer.plan(plan, x)
         x = plan.add(self.mean, x)
-        if isinstance(self.classifier, nn.Identity):
+        if not self.plans_head or isinstance(self.classifier, nn.Identity):
             return plan, x
         batch, channels = x.shape
-        weight = View(self.classifier.weight, (self.num_classes, channels, 1, 1))
+        num_classes = self.classifier.out_channels
+        weight = View(self.classifier.weight, (num_classes, channels, 1, 1))
         logits = plan.add(
             self.dense_kernel, x.reshape(batch, 1, 1, channels), weight, self.classifier.bias, self.nothing
         )
-        return plan, logits.reshape(batch, self.num_classes)
+        return plan, logits.reshape(batch, num_classes)
 
     def construct(self, x: Tensor) -> Tensor:
         if self.has_plan:
             if self.training:
                 raise RuntimeError(FROZEN)
-            return self.planned(x)
+            x = self.planned(x)
+            return x if self.plans_head else self.classifier(self.dropout(x))
         check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
         for stage in self.stages:
@@ -69,11 +88,6 @@ class NativeHaloNet(HaloNet):
 
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)
-
-    def reset_classifier(self, num_classes: int) -> None:
-        super().reset_classifier(num_classes)
-        if self.has_plan:
-            self.freeze()
 
 
 class PlannedNetwork(nn.Cell):
@@ -105,5 +119,5 @@ class NativeFeatureExtractor(FeatureExtractor):
     def prepare(self, frozen: bool) -> None:
         self.to_first = MoveChannels("first")
 
-    def construct(self, x: Tensor) -> list[Tensor]:
-        return [self.to_first(maps) for maps in super().construct(x)]
+    def channels_first(self, x: Tensor) -> Tensor:
+        return self.to_first(x)

@@ -7,6 +7,7 @@ Each works in graph and PyNative mode, unless it says otherwise, and in a Plan b
 from __future__ import annotations
 
 import ctypes
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -17,10 +18,12 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.ops import signature as sig
 
+from ..errors import UserError
 from .build import LIBRARY, ONEDNN, NativeUnavailableError, build_kernels
 
 ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 FLOAT = mindspore.float32
+_EXPORTS = (mindspore.export.__code__,)
 _frozen_numbers = count(1)
 
 
@@ -44,11 +47,31 @@ def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT, **settings: int) ->
     """
     load_kernels()
     path = f"{build_kernels() / LIBRARY}:{name}"
-    kernel = ops.Custom(path, out_shape=out_shape, out_dtype=out_dtype, func_type="aot")
+
+    def infer(*shapes):
+        _refuse_export()
+        return out_shape(*shapes)
+
+    kernel = ops.Custom(path, out_shape=infer, out_dtype=out_dtype, func_type="aot")
     for setting, value in settings.items():
         kernel.add_prim_attr(setting, value)
     kernel.symbol, kernel.find_shapes = name, out_shape
     return kernel
+
+
+def _refuse_export() -> None:
+    """Raise UserError inside mindspore.export, whose file would name a library in this machine's cache folder.
+
+    MindSpore tells kernels nothing of it, but infers their shapes while it is at work.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code in _EXPORTS:
+            raise UserError(
+                "export: the network is on native kernels, which are compiled for this machine alone; export it before "
+                "accelerate, or a portable copy with its weights"
+            )
+        frame = frame.f_back
 
 
 def number_kernel(name: str) -> int:

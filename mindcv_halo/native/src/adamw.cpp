@@ -10,6 +10,11 @@ using namespace halo;
 // numbers (beta1, beta2, eps) -> one zero; changes the first 3 N
 HALO_KERNEL(adamw) {
   const int n = (args.count() - 4) / 4;
+  args.expect_count(4 * n + 4);
+  for (int i = 0; i < 3 * n; ++i) args.expect_size(n + i, args.size(i % n));
+  for (const int index : {4 * n, 4 * n + 1}) args.expect_size(index, n);
+  args.expect_size(4 * n + 2, 3);
+  args.expect_size(4 * n + 3, 1);
   const float *rates = args.floats(4 * n), *decays = args.floats(4 * n + 1), *numbers = args.floats(4 * n + 2);
   const float beta1 = numbers[0], beta2 = numbers[1], eps = numbers[2];
   for (int i = 0; i < n; ++i) {

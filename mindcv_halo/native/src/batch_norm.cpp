@@ -130,6 +130,17 @@ void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const 
   });
 }
 
+// Of batch_norm_training and batch_norm_inference.
+void check_forward(const Arguments& args) {
+  args.expect_count(13);
+  args.expect_map(0);
+  args.expect_size(6, 3);
+  args.expect_size(7, 2);
+  if (args.settings(6)[1]) args.expect_same(1, 0);
+  args.expect_same(8, 0);
+  for (const int index : {2, 3, 4, 5, 9, 10, 11, 12}) args.expect(index, {args.side(0, 3)});
+}
+
 }  // namespace
 }  // namespace halo
 
@@ -139,6 +150,7 @@ using namespace halo;
 // settings (activation, whether there is a map to add), numbers (eps, momentum)
 // -> out, batch mean, 1 / standard deviation, new running mean, new running variance
 HALO_KERNEL(batch_norm_training) {
+  check_forward(args);
   const int64_t channels = args.side(0, 3);
   const int64_t rows = args.size(0) / channels;
   const float* map = args.floats(0);
@@ -170,6 +182,7 @@ HALO_KERNEL(batch_norm_training) {
 // The same with the running statistics: map, added, gamma, beta, running mean, running variance, settings, numbers
 // -> out, running mean, 1 / standard deviation
 HALO_KERNEL(batch_norm_inference) {
+  check_forward(args);
   const int64_t channels = args.side(0, 3);
   const float eps = args.floats(7)[0];
   float *mean = args.floats(9), *inverse = args.floats(10);
@@ -185,7 +198,16 @@ HALO_KERNEL(batch_norm_inference) {
 // settings (activation, whether a map was added, whether the statistics are the batch's)
 // -> gradients of map, gamma, beta, added (one number where there was none)
 HALO_KERNEL(batch_norm_backward) {
+  args.expect_count(12);
+  args.expect_map(1);
+  args.expect_size(7, 3);
   const int64_t channels = args.side(1, 3);
+  args.expect_same(0, 1);
+  if (args.settings(7)[1]) args.expect_same(2, 1);
+  for (int index = 3; index < 7; ++index) args.expect(index, {channels});
+  args.expect_same(8, 1);
+  for (int index = 9; index < 11; ++index) args.expect(index, {channels});
+  args.expect_same(11, 2);
   const int64_t rows = args.size(1) / channels;
   const int64_t* settings = args.settings(7);
   const Gradients gradients = {args.floats(0), args.floats(1), args.floats(2),  args.floats(3),

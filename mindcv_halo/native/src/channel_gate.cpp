@@ -68,6 +68,9 @@ using namespace halo;
 
 // map (B, H, W, C) -> mean over H and W (B, C)
 HALO_KERNEL(mean_pixels) {
+  args.expect_count(2);
+  args.expect_map(0);
+  args.expect_size(1, args.side(0, 0) * args.side(0, 3));
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
   const float* map = args.floats(0);
   float* out = args.floats(1);
@@ -77,6 +80,10 @@ HALO_KERNEL(mean_pixels) {
 
 // mean's gradient (B, C), map -> map's gradient
 HALO_KERNEL(mean_pixels_backward) {
+  args.expect_count(3);
+  args.expect_map(1);
+  args.expect(0, {args.side(1, 0), args.side(1, 3)});
+  args.expect_same(2, 1);
   const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
   std::vector<float> share(args.floats(0), args.floats(0) + batch * channels);
   for (float& value : share) value /= static_cast<float>(pixels);
@@ -85,6 +92,10 @@ HALO_KERNEL(mean_pixels_backward) {
 
 // channels (B, C), weights (1, 1, 1, k) -> a convolution along the channels, with zeros beyond them (B, C)
 HALO_KERNEL(neighbour_channels) {
+  args.expect_count(3);
+  args.expect(0, {args.side(0, 0), args.side(0, 1)});
+  args.expect(1, {1, 1, 1, args.side(1, 3)});
+  args.expect_same(2, 0);
   const int64_t batch = args.side(0, 0), channels = args.side(0, 1), length = args.side(1, 3);
   const float *in = args.floats(0), *weights = args.floats(1);
   float* out = args.floats(2);
@@ -101,6 +112,10 @@ HALO_KERNEL(neighbour_channels) {
 
 // map (B, H, W, C), gate (B, C) -> map * sigmoid(gate)
 HALO_KERNEL(channel_gate) {
+  args.expect_count(3);
+  args.expect_map(0);
+  args.expect(1, {args.side(0, 0), args.side(0, 3)});
+  args.expect_same(2, 0);
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
   const std::vector<float> open = sigmoids(args.floats(1), batch * channels);
   scale_channels(batch, pixels, channels, args.floats(0), open.data(), args.floats(2));
@@ -108,6 +123,12 @@ HALO_KERNEL(channel_gate) {
 
 // out's gradient, map, gate -> gradients of map and gate
 HALO_KERNEL(channel_gate_backward) {
+  args.expect_count(5);
+  args.expect_map(1);
+  args.expect_same(0, 1);
+  args.expect(2, {args.side(1, 0), args.side(1, 3)});
+  args.expect_same(3, 1);
+  args.expect_same(4, 2);
   const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
   const float *diff_out = args.floats(0), *map = args.floats(1);
   const std::vector<float> open = sigmoids(args.floats(2), batch * channels);

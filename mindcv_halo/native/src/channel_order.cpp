@@ -31,10 +31,16 @@ using namespace halo;
 
 // (B, C, H, W) -> (B, H, W, C)
 HALO_KERNEL(channels_last) {
+  args.expect_count(2);
+  args.expect_map(0);
+  args.expect(1, {args.side(0, 0), args.side(0, 2), args.side(0, 3), args.side(0, 1)});
   swap_axes(args.side(0, 0), args.side(0, 1), args.side(0, 2) * args.side(0, 3), args.floats(0), args.floats(1));
 }
 
 // (B, H, W, C) -> (B, C, H, W)
 HALO_KERNEL(channels_first) {
+  args.expect_count(2);
+  args.expect_map(0);
+  args.expect(1, {args.side(0, 0), args.side(0, 3), args.side(0, 1), args.side(0, 2)});
   swap_axes(args.side(0, 0), args.side(0, 1) * args.side(0, 2), args.side(0, 3), args.floats(0), args.floats(1));
 }

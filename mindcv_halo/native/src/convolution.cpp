@@ -1,6 +1,7 @@
 // Convolutions on channels-last maps, computed by oneDNN: (B, H, W, C) -> (B, H', W', O). Weights stay (O, C / groups,
 // k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen.
 #include <algorithm>
+#include <cstring>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -72,6 +73,8 @@ Attributes* make_attributes(const Shape& shape, const MemoryDesc* added) {
   check(library().attributes_set_post_ops(attributes, steps), "post-ops");
   return attributes;
 }
+
+constexpr int64_t SAMPLES = 256;
 
 Buffer scratchpad_buffer;
 Buffer weights_buffer;
@@ -200,12 +203,20 @@ Convolution& find_convolution(const Shape& shape) {
 // Weights of a network that is only for inference, as primitives want them: shapes that want the same share it.
 struct Frozen {
   const float* plain = nullptr;
+  std::vector<float> samples;  // of the weights that were packed
   std::vector<std::pair<const MemoryDesc*, Buffer>> forms;
 
-  const float* find(Convolution& convolution, const float* weights) {
-    if (weights != plain) {  // a compiled graph out of MindSpore's cache brings the numbers of another process
+  // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
+  // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
+  // would take a twentieth of the network's time.
+  const float* find(Convolution& convolution, const float* weights, int64_t size) {
+    std::vector<float> now(std::min(SAMPLES, size));
+    const int64_t count = static_cast<int64_t>(now.size());
+    for (int64_t i = 0; i < count; ++i) now[i] = weights[i * (size - 1) / std::max<int64_t>(1, count - 1)];
+    if (weights != plain || std::memcmp(now.data(), samples.data(), count * sizeof(float)) != 0) {
       forms.clear();
       plain = weights;
+      samples = std::move(now);
     }
     for (auto& [desc, buffer] : forms) {
       if (library().memory_desc_equal(desc, convolution.packed_desc())) return static_cast<float*>(buffer.data());
@@ -224,7 +235,19 @@ std::map<int64_t, Frozen>& frozen_weights() {
 }
 
 // `settings` are stride, groups, activation, extras, number of the frozen weights or 0.
-Shape read_shape(Work work, const Arguments& args, int map, int out, int64_t kernel, const int64_t* settings) {
+Shape read_shape(Work work, const Arguments& args, int map, int weights, int out, int settings_index) {
+  args.expect_map(map);
+  args.expect_map(weights);
+  args.expect_size(settings_index, 5);
+  const int64_t* settings = args.settings(settings_index);
+  const int64_t stride = settings[0], groups = settings[1], kernel = args.side(weights, 2);
+  if (stride < 1 || groups < 1 || settings[2] < 0 || settings[2] > 2 || kernel % 2 == 0) {
+    throw std::length_error("settings are out of their range");
+  }
+  args.expect(weights, {args.side(weights, 0), args.side(map, 3) / groups, kernel, kernel});
+  if (args.side(map, 3) % groups || args.side(weights, 0) % groups) throw std::length_error("groups do not divide the channels");
+  args.expect(out, {args.side(map, 0), (args.side(map, 1) + stride - 1) / stride,
+                    (args.side(map, 2) + stride - 1) / stride, args.side(weights, 0)});
   return Shape{work,
                args.side(map, 0),
                args.side(map, 1),
@@ -247,13 +270,16 @@ using namespace halo;
 
 // map (B, H, W, C), weights, bias (O,), added (B, H', W', O), settings -> out (B, H', W', O)
 HALO_KERNEL(convolution) {
+  args.expect_count(6);
+  const Shape shape = read_shape(Work::FORWARD, args, 0, 1, 5, 4);
   const int64_t* settings = args.settings(4);
-  const Shape shape = read_shape(Work::FORWARD, args, 0, 5, args.side(1, 2), settings);
+  if (shape.extras & 1) args.expect(2, {shape.out_channels});
+  if (shape.extras & 2) args.expect_same(3, 5);
   std::lock_guard<std::mutex> lock(turn);
   Convolution& convolution = find_convolution(shape);
   const float* weights = args.floats(1);
   const bool is_frozen = settings[4] != 0 && convolution.packs();
-  const float* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution, weights)
+  const float* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution, weights, args.size(1))
                                   : convolution.pack(weights, weights_buffer);
   convolution.forward(args.floats(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
                       shape.extras & 2 ? args.floats(3) : nullptr, args.floats(5));
@@ -261,7 +287,9 @@ HALO_KERNEL(convolution) {
 
 // out's gradient (B, H', W', O), weights, map (B, H, W, C), settings -> map's gradient
 HALO_KERNEL(convolution_backward_input) {
-  const Shape shape = read_shape(Work::BACKWARD_INPUT, args, 2, 0, args.side(1, 2), args.settings(3));
+  args.expect_count(5);
+  const Shape shape = read_shape(Work::BACKWARD_INPUT, args, 2, 1, 0, 3);
+  args.expect_same(4, 2);
   std::lock_guard<std::mutex> lock(turn);
   Convolution& convolution = find_convolution(shape);
   convolution.backward_input(args.floats(0), convolution.pack(args.floats(1), weights_buffer), args.floats(4));
@@ -269,7 +297,9 @@ HALO_KERNEL(convolution_backward_input) {
 
 // out's gradient (B, H', W', O), map (B, H, W, C), weights, settings -> weights' gradient
 HALO_KERNEL(convolution_backward_weights) {
-  const Shape shape = read_shape(Work::BACKWARD_WEIGHTS, args, 1, 0, args.side(2, 2), args.settings(3));
+  args.expect_count(5);
+  const Shape shape = read_shape(Work::BACKWARD_WEIGHTS, args, 1, 2, 0, 3);
+  args.expect_same(4, 2);
   std::lock_guard<std::mutex> lock(turn);
   find_convolution(shape).backward_weights(args.floats(1), args.floats(0), args.floats(4));
 }

@@ -57,7 +57,9 @@ using namespace halo;
 // q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)), height_rel, width_rel (2 * window - 1, Dk), settings
 // -> out (B, H'', W'', N * Dv), each query's largest logit and 1 / its softmax's sum (B * N * blocks, queries, 2)
 HALO_KERNEL(halo_attention) {
-  const Geometry g(args, 0, 1, 2, 5, args.settings(4));
+  args.expect_count(7);
+  const Geometry g = read_geometry(args, 0, 1, 2, 5, 4);
+  args.expect(6, {g.batch * g.heads * g.rows * g.columns, g.queries, 2});
   with_tile(g, [&](auto tile) {
     attend<tile>(g, args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(5), args.floats(6));
   });

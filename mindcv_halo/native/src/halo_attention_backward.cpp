@@ -224,7 +224,10 @@ using namespace halo;
 // out's gradient, q, kv, height_rel, width_rel, largest logits and 1 / sums, settings
 // -> gradients of q, kv, height_rel, width_rel
 HALO_KERNEL(halo_attention_backward) {
-  const Geometry g(args, 1, 2, 3, 0, args.settings(6));
+  args.expect_count(11);
+  const Geometry g = read_geometry(args, 1, 2, 3, 0, 6);
+  args.expect(5, {g.batch * g.heads * g.rows * g.columns, g.queries, 2});
+  for (int index = 0; index < 4; ++index) args.expect_same(7 + index, 1 + index);
   const Gradients data = {args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(4),
                           args.floats(5), args.floats(7), args.floats(8), args.floats(9), args.floats(10)};
   with_tile(g, [&](auto tile) { differentiate<tile>(g, data); });

@@ -19,7 +19,7 @@ struct Geometry {
   int64_t window, keys, queries, rows, columns;
   float scale;
 
-  // By the numbers of the arguments; `settings`: block, halo, heads, query, mask_padding, scale_position.
+  // As read_geometry, without its checks; `settings`: block, halo, heads, query, mask_padding, scale_position.
   Geometry(const Arguments& args, int q, int kv, int table, int out, const int64_t* settings)
       : batch(args.side(kv, 0)),
         height(args.side(kv, 1)),
@@ -46,6 +46,30 @@ struct Geometry {
   int64_t depth() const { return dim_key + dim_value; }
   int64_t padded_keys() const { return round_up(keys, UNROLL); }
 };
+
+// By the numbers of the arguments. Throws where they do not fit each other.
+inline Geometry read_geometry(const Arguments& args, int q, int kv, int table, int out, int settings_index) {
+  args.expect_size(settings_index, 6);
+  const int64_t* settings = args.settings(settings_index);
+  const int64_t block = settings[0], halo = settings[1], heads = settings[2], query = settings[3];
+  if (block < 1 || halo < 0 || heads < 1 || query < 1) throw std::length_error("settings are out of their range");
+  args.expect_map(q);
+  args.expect_map(kv);
+  const int64_t rows = 2 * (block + 2 * halo) - 1;
+  if (args.axes(table) != 2) throw std::length_error("position tables must have 2 axes");
+  args.expect(table, {rows, args.side(table, 1)});
+  args.expect_same(table + 1, table);
+  const int64_t keys = heads * args.side(table, 1), both = args.side(kv, 3);
+  args.expect(q, {args.side(kv, 0), args.side(q, 1), args.side(q, 2), keys});
+  if (keys < 1 || both % heads || both <= keys) throw std::length_error("heads do not divide the channels");
+  args.expect_map(out);
+  args.expect(out, {args.side(kv, 0), args.side(out, 1), args.side(out, 2), both - keys});
+  const Geometry geometry(args, q, kv, table, out, settings);
+  if (args.side(out, 1) > geometry.rows * query || args.side(out, 2) > geometry.columns * query) {
+    throw std::length_error("the output is larger than its blocks");
+  }
+  return geometry;
+}
 
 // Calls run(tile), an integral constant: how many queries fit in the vectors that work on a block's at once.
 template <typename Run>

@@ -9,7 +9,7 @@
 
 namespace halo {
 
-constexpr float OUTSIDE_LOGIT = -65504.f;
+constexpr float OUTSIDE_LOGIT = -32768.f;
 
 // A table of relative positions spread out for one axis: [key][d][query of a tile] of table[key - coordinate + last].
 class Positions {

@@ -4,6 +4,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
 
 namespace halo {
 
@@ -18,13 +21,53 @@ class Arguments {
   const int64_t* settings(int index) const { return static_cast<const int64_t*>(params_[index]); }
   int64_t side(int index, int axis) const { return shapes_[index][axis]; }
 
+  int axes(int index) const { return ndims_[index]; }
+
   int64_t size(int index) const {
     int64_t size = 1;
     for (int axis = 0; axis < ndims_[index]; ++axis) size *= shapes_[index][axis];
     return size;
   }
 
+  // Throws unless there are this many arguments: a kernel indexes by what it is given, and must not read beyond.
+  void expect_count(int count) const {
+    if (count_ != count) throw std::length_error("takes " + std::to_string(count) + " arguments, and got " + std::to_string(count_));
+  }
+  // Throws unless the argument has these sides.
+  void expect(int index, std::initializer_list<int64_t> sides) const {
+    bool fits = ndims_[index] == static_cast<int>(sides.size());
+    int axis = 0;
+    for (const int64_t side : sides) fits = fits && shapes_[index][axis++] == side;
+    if (!fits) throw std::length_error("argument " + describe(index) + " must be " + describe(sides.begin(), sides.end()));
+  }
+  // Throws unless the argument has `size` numbers, under whatever shape.
+  void expect_size(int index, int64_t size) const {
+    if (this->size(index) != size) {
+      throw std::length_error("argument " + describe(index) + " must hold " + std::to_string(size) + " numbers");
+    }
+  }
+  void expect_same(int index, int other) const {
+    bool fits = ndims_[index] == ndims_[other];
+    for (int axis = 0; fits && axis < ndims_[index]; ++axis) fits = shapes_[index][axis] == shapes_[other][axis];
+    if (!fits) throw std::length_error("argument " + describe(index) + " must be as argument " + describe(other));
+  }
+  // Throws unless the argument is a map with something in it.
+  void expect_map(int index) const {
+    if (ndims_[index] != 4 || size(index) < 1) {
+      throw std::length_error("argument " + describe(index) + " must be a map of 4 axes, none of them empty");
+    }
+  }
+
  private:
+  std::string describe(int index) const {
+    return std::to_string(index) + " of " + describe(shapes_[index], shapes_[index] + ndims_[index]);
+  }
+  static std::string describe(const int64_t* begin, const int64_t* end) {
+    std::string words = "(";
+    for (const int64_t* side = begin; side != end; ++side) words += (side == begin ? "" : ", ") + std::to_string(*side);
+    return words + ")";
+  }
+
   int count_;
   void** params_;
   int* ndims_;

@@ -24,6 +24,10 @@ using namespace halo;
 
 // map (B, H, W, C), border (one number) -> out (B, H', W', C)
 HALO_KERNEL(max_pool) {
+  args.expect_count(3);
+  args.expect_map(0);
+  args.expect_size(1, 1);
+  args.expect(2, {args.side(0, 0), (args.side(0, 1) + 1) / 2, (args.side(0, 2) + 1) / 2, args.side(0, 3)});
   const int64_t batch = args.side(0, 0), height = args.side(0, 1), width = args.side(0, 2), channels = args.side(0, 3);
   const int64_t rows = args.side(2, 1), columns = args.side(2, 2);
   const float* map = args.floats(0);
@@ -48,6 +52,11 @@ HALO_KERNEL(max_pool) {
 
 // out's gradient, out, map -> map's gradient: it goes to the first tap of a window that holds the largest value.
 HALO_KERNEL(max_pool_backward) {
+  args.expect_count(4);
+  args.expect_map(2);
+  args.expect(0, {args.side(2, 0), (args.side(2, 1) + 1) / 2, (args.side(2, 2) + 1) / 2, args.side(2, 3)});
+  args.expect_same(1, 0);
+  args.expect_same(3, 2);
   const int64_t batch = args.side(2, 0), height = args.side(2, 1), width = args.side(2, 2), channels = args.side(2, 3);
   const int64_t rows = args.side(0, 1), columns = args.side(0, 2);
   const float *diff_out = args.floats(0), *out = args.floats(1), *map = args.floats(2);

@@ -1,5 +1,6 @@
 // Runs a list of kernels as one operator; plan.py says what the list looks like.
 #include <cstring>
+#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -45,7 +46,9 @@ extern "C" int number_kernel(const char* name) {
 
 // images, parameters ..., plan -> the plan's result
 HALO_KERNEL(run_plan) {
-  const int64_t* plan = args.settings(args.count() - 2);
+  const int images = 0, numbers = args.count() - 2, result = args.count() - 1;
+  if (numbers <= images) throw std::length_error("takes images, parameters and a plan");
+  const int64_t* plan = args.settings(numbers);
   const int64_t* constants = plan + plan[0];
   std::lock_guard<std::mutex> lock(turn);
   float* maps = static_cast<float*>(arena.reserve(plan[1] * sizeof(float)));
@@ -54,6 +57,7 @@ HALO_KERNEL(run_plan) {
   std::vector<int> ndims;
   std::vector<int64_t*> shapes;
   for (int64_t step = 0; step < plan[2]; ++step) {
+    if (next[0] < 0 || next[0] >= static_cast<int64_t>(std::size(KERNELS))) throw std::length_error("no such kernel");
     const Entry& entry = KERNELS[next[0]];
     const int64_t count = next[1];
     next += 2;
@@ -62,10 +66,22 @@ HALO_KERNEL(run_plan) {
     shapes.clear();
     for (int64_t i = 0; i < count; ++i) {
       const int64_t place = next[0], index = next[1];
-      if (place == PARAMETER) params.push_back(args.floats(static_cast<int>(index)));
-      if (place == ARENA) params.push_back(maps + index);
-      if (place == CONSTANT) params.push_back(const_cast<int64_t*>(constants + index));
-      if (place == RESULT) params.push_back(args.floats(args.count() - 1));
+      int64_t size = 1;
+      for (int64_t axis = 0; axis < next[2]; ++axis) size *= next[3 + axis];
+      if (place == PARAMETER) {
+        if (index < 0 || index >= numbers) throw std::length_error("the plan names more parameters than there are");
+        args.expect_size(static_cast<int>(index), size);
+        params.push_back(args.floats(static_cast<int>(index)));
+      } else if (place == ARENA) {
+        if (index < 0 || index + size > plan[1]) throw std::length_error("the plan's maps are larger than its arena");
+        params.push_back(maps + index);
+      } else if (place == RESULT) {
+        args.expect_size(result, size);
+        params.push_back(args.floats(result));
+      } else {
+        if (index < 0 || plan[0] + index >= args.size(numbers)) throw std::length_error("the plan lacks its constants");
+        params.push_back(const_cast<int64_t*>(constants + index));
+      }
       ndims.push_back(static_cast<int>(next[2]));
       shapes.push_back(const_cast<int64_t*>(next + 3));
       next += 3 + next[2];

@@ -1,0 +1,477 @@
+"""Whatever somebody does to a network: on native kernels it computes what it computes without them, or is refused.
+
+The walk takes every kind of place in a network once (a cell's class, its name and its parent's class) and changes
+one thing there: puts another cell into it, changes an attribute or a number's type, registers a hook, asks for half
+precision.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+
+import mindspore as ms
+import numpy as np
+import pytest
+from drawn_norms import draw_norms
+from mindspore import Parameter, Tensor, nn
+from ways import has_kernels
+
+from mindcv_halo import accelerate, create_model, fuse_batchnorm
+from mindcv_halo.errors import UserError
+from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.models.network import HaloNet
+from mindcv_halo.models.specs import HALONET_TEST, ChannelAttention
+from mindcv_halo.native.as_built import find_changes
+from mindcv_halo.utils.amp import auto_mixed_precision
+
+pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
+
+TOLERANCE = 1e-5  # of the largest entry
+SIZE = 40
+# Small networks that have every kind of layer with kernels between them.
+SPECS = {
+    "halo attention": HALONET_TEST,
+    "gates and a last convolution": replace(HALONET_TEST, gate=ChannelAttention("se"), head_width=32),
+    "gates along channels": replace(HALONET_TEST, gate=ChannelAttention("eca")),
+}
+
+
+def build(kind: str) -> HaloNet:
+    return HaloNet(SPECS[kind], 10, drop_rate=0.2, drop_path_rate=0.3)
+
+
+class Doubled(nn.Cell):
+    """A cell of somebody's own in the place of another."""
+
+    def __init__(self, cell: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+
+    def construct(self, x):
+        return 2 * self.cell(x)
+
+
+def list_places(network: nn.Cell) -> Iterator[tuple[str, nn.Cell, str, nn.Cell]]:
+    """(path, parent, name, cell), one of each kind."""
+    seen = set()
+    for path, parent in network.cells_and_names():
+        for name, cell in parent.name_cells().items():
+            kind = (type(parent), "" if name.isdigit() else name, type(cell))
+            if kind not in seen:
+                seen.add(kind)
+                yield f"{path}.{name}".lstrip("."), parent, name, cell
+
+
+def is_called(path: str) -> bool:
+    """Whether kernels leave a place to what is there: heads, attentions and gates are called as they are."""
+    return path in ("classifier", "dropout") or path.startswith(("classifier.", "dropout."))
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def network(request) -> nn.Cell:
+    return build(request.param)
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def native(request) -> nn.Cell:
+    return accelerate(build(request.param))
+
+
+def test_nothing_is_changed_in_what_create_model_makes(network):
+    assert find_changes(network) == []
+
+
+def test_a_cell_of_ones_own(network):
+    for path, parent, name, cell in list(list_places(network)):
+        parent._cells[name] = Doubled(cell)
+        if isinstance(parent, nn.SequentialCell):
+            parent.cell_list = list(parent.cells())
+        found = find_changes(network)
+        parent._cells[name] = cell
+        if isinstance(parent, nn.SequentialCell):
+            parent.cell_list = list(parent.cells())
+        called = is_called(path) or path.endswith((".attention", ".gate"))
+        assert bool(found) != called, path
+    assert find_changes(network) == []
+
+
+def test_an_attribute(network):
+    """A changed number, word or operator is refused, but for notes that nothing reads."""
+    count = 0
+    for path, _, _, cell in list(list_places(network)):
+        if is_called(path):
+            continue
+        for name, value in list(vars(cell).items()):
+            if (
+                name.startswith("_")
+                or name in UNREAD
+                or not isinstance(value, bool | int | float | str | ms.ops.Primitive)
+            ):
+                continue
+            cell.__dict__[name] = change_value(value)
+            found = find_changes(network)
+            cell.__dict__[name] = value
+            count += 1
+            assert found, f"{path}.{name}"
+    assert count > 40
+    assert find_changes(network) == []
+
+
+# Of MindSpore's own: they say how a cell was made or where it runs, and no construct of a layer reads them. `training`
+# has tests of its own.
+UNREAD = {
+    *("training", "requires_grad", "is_top_cell", "arguments_key", "cell_type", "grad_ops_label", "has_bprop"),
+    *("mixed_precision_type", "weight_init", "bias_init", "gamma_init", "beta_init", "moving_mean_init"),
+    *("moving_var_init", "cls_name", "parallel_mode", "seed", "frozen"),
+    *("scale", "threshold", "last_kept"),  # of the cells for dropout, which are called
+    *("has_shortcut", "scale_pos_embed", "mask_padding", "scrambled_windows"),  # which kernels follow
+}
+
+
+def change_value(value: object) -> object:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, ms.ops.Primitive):
+        return ms.ops.ReLU6()
+    return value + 2
+
+
+def list_hooks(cell: nn.Cell) -> list[Callable]:
+    return [
+        cell.register_forward_hook,
+        cell.register_forward_pre_hook,
+        cell.register_backward_hook,
+        cell.register_backward_pre_hook,
+    ]
+
+
+def hook(*arguments):
+    return None
+
+
+def test_a_hook(network):
+    for path, _, _, cell in list(list_places(network)):
+        if is_called(path) or isinstance(cell, nn.CellList):  # which nobody calls
+            continue
+        for register in list_hooks(cell):
+            if cell.has_bprop and register.__name__.startswith("register_forward"):
+                continue  # MindSpore takes none there
+            handle = register(hook)
+            found = find_changes(network)
+            handle.remove()
+            if register.__name__ == "register_backward_pre_hook":
+                cell._cell_backward_pre_hook = None
+            if register.__name__ == "register_backward_hook":
+                cell._cell_backward_hook = None
+            assert found, f"{path}: {register.__name__}"
+
+
+def test_half_precision(network):
+    for path, _, _, cell in list(list_places(network)):
+        if not is_called(path) and not isinstance(cell, nn.CellList):
+            cell.add_flags(fp16=True)
+            found = find_changes(network)
+            cell.add_flags(fp16=False)
+            assert found, path
+
+
+def test_numbers_of_another_type(network):
+    for path, _, _, cell in list(list_places(network)):
+        for name, parameter in list(cell._params.items()):
+            if parameter is None or is_called(path):
+                continue
+            cell._params[name] = Parameter(parameter.astype(ms.float16), name=parameter.name)
+            found = find_changes(network)
+            cell._params[name] = parameter
+            assert found, f"{path}.{name}"
+
+
+def create_portable(native: nn.Cell) -> HaloNet:
+    return HaloNet(native.spec, 10, drop_rate=0.2, drop_path_rate=0.3)
+
+
+def test_every_change_afterwards(native):
+    """On the network that runs already: each is refused where it is made, and changes nothing."""
+    images = Tensor(np.random.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32))
+    expected = run_by_operator(native, images).asnumpy()
+    count = 0
+    layers = {path for path, _ in create_portable(native).cells_and_names()}
+    for path, parent, name, cell in list(list_places(native)):
+        if is_called(path) or ".keep" in path or path not in layers:  # masks are drawn as ever; a kernel's own cell
+            continue
+        changes: list[Callable] = [lambda parent=parent, name=name: setattr(parent, name, nn.ReLU6())]
+        if isinstance(parent, nn.SequentialCell | nn.CellList):
+            changes = [lambda parent=parent: parent.append(nn.ReLU6())]
+            changes += [lambda parent=parent: parent.__setitem__(0, nn.ReLU6())]
+        if isinstance(parent, nn.CellList):
+            changes += [lambda parent=parent: parent.insert(0, nn.ReLU6())]
+        changes += [lambda register=register: register(hook) for register in list_hooks(cell)]
+        changes += [lambda cell=cell: cell.to_float(ms.float16), lambda cell=cell: cell.to_float(ms.bfloat16)]
+        changes += [lambda cell=cell: copy.deepcopy(cell), lambda cell=cell: copy.copy(cell)]
+        changes += [
+            lambda cell=cell, name=name, value=value: setattr(cell, name, change_value(value))
+            for name, value in vars(cell).items()
+            if not name.startswith("_")
+            and name not in UNREAD | {"use_batch_statistics", "enters", "adds", "alone"}
+            and isinstance(value, bool | int | float | str)
+        ]
+        changes += [lambda cell=cell, name=name: setattr(cell, name, Parameter(Tensor([1.0]))) for name in cell._params]
+        for change in changes:
+            count += 1
+            try:
+                change()
+            except UserError:
+                continue
+            pytest.fail(f"{path}: {change.__defaults__} was taken")
+    assert count > 200
+    np.testing.assert_array_equal(run_by_operator(native, images).asnumpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "convert, level",
+    [(auto_mixed_precision, "O1"), (auto_mixed_precision, "O2"), (auto_mixed_precision, "O3")]
+    + [(ms.amp.auto_mixed_precision, "O2"), (ms.amp.auto_mixed_precision, "O3")],
+)
+def test_precision_before_and_after(convert, level):
+    """Our levels and MindSpore's own, of which O1 fails on any network with ops.concat."""
+    before = convert(create_model("halonet_test"), level)
+    with pytest.raises(UserError, match=r"accelerate: |half|precision"):
+        accelerate(before)
+    after = accelerate(create_model("halonet_test"))
+    with pytest.raises(UserError):
+        convert(after, level)
+
+
+def run_by_operator(network: nn.Cell, images: Tensor) -> Tensor:
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        return network(images)
+    finally:
+        ms.set_context(mode=mode)
+
+
+def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
+    """Two portable networks with the same random weights, each in a memory of its own."""
+    portable = draw_norms(create_model("halonet_test", **options))
+    other = create_model("halonet_test", **options)
+    load(other, portable)
+    return other, portable
+
+
+def load(network: nn.Cell, source: nn.Cell) -> None:
+    copies = {name: Parameter(p.asnumpy().copy(), name=name) for name, p in source.parameters_dict().items()}
+    ms.load_param_into_net(network, copies)
+
+
+def assert_same(native: nn.Cell, portable: nn.Cell, images: Tensor) -> None:
+    """The same output, and the same running statistics after it."""
+    actual, expected = native(images).asnumpy(), run_by_operator(portable, images).asnumpy()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+    for name, parameter in portable.parameters_dict().items():
+        np.testing.assert_allclose(
+            native.parameters_dict()[name].asnumpy(), parameter.asnumpy(), rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
+def draw_images() -> Tensor:
+    return Tensor(np.random.standard_normal((2, 3, SIZE, SIZE)).astype(np.float32))
+
+
+def freeze_norms(network: nn.Cell) -> None:
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.set_train(False)
+
+
+def freeze_norms_by_attribute(network: nn.Cell) -> None:
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, nn.BatchNorm2d):
+            cell.use_batch_statistics = False
+
+
+def freeze_half(network: nn.Cell) -> None:
+    network.set_train(False)
+    network.stages[1].set_train()
+
+
+STATES = {
+    "training": lambda network: network.set_train(),
+    "evaluation": lambda network: network.set_train(False),
+    "frozen norms": lambda network: (network.set_train(), freeze_norms(network)),
+    "norms frozen by their attribute": lambda network: (network.set_train(), freeze_norms_by_attribute(network)),
+    "one stage trains": freeze_half,
+}
+
+
+@pytest.mark.parametrize("state, order", [*product(STATES, ["before", "after"])])
+def test_states(state, order):
+    check_state(state, order)
+
+
+@pytest.mark.parametrize("state, order", [("frozen norms", "after"), ("one stage trains", "before")])
+def test_states_in_graph_mode(state, order):
+    ms.set_context(mode=ms.GRAPH_MODE)
+    check_state(state, order)
+
+
+def check_state(state: str, order: str) -> None:
+    native, portable = build_pair()
+    STATES[state](portable)
+    if order == "before":
+        STATES[state](native)
+    native = accelerate(native)
+    if order == "after":
+        STATES[state](native)
+    assert_same(native, portable, draw_images())
+
+
+def another_norm(network: nn.Cell) -> None:
+    norm = network.stages[0][0].reduce.norm
+    other = nn.BatchNorm2d(norm.num_features, eps=1e-3, momentum=0.7)
+    other.update_parameters_name("stages.0.0.reduce.norm.")
+    network.stages[0][0].reduce.norm = other
+
+
+def own_gate(network: nn.Cell) -> None:
+    network.stages[0][0].mix.gate = nn.SequentialCell(nn.AvgPool2d(3, 1, "same"), nn.ReLU())
+
+
+def own_attention(network: nn.Cell) -> None:
+    mix = next(cell.mix for _, cell in network.cells_and_names() if hasattr(getattr(cell, "mix", None), "attention"))
+    mix.attention = nn.MaxPool2d(mix.attention.stride, mix.attention.stride)
+
+
+HEADS: dict[str, Callable[[int], nn.Cell]] = {
+    "fewer classes": lambda channels: nn.Dense(channels, 10),
+    "no bias": lambda channels: nn.Dense(channels, 10, has_bias=False),
+    "activation": lambda channels: nn.Dense(channels, 10, activation="relu"),
+    "two layers": lambda channels: nn.SequentialCell(nn.Dense(channels, 8), nn.ReLU(), nn.Dense(8, 10)),
+    "none": lambda channels: nn.Identity(),
+    "of one's own": lambda channels: Doubled(nn.Dense(channels, 10)),
+}
+
+
+def put_head(network: nn.Cell, head: nn.Cell) -> None:
+    for parameter in head.get_parameters():
+        parameter.set_data(Tensor(np.random.default_rng(1).standard_normal(parameter.shape).astype(np.float32)))
+    network.classifier = head
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("order", ["before", "after", "after a call"])
+@pytest.mark.parametrize("head", HEADS)
+def test_heads(head, order, frozen):
+    native, portable = (net.set_train(False) for net in build_pair())
+    images = draw_images()
+    put_head(portable, HEADS[head](portable.num_features))
+    if order == "before":
+        put_head(native, HEADS[head](native.num_features))
+    native = accelerate(native, frozen=frozen)
+    if order == "after a call":
+        run_by_operator(native, images)
+    if order != "before":
+        put_head(native, HEADS[head](native.num_features))
+    expected = run_by_operator(portable, images).asnumpy()
+    actual = run_by_operator(native, images).asnumpy()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("change", [another_norm, own_gate, own_attention])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_changes_that_kernels_follow(change, frozen):
+    native, portable = build_pair()
+    for network in (native, portable):
+        change(network)
+        network.set_train(not frozen)
+    load(native, portable)
+    assert_same_by_operator(accelerate(native, frozen=frozen), portable)
+
+
+def assert_same_by_operator(native: nn.Cell, portable: nn.Cell) -> None:
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        assert_same(native, portable, draw_images())
+    finally:
+        ms.set_context(mode=mode)
+
+
+def test_other_weights_in_a_frozen_network(mode):
+    """Loaded, assigned, and written in place, where MindSpore keeps the memory."""
+    native, portable = (net.set_train(False) for net in build_pair())
+    images = draw_images()
+    frozen = accelerate(native, frozen=True)
+    frozen(images)
+    load(frozen, draw_norms(create_model("halonet_test")))
+    load(frozen, portable)
+    assert_same(frozen, portable, images)
+    for network in (frozen, portable):
+        for parameter in network.get_parameters():
+            if parameter.name.endswith("conv.weight"):
+                ms.ops.assign(parameter, Tensor(parameter.asnumpy() * 1.5))
+    assert_same(frozen, portable, images)
+
+
+def test_a_hook_on_the_whole_network():
+    calls = []
+    for frozen in (False, True):
+        network = accelerate(create_model("halonet_test").set_train(False), frozen=frozen)
+        network.register_forward_hook(lambda cell, inputs, output: calls.append(output.shape))
+        run_by_operator(network, draw_images())
+    assert calls == [(2, 1000)] * 2
+
+
+def test_cells_that_train_in_a_frozen_network():
+    network = create_model("halonet_test", drop_path_rate=0.3).set_train(False)
+    network.stages[1].set_train()
+    with pytest.raises(UserError, match=r"trains.*set_train\(False\)"):
+        accelerate(network, frozen=True)
+    frozen = accelerate(network.set_train(False), frozen=True)
+    layers = [path for path, _ in create_model("halonet_test").cells_and_names()]
+    for path, _, _, cell in list_places(frozen):
+        if path in layers:
+            with pytest.raises(UserError, match="frozen, for inference"):
+                cell.set_train()
+    with pytest.raises(UserError, match="frozen"):
+        frozen.stem.conv1.norm.use_batch_statistics = True
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_copies_and_exports_are_refused_with_the_way_out(frozen, tmp_path):
+    portable = create_model("halonet_test").set_train(False)
+    native = accelerate(copy.deepcopy(portable), frozen=frozen)
+    for make_copy in (copy.deepcopy, copy.copy, fuse_batchnorm):
+        with pytest.raises(UserError, match="copy the network .* first"):
+            make_copy(native)
+    images = draw_images()
+    for network in (native, nn.SequentialCell(native, nn.Softmax())):
+        with pytest.raises(UserError, match="export it before accelerate"):
+            ms.export(network, images, file_name=str(tmp_path / "x"), file_format="MINDIR")
+    assert not list(tmp_path.glob("*.mindir"))
+    accelerate(copy.deepcopy(portable), frozen=frozen)
+    assert run_by_operator(native, images).shape == (2, 1000)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, SIZE, SIZE), (1, 3, 0, SIZE), (1, 3, SIZE, 0)])
+def test_images_that_hold_nothing(shape):
+    nothing = Tensor(np.zeros(shape, np.float32))
+    networks = [create_model("halonet_test"), accelerate(create_model("halonet_test"))]
+    networks += [accelerate(create_model("halonet_test", features_only=True))]
+    networks += [accelerate(create_model("halonet_test"), frozen=True)]
+    networks += [accelerate(HaloAttention(3, num_heads=3, block_size=4, halo_size=1))]
+    for network in networks:
+        with pytest.raises(ValueError, match="holds no"):
+            run_by_operator(network, nothing)
+
+
+def test_an_array_is_told_to_be_a_tensor():
+    images = draw_images().asnumpy()
+    for network in (accelerate(create_model("halonet_test")), accelerate(create_model("halonet_test"), frozen=True)):
+        with pytest.raises(TypeError, match=r"mindspore\.Tensor\(images\)"):
+            run_by_operator(network, images)
