@@ -49,6 +49,9 @@ class Explanation:
     attention: AttentionMap
 
 
+_one_at_a_time = Lock()  # of all predictors: MindSpore's mode and its compiler belong to the process
+
+
 class Predictor:
     """`Predictor("halonet_50t", checkpoint_path=...)(image)`: the likeliest classes, as validation would see the image.
 
@@ -97,11 +100,11 @@ class Predictor:
         self._exif = recipe.dataset.exif
         transforms = [op for op in make_transforms(recipe, is_training=False) if not isinstance(op, vision.Decode)]
         self._resize, self._normalise = split_normalisation(transforms)
-        self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
+        with _one_at_a_time:
+            self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
         self._compiles = recipe.system.mode == mindspore.GRAPH_MODE
         self._run = self._compiled()
         self._probe: AttentionProbe | None = None
-        self._lock = Lock()
         self.image_size = self._view(np.zeros((8, 8, 3), np.uint8)).shape[:2]  # height and width that the network sees
 
     @classmethod
@@ -174,7 +177,7 @@ class Predictor:
         """
         self.check(layer, query)
         view = self._read(image)
-        with self._lock:
+        with _one_at_a_time:
             logits, *maps = self._probe(Tensor(self._normalise(view[None])))
             attention = self._probe.read(maps[self._probe.find(layer)], self.image_size, layer, query)
         return Explanation(self._rank(image, to_array(logits)[0]), view, attention)
@@ -190,7 +193,7 @@ class Predictor:
         return self._find_probe().layers
 
     def _find_probe(self) -> AttentionProbe:
-        with self._lock:
+        with _one_at_a_time:
             if self._probe is None:
                 self._probe = AttentionProbe(self._network)
             return self._probe
@@ -221,7 +224,7 @@ class Predictor:
 
     def _predict(self, views: list[np.ndarray], batch_size: int) -> np.ndarray:
         images = self._normalise(np.stack(views))
-        with self._lock:
+        with _one_at_a_time:
             return predict_logits(self._run, images, batch_size)
 
     def _rank_batch(self, batch: list[tuple[ImageLike, np.ndarray]]) -> Iterator[Prediction]:

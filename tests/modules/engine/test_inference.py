@@ -119,7 +119,8 @@ def test_streams_read_as_they_go_and_can_leave_out(predictor):
         list(predictor.stream(images()))
 
 
-def test_threads_share_a_predictor(predictor):
+def test_threads_share_a_predictor(predictor, checkpoint):
+    """And several of them: MindSpore's mode and compiler belong to the process."""
     images = [make_pixels(seed) for seed in range(6)]
     alone = [predictor(image) for image in images]
     explained = predictor.explain(images[0]).attention.weights
@@ -135,12 +136,16 @@ def test_threads_share_a_predictor(predictor):
 
     predictor._run = watched
     try:
+        other = Predictor("halonet_test", checkpoint_path=checkpoint, mode=1)
+        other._run = watched
         with ThreadPoolExecutor(6) as pool:
+            others = pool.map(other, images)
             weights = pool.submit(lambda: predictor.explain(images[0]).attention.weights)
             together = list(pool.map(predictor, images * 3))
     finally:
         predictor._run = run
     assert together == alone * 3
+    assert len(list(others)) == len(images)
     np.testing.assert_array_equal(weights.result(), explained)
 
 
