@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import mindspore as ms
 import numpy as np
@@ -127,8 +128,13 @@ def test_threads_share_a_predictor(predictor, checkpoint):
     busy = []
     run = predictor._run
 
+    both = Event()  # whether a second call came while the first one ran
+
     def watched(batch):
         busy.append(True)
+        if len(busy) > 1:
+            both.set()
+        both.wait(0.05)
         assert len(busy) == 1  # one at a time
         result = run(batch)
         busy.pop()
