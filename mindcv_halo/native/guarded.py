@@ -29,13 +29,11 @@ class Guarded:
 
     def __setattr__(self, name: str, value: Any) -> None:
         guard = self._guard
-        if name in guard.fixed or (name == "construct" and not guard.is_root):
+        if name in guard.fixed or name == "construct":
             self._refuse(f".{name} cannot be set")
         if guard.frozen and name in _FREE and value:
             self._refuse(f".{name} cannot be set: the network is frozen")
         super().__setattr__(name, value)
-        if guard.is_root and isinstance(value, nn.Cell):
-            self.plan_head()
 
     def insert_child_to_cell(self, child_name: str, child_cell: nn.Cell) -> None:
         if child_name in self._guard.fixed:

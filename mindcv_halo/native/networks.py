@@ -51,6 +51,11 @@ class NativeHaloNet(HaloNet):
         # Hidden from MindSpore, which would name and check the parameters once more.
         object.__setattr__(self, "planned", PlannedNetwork(self))
 
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name in ("classifier", "dropout"):
+            self.plan_head()
+
     def __call__(self, *args, **kwargs):
         # In graph mode MindSpore walks through all cells at each call, which takes 1.5 ms; this one has none inside.
         if self.plans_head and not self.training and not has_hooks(self):

@@ -12,8 +12,14 @@ namespace halo {
 
 class Arguments {
  public:
-  Arguments(int count, void** params, int* ndims, int64_t** shapes)
-      : count_(count), params_(params), ndims_(ndims), shapes_(shapes) {}
+  // `types` are MindSpore's names; a plan, whose own arguments were looked at, gives none.
+  Arguments(int count, void** params, int* ndims, int64_t** shapes, const char** types)
+      : count_(count), params_(params), ndims_(ndims), shapes_(shapes) {
+    for (int index = 0; types != nullptr && index < count; ++index) {
+      const std::string type = types[index];
+      if (type != "float32" && type != "int64") throw std::invalid_argument("takes float32, and got " + type);
+    }
+  }
 
   int count() const { return count_; }  // of inputs and outputs
 
@@ -87,9 +93,9 @@ halo::Kernel convolution, batch_norm_inference, halo_attention, max_pool, mean_p
 // Defines an operator that MindSpore can call: HALO_KERNEL(name) { ... args ... }
 #define HALO_KERNEL(name)                                                                               \
   static void name##_body(const halo::Arguments& args);                                                 \
-  extern "C" int name(int count, void** params, int* ndims, int64_t** shapes, const char**, void*, void*) { \
+  extern "C" int name(int count, void** params, int* ndims, int64_t** shapes, const char** types, void*, void*) { \
     try {                                                                                               \
-      name##_body(halo::Arguments(count, params, ndims, shapes));                                       \
+      name##_body(halo::Arguments(count, params, ndims, shapes, types));                                \
       return 0;                                                                                         \
     } catch (const std::exception& error) {                                                             \
       std::fprintf(stderr, "%s: %s\n", #name, error.what());                                            \

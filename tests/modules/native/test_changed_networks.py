@@ -418,6 +418,15 @@ def test_other_weights_in_a_frozen_network(mode):
     assert_same(frozen, portable, images)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_parameters_in_half_precision_afterwards(frozen):
+    """MindSpore changes a parameter's type in place; its numbers read as float32 would lie beyond its memory."""
+    network = accelerate(create_model("halonet_test").set_train(False), frozen=frozen)
+    next(network.get_parameters()).set_dtype(ms.float16)
+    with pytest.raises(RuntimeError):
+        run_by_operator(network, draw_images()).asnumpy()
+
+
 def test_a_hook_on_the_whole_network():
     calls = []
     for frozen in (False, True):

@@ -55,8 +55,11 @@ FREE = {
 }
 
 
-def call(name: str, arguments: Sequence[tuple[int, ...] | list[int]]) -> int:
-    """What the kernel returns for arrays of these shapes: 0, or 1 for an error."""
+def call(name: str, arguments: Sequence[tuple[int, ...] | list[int]], half: int = -1) -> int:
+    """What the kernel returns for arrays of these shapes: 0, or 1 for an error.
+
+    MindSpore calls the argument numbered `half` one of float16, whatever it is.
+    """
     arrays = [np.array(each, np.int64) if isinstance(each, list) else np.ones(each, np.float32) for each in arguments]
     count = len(arrays)
     params = (ctypes.c_void_p * count)(*(array.ctypes.data for array in arrays))
@@ -65,7 +68,9 @@ def call(name: str, arguments: Sequence[tuple[int, ...] | list[int]]) -> int:
     shapes = (ctypes.POINTER(ctypes.c_int64) * count)(
         *(ctypes.cast(side, ctypes.POINTER(ctypes.c_int64)) for side in sides)
     )
-    return getattr(load_kernels(), name)(count, params, ndims, shapes, None, None, None)
+    names = [b"int64" if isinstance(each, list) else b"float32" for each in arguments]
+    types = (ctypes.c_char_p * count)(*(b"float16" if index == half else words for index, words in enumerate(names)))
+    return getattr(load_kernels(), name)(count, params, ndims, shapes, types, None, None)
 
 
 def test_all_kernels_are_here():
@@ -81,6 +86,7 @@ def test_kernel(name, capfd):
         for other in change(name, index, argument):
             changed = [*arguments[:index], other, *arguments[index + 1 :]]
             assert call(name, changed) == 1, (index, other)
+    assert [call(name, arguments, half=index) for index in range(len(arguments))] == [1] * len(arguments)
     for fewer in (arguments[:-1], [*arguments, (1,)]):
         assert call(name, fewer) == 1, len(fewer)
     assert f"{name}: " in capfd.readouterr().err
