@@ -67,7 +67,7 @@ def find_out_indices(thing: str, out_indices: Sequence[int], count: int) -> tupl
 
     ALL_MAPS are as many of the maps as there are. Raises UserError for any other, and for a number alone.
     """
-    if is_whole(out_indices):
+    if is_whole(out_indices) and 0 < out_indices < count:
         raise UserError(
             f"{thing}: out_indices {out_indices!r} could be one map or so many last ones; give ({out_indices},) for "
             f"the one, or {tuple(range(count))[-2:]} for the last two"
