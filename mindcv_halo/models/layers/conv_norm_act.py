@@ -7,7 +7,7 @@ from typing import Any
 from mindspore import Tensor, nn
 
 from ...errors import UserError
-from ..checks import check_act, check_flag, check_multiple, check_odd, check_whole, is_whole
+from ..checks import check_act, check_flag, check_multiple, check_odd, check_whole
 from .activation import make_activation
 from .init import conv_init
 
@@ -96,11 +96,12 @@ class Conv2dNormActivation(nn.Cell):
         groups = check_whole(thing, "groups", groups)
         check_multiple(thing, "in_channels", in_channels, "groups", groups)
         check_multiple(thing, "out_channels", out_channels, "groups", groups)
+        may_be_pairs = pad_mode != "pad" or padding is not None
         sides = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
-        if pad_mode != "pad" or padding is not None:  # which takes pairs too
-            sides = {name: value for name, value in sides.items() if is_whole(value)}
-        for name, value in sides.items():
-            check_whole(thing, name, value)
+        kernel_size, stride, dilation = (
+            value if may_be_pairs and isinstance(value, tuple) else check_whole(thing, name, value)
+            for name, value in sides.items()
+        )
         for name, kind in (("norm", norm), ("activation", activation)):
             if kind is not None and not callable(kind):
                 raise UserError(f"{thing}: {name} {kind!r} must be a class of cells, such as nn.ReLU, or None")
