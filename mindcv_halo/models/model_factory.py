@@ -148,6 +148,7 @@ def create_model(
     if file is not None:
         options = {"dialect": DIALECTS[file.dialect], **options}
     network = _build(entrypoint, {**basis, **({"num_classes": 0} if features_only else {})}, options)
+    network.default_cfg = network.pretrained_cfg = complete_cfg(model_name)
     if file is not None:
         if file.mask_padding and not mask_padding:
             raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")

@@ -158,7 +158,7 @@ def complete_cfg(model_name: str) -> dict[str, Any]:
     if check_positive(thing, "crop_pct", cfg["crop_pct"]) > 1:
         raise UserError(f"{thing}: crop_pct {cfg['crop_pct']!r} must be at most 1")
     for name in ("url", "interpolation"):
-        if not isinstance(cfg[name], str):
+        if not isinstance(cfg[name], str) and not (name == "url" and cfg[name] is None):  # which says: none
             raise UserError(f"{thing}: {name} {cfg[name]!r} must be a text")
     for name in ("mean", "std"):
         values = cfg[name]
