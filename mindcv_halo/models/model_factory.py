@@ -10,7 +10,7 @@ from typing import Any
 from mindspore import nn
 
 from ..errors import UserError, unknown_name
-from .checks import check_flag, check_image_size, check_whole, list_items
+from .checks import check_flag, check_image_size, check_whole, is_whole, list_items
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
 from .network import HaloNet
 from .registry import (
@@ -99,7 +99,8 @@ def create_model(
     for switch, value in switches.items():
         if value is not None:
             check_flag(name, switch, value)
-    if not features_only and out_indices is not ALL_MAPS and list_items(out_indices) != ALL_MAPS:
+    out_indices = out_indices if is_whole(out_indices) else list_items(out_indices)
+    if not features_only and out_indices != ALL_MAPS:
         raise UserError(
             f"{name}: out_indices {out_indices!r} is for features_only=True; set that, or take forward_intermediates"
         )
@@ -134,7 +135,7 @@ def create_model(
             if "pretrained" in options:
                 network = _build(entrypoint, basis, options)
             if features_only and not hasattr(network, "feature_info"):  # its function has to know how
-                options |= {"features_only": True, "out_indices": list_items(out_indices)}
+                options |= {"features_only": True, "out_indices": out_indices}
                 network, features_only = _build(entrypoint, basis, options), False
             if path:
                 load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
