@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import UserError
-from .checks import is_whole, list_items
+from .layers.checks import is_whole, list_items
 from .specs import Spec
 
 ALL_MAPS = (0, 1, 2, 3, 4)

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import UserError, unknown_name
 from . import specs
-from .checks import check_flag, check_whole, list_items
 from .default_cfgs import default_cfgs  # the registry looks for it beside the model functions
 from .features import ALL_MAPS, FeatureExtractor
+from .layers.checks import check_flag, check_whole, list_items
 from .network import HaloNet
 from .registry import register_aliases, register_model
 from .specs import Spec, with_conv_stages, with_window

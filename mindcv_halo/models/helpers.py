@@ -9,8 +9,8 @@ from mindspore import Parameter, Tensor, nn
 
 from ..errors import UserError
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
+from .layers.rounding import make_divisible
 from .network import HaloNet
-from .rounding import make_divisible
 from .weights import (
     WeightFile,
     fetch_pretrained,

@@ -10,8 +10,8 @@ from typing import Any
 from mindspore import nn
 
 from ..errors import UserError, unknown_name
-from .checks import check_flag, check_image_size, check_whole, is_whole, list_items
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
+from .layers.checks import check_flag, check_image_size, check_whole, is_whole, list_items
 from .network import HaloNet
 from .registry import (
     canonical_name,

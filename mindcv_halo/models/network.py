@@ -11,11 +11,11 @@ from mindspore import Tensor, nn
 from ..errors import UserError
 from ..utils.compiled_graphs import forget_graphs
 from . import specs
-from .checks import check_flag, check_image_size, check_kind, check_rate, check_whole, is_whole, list_items
 from .feature_info import FeatureInfo
 from .layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from .layers.bottleneck_attention import BottleneckAttention
 from .layers.channel_attention import EfficientChannelAttention, SqueezeExcite
+from .layers.checks import check_flag, check_image_size, check_kind, check_rate, check_whole, is_whole, list_items
 from .layers.conv_norm_act import ConvNormAct
 from .layers.halo_attention import HaloAttention
 from .layers.init import classifier_init

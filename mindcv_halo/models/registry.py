@@ -16,8 +16,8 @@ from inspect import signature, unwrap
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from .checks import check_flag, check_positive, check_whole, check_wholes, is_number
 from .default_cfgs import ASSUMED
+from .layers.checks import check_flag, check_positive, check_whole, check_wholes, is_number
 
 _entrypoints: dict[str, Callable] = {}
 _aliases: dict[str, str] = {}

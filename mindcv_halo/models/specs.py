@@ -14,8 +14,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from . import checks
-from .rounding import make_divisible
+from .layers import checks
+from .layers.rounding import make_divisible
 
 # One letter per block of a stage.
 CONVOLUTION, HALO_ATTENTION, LAMBDA_LAYER, BOTTLENECK_ATTENTION = "C", "A", "L", "T"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, get_context, nn, ops
 
-from ..checks import check_act
+from .checks import check_act
 
 LN2_CORRECTION = 1 - 2.0**-22  # graph mode takes an integer's negative power, as in 2**-22, for 0
 

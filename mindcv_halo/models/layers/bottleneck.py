@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from ..checks import check_act, check_flag, check_kind, check_rate, check_whole
 from .activation import make_activation
+from .checks import check_act, check_flag, check_kind, check_rate, check_whole
 from .conv_norm_act import ConvNormAct, make_norm
 from .random_drop import DropPath
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from ..checks import check_multiple, check_size, check_whole
+from .checks import check_multiple, check_size, check_whole
 from .init import projection_init
 from .relative_position import RelativePosition
 

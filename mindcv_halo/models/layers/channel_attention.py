@@ -6,10 +6,10 @@ from math import log2
 
 from mindspore import Tensor, nn, ops
 
-from ..checks import check_act, check_positive, check_whole
-from ..rounding import make_divisible
 from .activation import make_activation
+from .checks import check_act, check_positive, check_whole
 from .init import conv_init
+from .rounding import make_divisible
 
 
 class SqueezeExcite(nn.Cell):

@@ -7,8 +7,8 @@ from typing import Any
 from mindspore import Tensor, nn
 
 from ...errors import UserError
-from ..checks import check_act, check_flag, check_multiple, check_odd, check_whole
 from .activation import make_activation
+from .checks import check_act, check_flag, check_multiple, check_odd, check_whole
 from .init import conv_init
 
 

@@ -10,10 +10,10 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from ...errors import UserError
-from ..checks import check_flag, check_multiple, check_positive, check_whole
-from ..rounding import make_divisible
+from .checks import check_flag, check_multiple, check_positive, check_whole
 from .init import projection_init
 from .relative_position import RelativePosition
+from .rounding import make_divisible
 from .window import num_blocks, pixel_places, window_pixels
 from .window_reader import make_window_reader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import TruncatedNormal
 
-from ..checks import check_multiple, check_odd, check_whole
+from .checks import check_multiple, check_odd, check_whole
 from .conv_norm_act import make_norm
 from .init import projection_init
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from ..checks import check_flag
+from .checks import check_flag
 
 
 class GlobalAvgPooling(nn.Cell):

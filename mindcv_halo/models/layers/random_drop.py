@@ -12,7 +12,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, get_context, nn, ops
 from mindspore import dtype as mstype
 
-from ..checks import check_flag, check_rate
+from .checks import check_flag, check_rate
 
 DRAWS = "num_draws"  # the counter's name in a network's state; it is no weight
 

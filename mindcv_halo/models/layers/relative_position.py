@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
 from ...errors import UserError
-from ..checks import check_size, check_whole
+from .checks import check_size, check_whole
 from .init import position_init
 
 

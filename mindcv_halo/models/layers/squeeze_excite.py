@@ -8,9 +8,9 @@ from __future__ import annotations
 from mindspore import Tensor, nn
 
 from ...errors import UserError
-from ..checks import check_positive, check_whole
-from ..rounding import make_divisible
+from .checks import check_positive, check_whole
 from .pooling import GlobalAvgPooling
+from .rounding import make_divisible
 
 
 class SqueezeExcite(nn.Cell):

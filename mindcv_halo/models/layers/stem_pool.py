@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from ..checks import check_flag
+from .checks import check_flag
 
 # Below every activation, and a number that half precision still holds.
 LOWEST = -65504.0

@@ -10,7 +10,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from ..errors import UserError
+from ...errors import UserError
 
 Kind = TypeVar("Kind")
 
