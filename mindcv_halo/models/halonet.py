@@ -55,6 +55,10 @@ def _build(
     if check_flag(name, "features_only", features_only):
         check_whole(name, "num_classes", num_classes, 0)
         num_classes = 0
+        if options.get("drop_rate"):
+            raise UserError(
+                f"{name}: drop_rate {options['drop_rate']!r} is before the classifier, which features_only leaves out"
+            )
     elif list_items(out_indices) != ALL_MAPS:
         raise UserError(f"{name}: out_indices {out_indices!r} is for features_only=True; set that, or leave it out")
     network = HaloNet(

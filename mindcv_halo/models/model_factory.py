@@ -140,6 +140,8 @@ def create_model(
             if path:
                 load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
             return FeatureExtractWrapper(network, out_indices) if features_only else network
+    if features_only and drop_rate:
+        raise UserError(f"{name}: drop_rate {drop_rate!r} is before the classifier, which features_only leaves out")
     if pretrained and not path:
         if is_own and not is_model_pretrained(model_name):
             options["pretrained"] = True  # its function knows more

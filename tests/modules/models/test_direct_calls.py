@@ -101,7 +101,7 @@ def test_options_that_are_refused(recorded, name):
         {"dialect": 5}, {"mask_padding": "False"}, {"image_size": 0}, {"image_size": "64"}, {"image_size": (64,)},
         {"block_size": 0}, {"block_size": 2.0}, {"halo_size": -1}, {"features_only": "no"},
         {"features_only": True, "out_indices": (7,)}, {"features_only": True, "out_indices": None},
-        {"features_only": True, "num_classes": "7"},
+        {"features_only": True, "num_classes": "7"}, {"features_only": True, "drop_rate": 0.1},
     ],
     ids=str,
 )  # fmt: skip

@@ -146,6 +146,11 @@ def test_build_model_with_cfg(cached):
     published = Net()
     cfg = cached(published, num_classes=5, first_conv="block1")
     assert isinstance(build_model_with_cfg(Net, False, {}, num_classes=7), Net)
+    assert build_model_with_cfg(Net, False, {}, num_classes=np.int64(7), in_channels=np.int32(1)).head.out_channels == 7
+    wrong = [("pretrained", "no"), ("features_only", 1), ("num_classes", "7"), ("num_classes", -1), ("in_channels", 0)]
+    for name, value in wrong:
+        with pytest.raises(UserError, match=rf"build_model_with_cfg: {name} {value!r} must be"):
+            build_model_with_cfg(Net, **{"pretrained": False, "default_cfg": {}, name: value})
     network = build_model_with_cfg(Net, True, cfg, num_classes=5)
     for name, value in arrays_of(published).items():
         np.testing.assert_array_equal(arrays_of(network)[name], value)
@@ -232,6 +237,9 @@ def test_small_helpers(tmp_path, monkeypatch):
     assert (config.depth, config["width"], config.other) == (3, 5, None)
     assert [make_divisible(v, 8) for v in (1, 11, 12, 20, 100)] == [8, 16, 16, 24, 104]
     assert make_divisible(10, 8, 32) == 32 and make_divisible(3.5, 1) == 4
+    for arguments, name in (((10, 0), "divisor"), ((10, 1.5), "divisor"), ((0,), "value"), (("10",), "value")):
+        with pytest.raises(UserError, match=rf"make_divisible: {name} .* must be"):
+            make_divisible(*arguments)
 
 
 def test_layers_where_mindcv_has_them():

@@ -13,6 +13,7 @@ from mindcv_halo.errors import UserError
 from mindcv_halo.models import HaloNet, layers, specs
 from mindcv_halo.models.layers import squeeze_excite
 from mindcv_halo.models.layers.activation import make_activation
+from mindcv_halo.models.macs import count_macs
 from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Dialect, Halo, Spec, Stage, Stem
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -232,6 +233,12 @@ def test_what_does_not_go_together(changes, message):
 def test_layers_whose_settings_do_not_go_together(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("size", WRONG["tuple[int, int]"], ids=str)
+def test_sizes_to_count_for(size):
+    with pytest.raises(UserError, match=r"count_macs: image_size .* must be \(height, width\)"):
+        count_macs(HaloNet(replace(HALONET_TEST, stages=HALONET_TEST.stages[:1])), size)
 
 
 def test_what_lists_and_sides_stand_for():
