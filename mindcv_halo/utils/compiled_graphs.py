@@ -15,5 +15,5 @@ def forget_graphs() -> None:
     """
     mindspore.ms_memory_recycle()
     for thing in gc.get_objects():  # MindSpore keeps no list of the cells that copy.deepcopy made
-        if issubclass(type(thing), nn.Cell):
+        if issubclass(type(thing), nn.Cell) and vars(thing).get("_compile_cache"):
             thing.compile_cache.clear()
