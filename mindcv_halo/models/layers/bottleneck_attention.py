@@ -6,10 +6,11 @@ from mindspore import Tensor, nn, ops
 
 from .checks import check_multiple, check_size, check_whole
 from .init import projection_init
+from .recomputed import RecomputedCell
 from .relative_position import RelativePosition
 
 
-class BottleneckAttention(nn.Cell):
+class BottleneckAttention(RecomputedCell):
     """Global attention on a map of a fixed size: (B, dim, H, W) -> the same.
 
     Queries, keys and values are `num_heads` heads of dim / num_heads channels, ordered [all q | all k | all v] as in

@@ -12,6 +12,7 @@ from mindspore.ops import constexpr
 from ...errors import UserError
 from .checks import check_flag, check_multiple, check_positive, check_whole
 from .init import projection_init
+from .recomputed import RecomputedCell
 from .relative_position import RelativePosition
 from .rounding import make_divisible
 from .window import num_blocks, pixel_places, window_pixels
@@ -37,7 +38,7 @@ def _outside_logits(height: int, width: int, block_size: int, halo_size: int) ->
     return Tensor(np.where(outside, np.float32(OUTSIDE_LOGIT), np.float32(0))[None, :, None, :])
 
 
-class HaloAttention(nn.Cell):
+class HaloAttention(RecomputedCell):
     """Self-attention inside blocks that also see a rim of `halo_size` pixels of their neighbours.
 
     Shapes: (B, dim, H, W) -> (B, dim_out, ceil(H / stride), ceil(W / stride)).

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from mindcv_halo import FeatureExtractor, HaloNet, create_model, get_pretrained_cfg
+from mindcv_halo import FeatureExtractor, HaloNet, create_model, fuse_batchnorm, get_pretrained_cfg
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import recompute
 from mindcv_halo.models.features import FeatureExtractWrapper
@@ -294,6 +295,24 @@ def test_attention_is_computed_again(pynative, monkeypatch):
     np.testing.assert_array_equal(same_value, value)
     for same, gradient in zip(same_gradients, gradients, strict=True):
         np.testing.assert_array_equal(same, gradient)
+
+
+@pytest.mark.parametrize("kind", ["A", "T"])
+def test_copies_of_what_is_computed_again(pynative, kind):
+    """A copy computes by its own weights, and its attention twice as well; one for inference, once."""
+    spec = replace(TINY, stages=(TINY.stages[0], Stage(kind, 16, 8, stride=1)))
+    network = HaloNet(spec, 5, image_size=16).set_train(False)
+    before = network(images(16)).asnumpy()
+    network.set_grad_checkpointing()
+    outer = copy.deepcopy(Outer(network))
+    for parameter in network.get_parameters():
+        parameter.set_data(parameter.value() * 0)
+    copied = outer.network
+    np.testing.assert_array_equal(copied(images(16)).asnumpy(), before)
+    assert copied.stages[1][0].mix.attention._recompute_cell is not None and copied.grad_checkpointing
+    np.testing.assert_allclose(fuse_batchnorm(copied)(images(16)).asnumpy(), before, rtol=1e-5, atol=1e-6)
+    compute = ms.value_and_grad(lambda x: copied(x).sum(), None, copied.trainable_params())
+    assert any(gradient.asnumpy().any() for gradient in compute(images(16))[1])
 
 
 def test_computing_again_cannot_be_undone(pynative):
