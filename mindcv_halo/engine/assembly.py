@@ -11,7 +11,7 @@ from mindspore import nn
 
 from ..errors import UserError
 from ..loss import create_loss
-from ..models.layers import BottleneckAttention, HaloAttention
+from ..models.recompute import recompute_attention
 from ..native import accelerate
 from ..native.networks import NativeHaloNet
 from ..optim import RateWindow, create_optimizer
@@ -71,7 +71,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
     if options.sync_bn and num_ranks > 1:
         convert_sync_batch_norm(network, num_ranks)
     if options.recompute:
-        _recompute_attention(network)
+        recompute_attention(network)
     optimizer = create_optimizer(
         network,
         lr=RateWindow(rates[every - 1 :: every] or rates[-1:], length=steps_per_epoch // every + 2),
@@ -94,16 +94,6 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
     if isinstance(network, NativeHaloNet) and num_ranks > 1:
         accelerate(step.rank_mean)
     return step
-
-
-def _recompute_attention(network: nn.Cell) -> None:
-    """Windows and logits are what takes memory; a batch norm that ran twice would update its statistics twice.
-
-    Native halo attention keeps neither.
-    """
-    for _, cell in network.cells_and_names():
-        if type(cell) in (HaloAttention, BottleneckAttention):
-            cell.recompute()
 
 
 def _make_loss_scale(scale: float, kind: str, skips: bool) -> LossScale | None:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mindspore import Tensor, nn
 
 from ..errors import UserError
+from .feature_info import ALL_MAPS, FeatureInfo, find_out_indices
 from .network import HaloNet, check_images
 
-ALL_MAPS = (0, 1, 2, 3, 4)
+__all__ = ["ALL_MAPS", "FeatureExtractWrapper", "FeatureExtractor"]
 
 
 class FeatureExtractor(nn.Cell):
     """Images -> the maps named by `out_indices`: 0 is the stem's, 1 to 4 are the stages'.
 
-    The network's own layers and parameter names; what lies behind the last map asked for is left out.
-    `out_channels` and `strides` tell each map's channels, and its pixels of the image per pixel.
-    Raises UserError for indices that are no rising sequence out of 0 to 4.
+    Negative indices count from the end. The network's own layers and parameter names; what lies behind the last map
+    asked for is left out. `out_channels` and `strides` tell each map's channels, and its pixels of the image per pixel;
+    `feature_info` has both, and the cell that it comes from.
+    Raises UserError for indices that are no rising sequence out of 0 to 4, and for what is no HaloNet, or one that
+    `accelerate` changed.
     """
 
     def __init__(self, network: HaloNet, out_indices: Sequence[int] = ALL_MAPS):
         super().__init__(auto_prefix=False)  # the parameters keep their names
-        spec = network.spec
-        out_indices = tuple(out_indices) if isinstance(out_indices, Iterable) else (out_indices,)
-        possible = range(len(spec.stages) + 1)
-        if any(type(index) is not int for index in out_indices) or not _rises(out_indices, possible):
+        if not isinstance(network, HaloNet):
             raise UserError(
-                f"{spec.name}: out_indices {out_indices} must be a rising sequence out of {tuple(possible)}"
+                f"FeatureExtractor: {type(network).__name__} is no HaloNet; for others there is FeatureExtractWrapper"
             )
+        spec = network.spec
+        if type(network).channels_first is not HaloNet.channels_first:
+            raise UserError(
+                f"features of {spec.name}: the network runs on native kernels already; make the FeatureExtractor of a "
+                "new one, and accelerate that"
+            )
+        out_indices = find_out_indices(spec.name, out_indices, len(spec.stages) + 1)
         self.spec = spec
         self.dialect = network.dialect
         self.mask_padding = network.mask_padding
@@ -37,9 +45,10 @@ class FeatureExtractor(nn.Cell):
         self.out_indices = out_indices
         self.stem = network.stem
         self.stages = nn.CellList(list(network.stages)[: out_indices[-1]], auto_prefix=False)
-        channels = (spec.stem.widths[-1], *(stage.width for stage in spec.stages))
-        self.out_channels = [channels[index] for index in out_indices]
-        self.strides = [spec.strides[index] for index in out_indices]
+        self.feature_info = network.feature_info.only(out_indices)
+        self.out_channels, self.strides = self.feature_info.channels(), self.feature_info.reduction()
+        self.default_cfg = network.default_cfg
+        self.pretrained_cfg = network.pretrained_cfg
 
     def construct(self, x: Tensor) -> list[Tensor]:
         check_images(x, self.spec, self.in_channels, self.built_size)
@@ -67,8 +76,9 @@ class FeatureExtractWrapper(nn.Cell):
       or with an attribute `flatten_sequential` as those inside it ("feature.1"),
     - or `is_rewritten`: its `construct` returns all maps itself.
 
-    `out_indices` count the entries of `feature_info`; by default all of the first five. `out_channels` and `strides`
-    tell each map's channels and reduction. The network's own cells and parameter names; what lies behind the last map
+    `out_indices` count the entries of `feature_info`, negative ones from the end; by default all of the first five.
+    `out_channels` and `strides` tell each map's channels and reduction, `feature_info` is what the network says of
+    them; timm's keys are understood too. The network's own cells and parameter names; what lies behind the last map
     asked for is left out. Raises UserError for a network that does not say its maps, and for maps that do not exist.
     """
 
@@ -80,17 +90,11 @@ class FeatureExtractWrapper(nn.Cell):
                 f"features of {type(net).__name__}: it has no feature_info; give it a list with "
                 '{"chs": channels, "reduction": stride, "name": cell} for each map'
             )
-        indices = tuple(out_indices) if isinstance(out_indices, Iterable) else (out_indices,)
-        if indices == ALL_MAPS:
-            indices = ALL_MAPS[: len(info)]
-        if any(type(index) is not int for index in indices) or not _rises(indices, range(len(info))):
-            raise UserError(
-                f"features of {type(net).__name__}: out_indices {indices} must be a rising sequence out of "
-                f"{tuple(range(len(info)))}"
-            )
-        self.out_channels = [info[index]["chs"] for index in indices]
-        self.strides = [info[index].get("reduction") for index in indices]
-        self.returns_list = isinstance(net, HaloNet) or bool(getattr(net, "is_rewritten", False))
+        self.returns_list = isinstance(net, HaloNet | FeatureExtractor) or bool(getattr(net, "is_rewritten", False))
+        info = _check_info(net, info, () if self.returns_list else ("name",))
+        indices = find_out_indices(f"features of {type(net).__name__}", out_indices, len(info))
+        self.feature_info = info = info.only(indices)
+        self.out_channels, self.strides = info.channels(), info.reduction()
         if isinstance(net, HaloNet):
             self.net = FeatureExtractor(net, indices)
             self.return_index = tuple(range(len(indices)))
@@ -98,7 +102,7 @@ class FeatureExtractWrapper(nn.Cell):
             self.net = net
             self.return_index = indices
         else:
-            self.net, self.return_index = _cut(net, [info[index]["name"] for index in indices])
+            self.net, self.return_index = _cut(net, info.module_name())
 
     def construct(self, x: Tensor) -> list[Tensor]:
         maps = []
@@ -114,6 +118,21 @@ class FeatureExtractWrapper(nn.Cell):
         return maps
 
 
+def _check_info(net: nn.Cell, info: Sequence[dict[str, Any]], others: tuple[str, ...]) -> FeatureInfo:
+    """What a network says of its maps. Raises UserError where it does not say it as it should."""
+    if not isinstance(info, list | tuple) or not all(isinstance(item, dict) for item in info):
+        raise UserError(f"features of {type(net).__name__}: its feature_info {info!r} must be a list of dictionaries")
+    found = FeatureInfo(info)
+    for item in found:
+        for key in ("chs", *others):
+            if key not in item:
+                raise UserError(
+                    f"features of {type(net).__name__}: its feature_info has {item!r}, which has no {key}; give each "
+                    "map one"
+                )
+    return found
+
+
 def _cut(net: nn.Cell, names: list[str]) -> tuple[nn.CellList, tuple[int, ...]]:
     """The cells of a network up to the last that is named, and which of them are named."""
     cells = dict(_list_cells(net, bool(getattr(net, "flatten_sequential", False))))
@@ -125,6 +144,11 @@ def _cut(net: nn.Cell, names: list[str]) -> tuple[nn.CellList, tuple[int, ...]]:
             "correct the name, or set flatten_sequential"
         )
     places = tuple(order.index(name) for name in names)
+    if list(places) != sorted(set(places)):
+        raise UserError(
+            f"features of {type(net).__name__}: its feature_info names {', '.join(names)}, its cells run in the order "
+            f"{', '.join(order)}; bring the maps into that order, each once"
+        )
     return nn.CellList([cells[name] for name in order[: max(places) + 1]], auto_prefix=False), places
 
 
@@ -134,7 +158,3 @@ def _list_cells(net: nn.Cell, flatten: bool) -> Iterator[tuple[str, nn.Cell]]:
             yield from ((f"{name}.{inner}", child) for inner, child in cell.name_cells().items())
         else:
             yield name, cell
-
-
-def _rises(indices: Sequence[int], possible: range) -> bool:
-    return bool(indices) and list(indices) == sorted(set(indices)) and set(indices) <= set(possible)

@@ -9,6 +9,7 @@ from mindspore import Parameter, Tensor, nn
 
 from ..errors import UserError
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
+from .layers.checks import check_flag, check_whole
 from .layers.rounding import make_divisible
 from .network import HaloNet
 from .weights import (
@@ -61,6 +62,11 @@ def build_model_with_cfg(
 
     With `features_only` a FeatureExtractWrapper around it. Raises UserError where there are no weights or no maps.
     """
+    pretrained = check_flag("build_model_with_cfg", "pretrained", pretrained)
+    features_only = check_flag("build_model_with_cfg", "features_only", features_only)
+    for name, least in (("num_classes", 0), ("in_channels", 1)):
+        if name in kwargs:  # of numpy's integers MindSpore's layers take none
+            kwargs[name] = check_whole("build_model_with_cfg", name, kwargs[name], least)
     network = model_cls(**kwargs)
     if pretrained:
         load_pretrained(network, default_cfg, kwargs.get("num_classes", 1000), kwargs.get("in_channels", 3))

@@ -8,6 +8,7 @@ from mindspore import Tensor, nn
 from ..errors import UserError
 from ..utils.execution_mode import pynative_mode
 from .layers.bottleneck_attention import BottleneckAttention
+from .layers.checks import check_size
 from .layers.halo_attention import HaloAttention
 from .layers.lambda_layer import LambdaLayer
 from .network import HaloNet
@@ -18,12 +19,14 @@ def count_macs(network: HaloNet, image_size: tuple[int, int]) -> int:
 
     In convolutions, the classifier, and the products of attentions with keys, values and position tables; norms,
     activations and softmaxes are not counted. Counted while the network runs once, so that every map has its real
-    size, padding to whole blocks included. Raises UserError for a network that `accelerate` changed.
+    size, padding to whole blocks included. Raises UserError for a network that `accelerate` changed, and for what is no
+    size.
     """
     if type(network) is not HaloNet:
         raise UserError(
             f"count_macs: {type(network).__name__} is no HaloNet as create_model makes it; count before accelerate"
         )
+    image_size = check_size("count_macs", "image_size", image_size)
     total = 0
 
     def count(cell: nn.Cell, inputs: tuple[Tensor, ...], out: Tensor) -> None:

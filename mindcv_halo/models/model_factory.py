@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
-import numpy as np
 from mindspore import nn
 
 from ..errors import UserError, unknown_name
 from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
-from .network import HaloNet, check_count
+from .layers.checks import check_flag, check_image_size, check_whole, is_whole, list_items
+from .network import HaloNet
 from .registry import (
     canonical_name,
     complete_cfg,
@@ -22,7 +21,7 @@ from .registry import (
     is_own_model,
     model_entrypoint,
 )
-from .specs import DIALECTS
+from .specs import DIALECTS, Dialect, find_dialect
 from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
 
 
@@ -47,7 +46,7 @@ def create_model(
     out_indices: Sequence[int] = ALL_MAPS,
     drop_rate: float | None = None,
     drop_path_rate: float | None = None,
-    dialect: str | None = None,
+    dialect: str | Dialect | None = None,
     mask_padding: bool = False,
     image_size: int | tuple[int, int] | None = None,
     conv_stages: Iterable[int] = (),
@@ -93,24 +92,32 @@ def create_model(
     if unknown and not is_own:
         parameters = inspect.signature(create_model).parameters
         raise unknown_name("create_model option", next(iter(unknown)), parameters.keys() - {"unknown"})
-    _check_switches(
-        name, pretrained=pretrained, ema=ema, auto_mapping=auto_mapping, features_only=features_only,
-        mask_padding=mask_padding, reset_head=reset_head, resize_pos=resize_pos,
-    )  # fmt: skip
+    switches = {
+        **{"pretrained": pretrained, "ema": ema, "auto_mapping": auto_mapping, "features_only": features_only},
+        **{"mask_padding": mask_padding, "reset_head": reset_head, "resize_pos": resize_pos},
+    }
+    for switch, value in switches.items():
+        if value is not None:
+            check_flag(name, switch, value)
+    out_indices = out_indices if is_whole(out_indices) else list_items(out_indices)
+    if not features_only and out_indices != ALL_MAPS:
+        raise UserError(
+            f"{name}: out_indices {out_indices!r} is for features_only=True; set that, or take forward_intermediates"
+        )
     if num_classes is None:
         raise UserError(f"{name}: num_classes None must be a number; count the classes, or leave it out for 1000")
-    check_count(name, "num_classes", num_classes, 0)
-    check_count(name, "in_channels", in_channels, 1)
-    if dialect is not None and (not isinstance(dialect, str) or dialect not in DIALECTS):
-        raise unknown_name("dialect", dialect, DIALECTS)
+    check_whole(name, "num_classes", num_classes, 0)
+    check_whole(name, "in_channels", in_channels)
+    if dialect is not None:
+        dialect = find_dialect(dialect)
     if reset_head is None:
         reset_head = num_classes is not _NUM_CLASSES
-    conv_stages = tuple(conv_stages) if isinstance(conv_stages, Iterable) else (conv_stages,) if conv_stages else ()
+    conv_stages = () if conv_stages is None else list_items(conv_stages)
     options = {
         **{"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "mask_padding": mask_padding or None},
         **{"block_size": block_size, "halo_size": halo_size, "conv_stages": conv_stages or None},
         "image_size": _image_size(name, image_size, is_own),
-        "dialect": DIALECTS[dialect] if dialect else None,
+        "dialect": dialect,
         **unknown,
     }
     options = {option: value for option, value in options.items() if value is not None}
@@ -128,11 +135,13 @@ def create_model(
             if "pretrained" in options:
                 network = _build(entrypoint, basis, options)
             if features_only and not hasattr(network, "feature_info"):  # its function has to know how
-                options |= {"features_only": True, "out_indices": tuple(out_indices)}
+                options |= {"features_only": True, "out_indices": out_indices}
                 network, features_only = _build(entrypoint, basis, options), False
             if path:
                 load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
             return FeatureExtractWrapper(network, out_indices) if features_only else network
+    if features_only and drop_rate:
+        raise UserError(f"{name}: drop_rate {drop_rate!r} is before the classifier, which features_only leaves out")
     if pretrained and not path:
         if is_own and not is_model_pretrained(model_name):
             options["pretrained"] = True  # its function knows more
@@ -142,6 +151,7 @@ def create_model(
     if file is not None:
         options = {"dialect": DIALECTS[file.dialect], **options}
     network = _build(entrypoint, {**basis, **({"num_classes": 0} if features_only else {})}, options)
+    network.default_cfg = network.pretrained_cfg = complete_cfg(model_name)
     if file is not None:
         if file.mask_padding and not mask_padding:
             raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")
@@ -171,14 +181,20 @@ def _build(entrypoint: Callable[..., nn.Cell], basis: Mapping[str, int], options
                 f"{entrypoint.__name__}: {option} {value!r}, but its function takes "
                 f"{', '.join(parameters) or 'nothing'}; leave it out, or let the function take it"
             )
-    return entrypoint(**{option: int(value) if option in basis else value for option, value in given.items()})
-
-
-def _check_switches(name: str, **switches: object) -> None:
-    """Raises UserError for what is neither True nor False nor None, such as the text "False", which counts as true."""
-    for option, value in switches.items():
-        if value is not None and not isinstance(value, bool | np.bool_):
-            raise UserError(f"{name}: {option} {value!r} must be True or False")
+    given = {option: int(value) if option in basis else value for option, value in given.items()}
+    try:
+        inspect.signature(entrypoint).bind(**given)
+    except TypeError as error:
+        raise UserError(
+            f"{entrypoint.__name__}: {error} when it is called with {', '.join(given) or 'nothing'} by name; give such "
+            "arguments of its function a default, and let them be given by name"
+        ) from error
+    network = entrypoint(**given)
+    if not isinstance(network, nn.Cell):
+        raise UserError(
+            f"{entrypoint.__name__}: its function returned {network!r}, which is no network; let it return an nn.Cell"
+        )
+    return network
 
 
 def _image_size(name: str, image_size: int | tuple[int, int] | None, is_own: bool) -> tuple[int, int] | None:
@@ -186,9 +202,4 @@ def _image_size(name: str, image_size: int | tuple[int, int] | None, is_own: boo
     if image_size is None:
         cfg = complete_cfg(name)
         return tuple(cfg["input_size"][1:]) if cfg["fixed_input_size"] or not is_own else None
-    size = tuple(image_size) if isinstance(image_size, Iterable) else (image_size, image_size)
-    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1 for side in size):
-        raise UserError(
-            f"{name}: image_resize (image_size) {image_size!r} must be a side or (height, width) in pixels, at least 1"
-        )
-    return int(size[0]), int(size[1])
+    return check_image_size(name, image_size)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mindspore import Tensor, nn
 
 from ..errors import UserError
+from ..utils.compiled_graphs import forget_graphs
 from . import specs
+from .feature_info import FeatureInfo
 from .layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from .layers.bottleneck_attention import BottleneckAttention
 from .layers.channel_attention import EfficientChannelAttention, SqueezeExcite
+from .layers.checks import check_flag, check_image_size, check_kind, check_rate, check_whole, is_whole, list_items
 from .layers.conv_norm_act import ConvNormAct
 from .layers.halo_attention import HaloAttention
 from .layers.init import classifier_init
 from .layers.lambda_layer import LambdaLayer
 from .layers.random_drop import Dropout
-from .layers.rounding import make_divisible
 from .layers.stem_pool import StemPool
-from .specs import Dialect, Spec, Stage
+from .recompute import recompute_attention
+from .specs import Block, Dialect, Spec
 
 
 class HaloNet(nn.Cell):
@@ -35,9 +37,12 @@ class HaloNet(nn.Cell):
         in_channels: channels of the images.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
-        dialect: which peer's reading of the paper; see specs.Dialect.
+        dialect: which peer's reading of the paper, "timm", "keras" or "mindcv"; see specs.Dialect.
         mask_padding: keep pixels outside the map out of the softmax of halo attention.
-        image_size: (height, width) of the images, where the architecture needs to know it.
+        image_size: side, or (height, width), of the images, where the architecture needs to know it.
+
+    `default_cfg`, or `pretrained_cfg`, is what its registered name says of images and weights; empty for a network that
+    was made from a specification.
 
     Raises UserError for impossible settings, ValueError for images that the network was not built for.
     """
@@ -50,25 +55,33 @@ class HaloNet(nn.Cell):
         *,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        dialect: Dialect = specs.DIALECTS["timm"],
+        dialect: Dialect | str = "timm",
         mask_padding: bool = False,
-        image_size: tuple[int, int] = (256, 256),
+        image_size: int | tuple[int, int] = (256, 256),
     ):
         super().__init__()
-        _check_settings(spec, num_classes, in_channels, drop_rate, drop_path_rate)
+        thing = check_kind("HaloNet", "spec", spec, Spec).name
+        num_classes = check_whole(thing, "num_classes", num_classes, 0)  # of numpy's integers MindSpore takes none
+        in_channels = check_whole(thing, "in_channels", in_channels)
+        drop_rate = check_rate(thing, "drop_rate", drop_rate)
+        drop_path_rate = check_rate(thing, "drop_path_rate", drop_path_rate)
+        mask_padding = check_flag(thing, "mask_padding", mask_padding)
+        image_size = check_image_size(thing, image_size)
         self.spec = spec
-        self.dialect = dialect
-        num_classes, in_channels = int(num_classes), int(in_channels)  # of numpy's integers MindSpore takes none
+        self.dialect = dialect = specs.find_dialect(dialect)
         self.in_channels = in_channels
         self.num_classes = num_classes
-        self.num_features = spec.num_features
+        self.num_features = self.head_hidden_size = spec.num_features
+        self.default_cfg: Mapping[str, Any] = {}
+        self.pretrained_cfg = self.default_cfg
+        self.grad_checkpointing = False
         self.built_size = image_size
         if spec.fixed_size:  # MindCV's models that take one size only have this attribute, the side of a square
             self.image_size = image_size[0] if image_size[0] == image_size[1] else image_size
         self.mask_padding = mask_padding
 
         self.stem = _make_stem(spec, in_channels, dialect)
-        self.stages = nn.CellList(list(_make_stages(spec, dialect, mask_padding, image_size, drop_path_rate)))
+        self.stages = nn.CellList(_make_stages(spec, dialect, mask_padding, image_size, drop_path_rate))
         if spec.head_width:
             self.final_conv = ConvNormAct(spec.stages[-1].width, spec.head_width, act=spec.act)
         else:
@@ -124,20 +137,19 @@ class HaloNet(nn.Cell):
         """A map from between the layers as (B, C, H, W), which it is; native kernels have another order inside."""
         return x
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """The last map -> logits, (B, num_classes)."""
-        return self.classifier(self.dropout(x.mean((2, 3))))
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The last map -> logits, (B, num_classes), or with `pre_logits` what enters the classifier."""
+        x = self.dropout(x.mean((2, 3)))
+        return x if pre_logits else self.classifier(x)
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """Of each map, the stem's first: its channels, pixels of the image per pixel, and cell; MindCV's keys."""
-        spec = self.spec
-        channels = (spec.stem.widths[-1], *(stage.width for stage in spec.stages))
-        names = ("stem", *(f"stages.{index}" for index in range(len(spec.stages))))
-        return [
-            {"chs": chs, "reduction": reduction, "name": name}
-            for chs, reduction, name in zip(channels, spec.strides, names, strict=True)
-        ]
+    def feature_info(self) -> FeatureInfo:
+        """Of each map, the stem's first: its channels, pixels of the image per pixel, and cell."""
+        return FeatureInfo.of_spec(self.spec)
+
+    def get_classifier(self) -> nn.Cell:
+        """The last layer, an Identity where `num_classes` is 0."""
+        return self.classifier
 
     def layer_ids(self) -> dict[str, int]:
         """Each trainable parameter's depth, for layer-wise learning rates: 0 the stem, then the blocks, the head."""
@@ -147,17 +159,52 @@ class HaloNet(nn.Cell):
             depths.update({id(parameter): depth for parameter in block.trainable_params()})
         return {parameter.name: depths.get(id(parameter), len(blocks) + 1) for parameter in self.trainable_params()}
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """A new, newly initialised classifier for `num_classes` classes; 0 for none."""
-        check_count(self.spec.name, "num_classes", num_classes, 0)
-        num_classes = int(num_classes)
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names, from the stem's to the blocks', as timm's helpers for groups of layers take.
+
+        `coarse` makes a stage one group.
+        """
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that no optimizer may decay whatever its settings: none."""
+        return set()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute attention again in the backward pass, to save memory, as the recipe's `recompute`.
+
+        Raises UserError to turn it off again, which MindSpore cannot, and for a network without attention.
+        """
+        enable = check_flag(self.spec.name, "set_grad_checkpointing: enable", enable)
+        if self.grad_checkpointing and not enable:
+            raise UserError(
+                f"{self.spec.name}: set_grad_checkpointing(False), but MindSpore cannot undo it; build the network "
+                "anew, and give it these weights (mindspore.load_param_into_net(new, old.parameters_dict()))"
+            )
+        if enable and not self.grad_checkpointing:
+            recompute_attention(self)
+            self.grad_checkpointing = True
+            forget_graphs()
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new, newly initialised classifier for `num_classes` classes; 0 for none.
+
+        Whatever MindSpore has compiled is compiled again at its next call, this network or not. `global_pool` may be
+        "avg", which it is; raises UserError for any other.
+        """
+        num_classes = check_whole(self.spec.name, "num_classes", num_classes, 0)
+        if global_pool not in (None, "avg"):
+            raise UserError(
+                f"{self.spec.name}: global_pool {global_pool!r} must be 'avg', or left out; for another pool take "
+                "forward_features"
+            )
         first = next(iter(self.stem.get_parameters())).name
         prefix = first[: first.index("stem.")]  # of a cell around this one
         self.num_classes = num_classes
         self.classifier = _make_classifier(self.num_features, num_classes)
         for parameter in self.classifier.get_parameters():
             parameter.name = f"{prefix}classifier.{parameter.name.rpartition('.')[2]}"
-        self.compile_cache.clear()  # graph mode would go on with the old classifier
+        forget_graphs()  # graph mode would go on with the old classifier, here and in cells around this one
 
 
 def _find_maps(spec: Spec, indices: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -165,22 +212,18 @@ def _find_maps(spec: Spec, indices: int | Sequence[int] | None) -> tuple[int, ..
     count = len(spec.stages) + 1
     if indices is None:
         return tuple(range(count))
-    if _is_whole(indices):
+    if is_whole(indices):
         if not 1 <= indices <= count:
             raise UserError(f"{spec.name}: indices {indices} must be from 1 to {count}: it is the number of last maps")
-        return tuple(range(count - indices, count))
-    wanted = tuple(indices) if isinstance(indices, Iterable) else (indices,)
-    found = tuple(sorted({index % count for index in wanted if _is_whole(index) and -count <= index < count}))
+        return tuple(range(count - int(indices), count))
+    wanted = list_items(indices)
+    found = tuple(sorted({int(index) % count for index in wanted if is_whole(index) and -count <= index < count}))
     if len(found) != len(wanted) or not found:
         raise UserError(
             f"{spec.name}: indices {wanted} must name maps out of {tuple(range(count))}, each once, or as "
             f"{-count} to -1 from the end"
         )
     return found
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int, int]) -> None:
@@ -202,20 +245,6 @@ def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int,
         )
 
 
-def _check_settings(spec: Spec, num_classes: int, in_channels: int, drop_rate: float, drop_path_rate: float) -> None:
-    check_count(spec.name, "num_classes", num_classes, 0)
-    check_count(spec.name, "in_channels", in_channels, 1)
-    for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
-        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 <= rate < 1:
-            raise UserError(f"{spec.name}: {name} {rate!r} must be at least 0 and below 1")
-
-
-def check_count(model: str, name: str, value: int, least: int) -> None:
-    """Raises UserError for what is no whole number, and for one that is too small. True is none."""
-    if not _is_whole(value) or value < least:
-        raise UserError(f"{model}: {name} {value!r} must be a whole number of at least {least}")
-
-
 def _make_stem(spec: Spec, in_channels: int, dialect: Dialect) -> nn.SequentialCell:
     layers = OrderedDict()
     for number, (width, stride) in enumerate(zip(spec.stem.widths, spec.stem.strides, strict=True), 1):
@@ -228,70 +257,53 @@ def _make_stem(spec: Spec, in_channels: int, dialect: Dialect) -> nn.SequentialC
 
 def _make_stages(
     spec: Spec, dialect: Dialect, mask_padding: bool, image_size: tuple[int, int], drop_path_rate: float
-) -> Iterator[nn.SequentialCell]:
-    in_channels = spec.stem.widths[-1]
-    num_blocks = sum(len(stage.pattern) for stage in spec.stages)
-    block_number = 0
-    for stage, total_stride in zip(spec.stages, spec.strides[1:], strict=True):
-        map_size = tuple(-(-side // total_stride) for side in image_size)
-        blocks = []
-        for index, letter in enumerate(stage.pattern):
-            inner = stage.inner or int(in_channels * spec.expansion)
-            stride = stage.stride if index == 0 else 1
-            mix, mixed = _make_mix(letter, spec, stage, inner, stride, dialect, mask_padding, map_size)
-            block = Bottleneck(
-                mix,
-                in_channels=in_channels,
-                inner=inner,
-                mixed=mixed,
-                out_channels=stage.width,
-                stride=stride,
-                act=spec.act,
-                drop_path_rate=drop_path_rate * block_number / max(num_blocks - 1, 1),
-                conv_shortcut=spec.conv_shortcut,
-                act_after_sum=spec.act_after_sum,
-            )
-            blocks.append(block)
-            in_channels = stage.width
-            block_number += 1
-        yield nn.SequentialCell(blocks)
+) -> list[nn.SequentialCell]:
+    blocks = list(spec.blocks())
+    stages: list[list[nn.Cell]] = [[] for _ in spec.stages]
+    for depth, (number, block) in enumerate(blocks):
+        map_size = tuple(-(-side // spec.strides[number]) for side in image_size)
+        cell = Bottleneck(
+            _make_mix(block, spec, dialect, mask_padding, map_size),
+            in_channels=block.in_channels,
+            inner=block.inner,
+            mixed=block.mixed,
+            out_channels=block.out_channels,
+            stride=block.stride,
+            act=spec.act,
+            drop_path_rate=drop_path_rate * depth / max(len(blocks) - 1, 1),
+            conv_shortcut=spec.conv_shortcut,
+            act_after_sum=spec.act_after_sum,
+        )
+        stages[number - 1].append(cell)
+    return [nn.SequentialCell(cells) for cells in stages]
 
 
 def _make_mix(
-    letter: str,
-    spec: Spec,
-    stage: Stage,
-    inner: int,
-    stride: int,
-    dialect: Dialect,
-    mask_padding: bool,
-    map_size: tuple[int, int],
-) -> tuple[nn.Cell, int]:
-    """What mixes positions in a block, by its letter in the stage's pattern, and the channels that leave it."""
-    if letter == specs.CONVOLUTION:
+    block: Block, spec: Spec, dialect: Dialect, mask_padding: bool, map_size: tuple[int, int]
+) -> ConvMix | AttentionMix:
+    """What mixes positions in a block, by its letter in the stage's pattern."""
+    inner, num_heads = block.inner, block.num_heads
+    if block.letter == specs.CONVOLUTION:
         groups = inner // spec.group_width if spec.group_width else 1
-        conv = ConvNormAct(inner, inner, 3, stride=stride, groups=groups, act=spec.act)
-        return ConvMix(conv, _make_gate(spec, inner, dialect)), inner
-    mixed = inner
-    if letter == specs.HALO_ATTENTION:
-        halo = spec.halo
-        mixed = int(inner * halo.value_expansion)
+        conv = ConvNormAct(inner, inner, 3, stride=block.stride, groups=groups, act=spec.act)
+        return ConvMix(conv, _make_gate(spec, inner, dialect))
+    if block.letter == specs.HALO_ATTENTION:
         attention = HaloAttention(
             inner,
-            mixed,
-            num_heads=stage.num_heads,
-            dim_head=halo.dim_head or make_divisible(inner * halo.qk_ratio) // stage.num_heads,
-            block_size=halo.block_size,
-            halo_size=halo.halo_size,
-            stride=stride,
+            block.mixed,
+            num_heads=num_heads,
+            dim_head=spec.halo.key_width(inner, num_heads),
+            block_size=spec.halo.block_size,
+            halo_size=spec.halo.halo_size,
+            stride=block.stride,
             mask_padding=mask_padding,
             scrambled_windows=dialect.scrambled_windows,
         )
-    elif letter == specs.LAMBDA_LAYER:
-        attention = LambdaLayer(inner, num_heads=stage.num_heads)
+    elif block.letter == specs.LAMBDA_LAYER:
+        attention = LambdaLayer(inner, num_heads=num_heads)
     else:
-        attention = BottleneckAttention(inner, map_size=map_size, num_heads=stage.num_heads)
-    return AttentionMix(attention, mixed, act=spec.act), mixed
+        attention = BottleneckAttention(inner, map_size=map_size, num_heads=num_heads)
+    return AttentionMix(attention, block.mixed, act=spec.act)
 
 
 def _make_gate(spec: Spec, channels: int, dialect: Dialect) -> nn.Cell:

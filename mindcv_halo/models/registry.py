@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from fnmatch import fnmatchcase
-from inspect import unwrap
+from inspect import signature, unwrap
 from typing import Any
 
 from ..errors import UserError, unknown_name
 from .default_cfgs import ASSUMED
+from .layers.checks import check_flag, check_positive, check_whole, check_wholes, is_number
 
 _entrypoints: dict[str, Callable] = {}
 _aliases: dict[str, str] = {}
@@ -28,11 +29,23 @@ def register_model(fn: Callable) -> Callable:
 
     `fn` is a function or a class, from a package, a script or a notebook; it is called with those of the arguments that
     it takes. A second model of the same name takes the place of the first; the log says so if it is of another module.
-    Raises UserError for what has no name.
+    Raises UserError for what has no name, or none that can be part of a file's, and for what does not tell its
+    arguments.
     """
     name = getattr(fn, "__name__", None)
-    if not callable(fn) or not isinstance(name, str) or not name:
+    if not callable(fn) or not isinstance(name, str) or not name or name == "<lambda>":
         raise UserError(f"register_model: {fn!r} must be a function or a class with a name, which is the model's")
+    if not name.isprintable() or name != name.strip() or set(name) & set("/\\"):
+        raise UserError(
+            f"register_model: the name {name!r} becomes that of files; take out spaces around it, slashes and what "
+            "cannot be printed"
+        )
+    try:
+        signature(fn)
+    except ValueError as error:  # some that Python itself brings
+        raise UserError(
+            f"register_model: {name} does not tell its arguments; wrap it in a function of your own"
+        ) from error
     earlier = _entrypoints.get(name)
     if earlier is not None and _module_of(earlier) != _module_of(fn):
         _logger.warning(f"register_model: {name} of {_module_of(earlier)} gives way to that of {_module_of(fn)}")
@@ -90,6 +103,7 @@ def list_models(
 
     `filter` and `exclude_filters` are wildcards such as "halonet_h*", or several; `module` is the file's name, such as
     "halonet"; `pretrained=True` leaves only models with published weights, and adds the tagged names of further ones.
+    Raises UserError for what is no text.
     """
     included = [pattern for pattern in _as_list(filter) if pattern]
     excluded = [pattern for pattern in _as_list(exclude_filters) if pattern]
@@ -115,7 +129,8 @@ def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> b
 
 def is_model_pretrained(model_name: str) -> bool:
     """Whether weights of the model have been published."""
-    return is_model(model_name) and bool(get_pretrained_cfg(model_name).get("url"))
+    url = get_pretrained_cfg(model_name).get("url") if is_model(model_name) else None
+    return isinstance(url, str) and bool(url)
 
 
 def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
@@ -133,9 +148,24 @@ def complete_cfg(model_name: str) -> dict[str, Any]:
     Raises UserError for an input size or a normalisation that cannot be meant.
     """
     cfg = {**ASSUMED, **get_pretrained_cfg(model_name)}
+    thing = f"{model_name}, its default_cfg"
     size = cfg["input_size"]
-    if not isinstance(size, tuple | list) or len(size) != 3 or not all(isinstance(side, int) for side in size):
+    if not isinstance(size, tuple | list) or len(size) != 3:
         raise UserError(f"{model_name}: input_size {size!r} in its default_cfg must be (channels, height, width)")
+    check_wholes(thing, "input_size", size)
+    check_whole(thing, "num_classes", cfg["num_classes"], 0)
+    check_flag(thing, "fixed_input_size", cfg["fixed_input_size"])
+    if check_positive(thing, "crop_pct", cfg["crop_pct"]) > 1:
+        raise UserError(f"{thing}: crop_pct {cfg['crop_pct']!r} must be at most 1")
+    for name in ("url", "interpolation"):
+        if not isinstance(cfg[name], str) and not (name == "url" and cfg[name] is None):  # which says: none
+            raise UserError(f"{thing}: {name} {cfg[name]!r} must be a text")
+    for name in ("mean", "std"):
+        values = cfg[name]
+        if not isinstance(values, tuple | list) or not values or not all(map(is_number, values)):
+            raise UserError(f"{thing}: {name} {values!r} must be a number for each channel")
+    if len(cfg["mean"]) != len(cfg["std"]):
+        raise UserError(f"{thing}: mean {cfg['mean']!r} must have as many numbers as std {cfg['std']!r}")
     if any(value < 1 for value in cfg["std"]):
         raise UserError(
             f"{model_name}: std {tuple(cfg['std'])} in its default_cfg must be for pixels of 0 to 255; multiply mean "
@@ -195,4 +225,7 @@ def _file_of(name: str) -> str:
 
 
 def _as_list(names: str | Iterable[str] | None) -> list[str]:
-    return [names] if isinstance(names, str) else list(names or ())
+    listed = [names] if isinstance(names, str) or not isinstance(names, Iterable | None) else list(names or ())
+    if not all(isinstance(name, str) for name in listed):
+        raise UserError(f"{names!r} must be a text, or several")
+    return listed

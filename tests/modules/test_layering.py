@@ -28,6 +28,7 @@ ALLOWED = {
 }
 STANDARD_LIBRARY_ONLY = [
     *("errors.py", "version.py", "models/specs.py", "models/default_cfgs.py", "models/registry.py"),
+    *("models/layers/checks.py", "models/layers/rounding.py"),
     *("utils/topology.py", "utils/rendezvous.py", "utils/scheduler_process.py"),
 ]
 

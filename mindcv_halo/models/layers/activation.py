@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, get_context, nn, ops
 
+from .checks import check_act
+
 LN2_CORRECTION = 1 - 2.0**-22  # graph mode takes an integer's negative power, as in 2**-22, for 0
 
 
@@ -38,7 +40,8 @@ class Swish(nn.Cell):
 
 
 def make_activation(name: str | None) -> nn.Cell:
-    """The activation called "relu" or "silu", or for None the identity."""
+    """The activation called "relu" or "silu", or for None the identity. Raises UserError for any other."""
+    check_act("activation", "act", name, may_lack=True)
     if name == "silu":
         return UnbiasedSiLU() if get_context("device_target") == "CPU" else nn.SiLU()
     return nn.ReLU() if name == "relu" else nn.Identity()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn
 
 from .activation import make_activation
+from .checks import check_act, check_flag, check_kind, check_rate, check_whole
 from .conv_norm_act import ConvNormAct, make_norm
 from .random_drop import DropPath
 
@@ -14,8 +15,8 @@ class ConvMix(nn.Cell):
 
     def __init__(self, conv: nn.Cell, gate: nn.Cell):
         super().__init__()
-        self.conv = conv
-        self.gate = gate
+        self.conv = check_kind("ConvMix", "conv", conv, nn.Cell)
+        self.gate = check_kind("ConvMix", "gate", gate, nn.Cell)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.gate(self.conv(x))
@@ -26,9 +27,9 @@ class AttentionMix(nn.Cell):
 
     def __init__(self, attention: nn.Cell, channels: int, *, act: str):
         super().__init__()
-        self.attention = attention
-        self.norm = make_norm(channels)
-        self.act = make_activation(act)
+        self.attention = check_kind("AttentionMix", "attention", attention, nn.Cell)
+        self.norm = make_norm(check_whole("AttentionMix", "channels", channels))
+        self.act = make_activation(check_act("AttentionMix", "act", act))
 
     def construct(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.attention(x)))
@@ -40,7 +41,7 @@ class Bottleneck(nn.Cell):
     Shapes: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
     `mix` takes `inner` channels to `mixed` and carries the stride. The shortcut is the identity where shapes allow it,
     else a 1x1 convolution, or with `conv_shortcut=False` nothing at all. `act_after_sum=False` leaves out the last
-    activation.
+    activation. Raises UserError for settings that mean nothing, as all layers do.
     """
 
     def __init__(
@@ -58,6 +59,14 @@ class Bottleneck(nn.Cell):
         act_after_sum: bool = True,
     ):
         super().__init__()
+        check_kind("Bottleneck", "mix", mix, nn.Cell)
+        widths = {"in_channels": in_channels, "inner": inner, "mixed": mixed, "out_channels": out_channels}
+        in_channels, inner, mixed, out_channels = (check_whole("Bottleneck", *item) for item in widths.items())
+        stride = check_whole("Bottleneck", "stride", stride)
+        check_act("Bottleneck", "act", act)
+        drop_path_rate = check_rate("Bottleneck", "drop_path_rate", drop_path_rate)
+        conv_shortcut = check_flag("Bottleneck", "conv_shortcut", conv_shortcut)
+        act_after_sum = check_flag("Bottleneck", "act_after_sum", act_after_sum)
         same_shape = in_channels == out_channels and stride == 1
         self.has_shortcut = same_shape or conv_shortcut
         self.reduce = ConvNormAct(in_channels, inner, act=act)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from .checks import check_multiple, check_size, check_whole
 from .init import projection_init
+from .recomputed import RecomputedCell
 from .relative_position import RelativePosition
 
 
-class BottleneckAttention(nn.Cell):
+class BottleneckAttention(RecomputedCell):
     """Global attention on a map of a fixed size: (B, dim, H, W) -> the same.
 
     Queries, keys and values are `num_heads` heads of dim / num_heads channels, ordered [all q | all k | all v] as in
     timm.
-    Raises ValueError for an input of another size than `map_size` (height, width): the position tables cover just that.
+    Raises UserError for heads that do not divide `dim`, and ValueError for an input of another size than `map_size`
+    (height, width): the position tables cover just that.
     """
 
     def __init__(self, dim: int, *, map_size: tuple[int, int], num_heads: int = 4):
         super().__init__()
+        dim = check_whole("BottleneckAttention", "dim", dim)
+        num_heads = check_whole("BottleneckAttention", "num_heads", num_heads)
+        check_multiple("BottleneckAttention", "dim", dim, "num_heads", num_heads)
+        map_size = check_size("BottleneckAttention", "map_size", map_size)
         self.dim = dim
         self.map_size = map_size
         self.num_heads = num_heads

@@ -7,6 +7,7 @@ from math import log2
 from mindspore import Tensor, nn, ops
 
 from .activation import make_activation
+from .checks import check_act, check_positive, check_whole
 from .init import conv_init
 from .rounding import make_divisible
 
@@ -16,9 +17,11 @@ class SqueezeExcite(nn.Cell):
 
     def __init__(self, channels: int, *, ratio: float = 1 / 16, act: str = "relu"):
         super().__init__()
+        channels = check_whole("SqueezeExcite", "channels", channels)
+        ratio = check_positive("SqueezeExcite", "ratio", ratio)
         hidden = make_divisible(channels * ratio, keep=0.0)
         self.reduce = nn.Conv2d(channels, hidden, 1, has_bias=True, weight_init=conv_init(hidden, 1), bias_init="zeros")
-        self.act = make_activation(act)
+        self.act = make_activation(check_act("SqueezeExcite", "act", act))
         self.expand = nn.Conv2d(
             hidden, channels, 1, has_bias=True, weight_init=conv_init(channels, 1), bias_init="zeros"
         )
@@ -36,6 +39,7 @@ class EfficientChannelAttention(nn.Cell):
 
     def __init__(self, channels: int):
         super().__init__()
+        channels = check_whole("EfficientChannelAttention", "channels", channels)
         length = int((log2(channels) + 1) / 2)
         kernel_size = max(length if length % 2 else length + 1, 3)
         self.conv = nn.Conv2d(

@@ -6,7 +6,9 @@ from typing import Any
 
 from mindspore import Tensor, nn
 
+from ...errors import UserError
 from .activation import make_activation
+from .checks import check_act, check_flag, check_multiple, check_odd, check_whole
 from .init import conv_init
 
 
@@ -21,7 +23,8 @@ def make_norm(channels: int, *, zero_init: bool = False) -> nn.BatchNorm2d:
 class ConvNormAct(nn.Cell):
     """Convolution without bias, batch norm, activation: (B, in, H, W) -> (B, out, ceil(H / stride), ceil(W / stride)).
 
-    `act` is "relu", "silu" or None.
+    `act` is "relu", "silu" or None. Raises UserError for any other, an even kernel, and groups that do not divide both
+    widths.
     """
 
     def __init__(
@@ -36,6 +39,15 @@ class ConvNormAct(nn.Cell):
         zero_init: bool = False,
     ):
         super().__init__()
+        in_channels = check_whole("ConvNormAct", "in_channels", in_channels)
+        out_channels = check_whole("ConvNormAct", "out_channels", out_channels)
+        kernel_size = check_odd("ConvNormAct", "kernel_size", kernel_size)
+        stride = check_whole("ConvNormAct", "stride", stride)
+        groups = check_whole("ConvNormAct", "groups", groups)
+        check_multiple("ConvNormAct", "in_channels", in_channels, "groups", groups)
+        check_multiple("ConvNormAct", "out_channels", out_channels, "groups", groups)
+        check_act("ConvNormAct", "act", act, may_lack=True)
+        zero_init = check_flag("ConvNormAct", "zero_init", zero_init)
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
@@ -78,6 +90,23 @@ class Conv2dNormActivation(nn.Cell):
         **kwargs: Any,
     ):
         super().__init__()
+        thing = "Conv2dNormActivation"
+        in_channels = check_whole(thing, "in_channels", in_channels)
+        out_channels = check_whole(thing, "out_channels", out_channels)
+        groups = check_whole(thing, "groups", groups)
+        check_multiple(thing, "in_channels", in_channels, "groups", groups)
+        check_multiple(thing, "out_channels", out_channels, "groups", groups)
+        may_be_pairs = pad_mode != "pad" or padding is not None
+        sides = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+        kernel_size, stride, dilation = (
+            value if may_be_pairs and isinstance(value, tuple) else check_whole(thing, name, value)
+            for name, value in sides.items()
+        )
+        for name, kind in (("norm", norm), ("activation", activation)):
+            if kind is not None and not callable(kind):
+                raise UserError(f"{thing}: {name} {kind!r} must be a class of cells, such as nn.ReLU, or None")
+        if has_bias is not None:
+            has_bias = check_flag(thing, "has_bias", has_bias)
         if pad_mode != "pad":
             padding = 0
         elif padding is None:

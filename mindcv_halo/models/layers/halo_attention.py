@@ -10,7 +10,9 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from ...errors import UserError
+from .checks import check_flag, check_multiple, check_positive, check_whole
 from .init import projection_init
+from .recomputed import RecomputedCell
 from .relative_position import RelativePosition
 from .rounding import make_divisible
 from .window import num_blocks, pixel_places, window_pixels
@@ -36,7 +38,7 @@ def _outside_logits(height: int, width: int, block_size: int, halo_size: int) ->
     return Tensor(np.where(outside, np.float32(OUTSIDE_LOGIT), np.float32(0))[None, :, None, :])
 
 
-class HaloAttention(nn.Cell):
+class HaloAttention(RecomputedCell):
     """Self-attention inside blocks that also see a rim of `halo_size` pixels of their neighbours.
 
     Shapes: (B, dim, H, W) -> (B, dim_out, ceil(H / stride), ceil(W / stride)).
@@ -87,15 +89,21 @@ class HaloAttention(nn.Cell):
         scrambled_windows: bool = False,
     ):
         super().__init__()
-        dim_out = dim if dim_out is None else dim_out
-        _check_settings(dim, dim_out, num_heads, block_size, halo_size, stride)
-        if dim_head is None:
-            dim_head = make_divisible(dim_out * qk_ratio) // num_heads
-        if dim_head < 1 or qk_ratio <= 0:
-            raise UserError(
-                f"HaloAttention: dim_head {dim_head} (by default qk_ratio {qk_ratio} of dim_out {dim_out}, for "
-                f"{num_heads} heads) must be at least 1"
-            )
+        thing = "HaloAttention"
+        dim = check_whole(thing, "dim", dim)
+        dim_out = dim if dim_out is None else check_whole(thing, "dim_out", dim_out)
+        num_heads = check_whole(thing, "num_heads", num_heads)
+        check_multiple(thing, "dim_out", dim_out, "num_heads", num_heads)
+        block_size = check_whole(thing, "block_size", block_size)
+        halo_size = check_whole(thing, "halo_size", halo_size, 0)
+        stride = check_whole(thing, "stride", stride, 0)
+        if stride not in (1, 2):
+            raise UserError(f"HaloAttention: stride {stride} must be 1 or 2")
+        flags = {"avg_down": avg_down, "qkv_bias": qkv_bias, "scale_pos_embed": scale_pos_embed}
+        avg_down, qkv_bias, scale_pos_embed = (check_flag(thing, *item) for item in flags.items())
+        mask_padding = check_flag(thing, "mask_padding", mask_padding)
+        scrambled_windows = check_flag(thing, "scrambled_windows", scrambled_windows)
+        dim_head = _find_dim_head(dim_head, check_positive(thing, "qk_ratio", qk_ratio), dim_out, num_heads)
         pool = stride == 2 and (avg_down or block_size % 2 == 1)
         query_stride = 1 if pool else stride
 
@@ -201,16 +209,16 @@ class HaloAttention(nn.Cell):
         return out.reshape(-1, self.num_heads * self.dim_value, rows * size, columns * size)
 
 
-def _check_settings(dim: int, dim_out: int, num_heads: int, block_size: int, halo_size: int, stride: int) -> None:
-    if num_heads < 1 or dim_out < 1 or dim_out % num_heads:
+def _find_dim_head(dim_head: int | None, qk_ratio: float, dim_out: int, num_heads: int) -> int:
+    """Queries' and keys' width of a head. Raises UserError for none, and for two answers."""
+    if dim_head is not None:
+        if qk_ratio != 1:
+            raise UserError(f"HaloAttention: dim_head {dim_head} replaces qk_ratio {qk_ratio}; leave one of them out")
+        return check_whole("HaloAttention", "dim_head", dim_head)
+    dim_head = make_divisible(dim_out * qk_ratio) // num_heads
+    if dim_head < 1:
         raise UserError(
-            f"HaloAttention: dim_out {dim_out} must be a multiple of num_heads {num_heads}, both at least 1"
+            f"HaloAttention: qk_ratio {qk_ratio} of dim_out {dim_out} must be at least one channel for each of "
+            f"num_heads {num_heads}; set dim_head, or change one of them"
         )
-    if dim < 1:
-        raise UserError(f"HaloAttention: dim {dim} must be at least 1")
-    if block_size < 1 or halo_size < 0:
-        raise UserError(
-            f"HaloAttention: block_size {block_size} must be at least 1, and halo_size {halo_size} at least 0"
-        )
-    if stride not in (1, 2):
-        raise UserError(f"HaloAttention: stride {stride} must be 1 or 2")
+    return dim_head

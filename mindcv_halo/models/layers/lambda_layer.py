@@ -5,6 +5,7 @@ from __future__ import annotations
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import TruncatedNormal
 
+from .checks import check_multiple, check_odd, check_whole
 from .conv_norm_act import make_norm
 from .init import projection_init
 
@@ -13,11 +14,16 @@ class LambdaLayer(nn.Cell):
     """(B, dim, H, W) -> the same, with positions from a `reach` x `reach` neighbourhood.
 
     Axes: B batch, N heads, D key width, V value width, M positions. Parameter layout [q | k | v] follows timm's
-    LambdaLayer.
+    LambdaLayer. Raises UserError for heads that do not divide `dim`, and for an even `reach`.
     """
 
     def __init__(self, dim: int, *, num_heads: int = 4, dim_key: int = 16, reach: int = 13):
         super().__init__()
+        dim = check_whole("LambdaLayer", "dim", dim)
+        num_heads = check_whole("LambdaLayer", "num_heads", num_heads)
+        check_multiple("LambdaLayer", "dim", dim, "num_heads", num_heads)
+        dim_key = check_whole("LambdaLayer", "dim_key", dim_key)
+        reach = check_odd("LambdaLayer", "reach", reach)
         self.num_heads = num_heads
         self.dim_key = dim_key
         self.dim_value = dim // num_heads

@@ -12,7 +12,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, get_context, nn, ops
 from mindspore import dtype as mstype
 
-from ...errors import UserError
+from .checks import check_flag, check_rate
 
 DRAWS = "num_draws"  # the counter's name in a network's state; it is no weight
 
@@ -86,6 +86,7 @@ class Dropout(nn.Cell):
 
     def __init__(self, rate: float):
         super().__init__()
+        rate = check_rate("Dropout", "rate", rate)
         self.scale = 1 / (1 - rate)
         self.keep = RandomKeep(1 - rate)
 
@@ -103,9 +104,8 @@ class DropPath(nn.Cell):
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True):
         super().__init__()
-        if not 0 <= drop_prob < 1:
-            raise UserError(f"DropPath: drop_prob {drop_prob!r} must be at least 0 and below 1")
-        self.scale = 1 / (1 - drop_prob) if scale_by_keep else 1.0
+        drop_prob = check_rate("DropPath", "drop_prob", drop_prob)
+        self.scale = 1 / (1 - drop_prob) if check_flag("DropPath", "scale_by_keep", scale_by_keep) else 1.0
         self.keep = RandomKeep(1 - drop_prob)
 
     def construct(self, x: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
+from ...errors import UserError
+from .checks import check_size, check_whole
 from .init import position_init
 
 
@@ -16,11 +18,17 @@ class RelativePosition(nn.Cell):
     """Position logits q . height_rel[p - y + P - 1] + q . width_rel[r - x + R - 1].
 
     Shapes: (M, Y, X, D) -> (M, Y * X, P * R). `queries` is (Y, X), `keys` is (P, R).
-    The tables have 2 * P - 1 and 2 * R - 1 rows.
+    The tables have 2 * P - 1 and 2 * R - 1 rows. Raises UserError for more queries than keys along an axis, for which
+    they have no rows.
     """
 
     def __init__(self, queries: tuple[int, int], keys: tuple[int, int], dim_head: int):
         super().__init__()
+        queries = check_size("RelativePosition", "queries", queries)
+        keys = check_size("RelativePosition", "keys", keys)
+        dim_head = check_whole("RelativePosition", "dim_head", dim_head)
+        if queries[0] > keys[0] or queries[1] > keys[1]:
+            raise UserError(f"RelativePosition: queries {queries} must be at most the keys {keys} along each axis")
         self.queries = queries
         self.keys = keys
         self.dim_head = dim_head

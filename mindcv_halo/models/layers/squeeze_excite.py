@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
+from ...errors import UserError
+from .checks import check_positive, check_whole
 from .pooling import GlobalAvgPooling
 from .rounding import make_divisible
 
@@ -29,7 +31,17 @@ class SqueezeExcite(nn.Cell):
         gate_layer: type[nn.Cell] = nn.Sigmoid,
     ):
         super().__init__()
-        hidden = rd_channels or make_divisible(in_channels * rd_ratio, rd_divisor)
+        thing = type(self).__name__
+        in_channels = check_whole(thing, "in_channels", in_channels)
+        rd_ratio = check_positive(thing, "rd_ratio", rd_ratio)
+        rd_divisor = check_whole(thing, "rd_divisor", rd_divisor)
+        if rd_channels is None:
+            hidden = make_divisible(in_channels * rd_ratio, rd_divisor)
+        else:
+            hidden = check_whole(thing, "rd_channels", rd_channels)
+        for name, kind in (("act_layer", act_layer), ("gate_layer", gate_layer)):
+            if not callable(kind):
+                raise UserError(f"{thing}: {name} {kind!r} must be a class of cells, such as nn.ReLU")
         self.pool = GlobalAvgPooling(keep_dims=True)
         self.conv_reduce = self.make_layer(in_channels, hidden)
         self.bn = nn.BatchNorm2d(hidden) if norm else nn.Identity()

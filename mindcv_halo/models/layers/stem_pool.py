@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from .checks import check_flag
+
 # Below every activation, and a number that half precision still holds.
 LOWEST = -65504.0
 
@@ -17,7 +19,7 @@ class StemPool(nn.Cell):
 
     def __init__(self, *, zero_border: bool = False):
         super().__init__()
-        self.border = 0.0 if zero_border else LOWEST
+        self.border = 0.0 if check_flag("StemPool", "zero_border", zero_border) else LOWEST
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2, pad_mode="valid")
 
     def construct(self, x: Tensor) -> Tensor:

@@ -106,8 +106,13 @@ def test_maps_of_a_halonet():
         (Net(), (3,), r"features of Net: out_indices \(3,\) must be a rising sequence out of \(0, 1, 2\)"),
         (Net(), (0, 7), r"out_indices \(0, 7\) must be"),
         (Net(), (), r"out_indices \(\) must be"),
-        (Net(), (-1,), r"out_indices \(-1,\) must be"),
+        (Net(), (-4,), r"out_indices \(-4,\) must be .* of \(0, 1, 2\), or of -3 to -1 from the end"),
+        (Net(), (-1, 0), r"out_indices \(-1, 0\) must be a rising sequence"),
+        (Net(), (2, -1), r"out_indices \(2, -1\) must be a rising sequence"),
+        (Net(), (True,), r"out_indices \(True,\) must be"),
         (Net(), 7, r"out_indices \(7,\) must be"),
+        (Net(), 2, r"out_indices 2 could be one map or so many last ones; give \(2,\) for the one, or \(1, 2\) for"),
+        (Net(), np.array(5), r"out_indices \(array\(5\),\) must be"),
         (Net(), ("a",), r"out_indices \('a',\) must be"),
     ],
 )
@@ -141,6 +146,11 @@ def test_build_model_with_cfg(cached):
     published = Net()
     cfg = cached(published, num_classes=5, first_conv="block1")
     assert isinstance(build_model_with_cfg(Net, False, {}, num_classes=7), Net)
+    assert build_model_with_cfg(Net, False, {}, num_classes=np.int64(7), in_channels=np.int32(1)).head.out_channels == 7
+    wrong = [("pretrained", "no"), ("features_only", 1), ("num_classes", "7"), ("num_classes", -1), ("in_channels", 0)]
+    for name, value in wrong:
+        with pytest.raises(UserError, match=rf"build_model_with_cfg: {name} {value!r} must be"):
+            build_model_with_cfg(Net, **{"pretrained": False, "default_cfg": {}, name: value})
     network = build_model_with_cfg(Net, True, cfg, num_classes=5)
     for name, value in arrays_of(published).items():
         np.testing.assert_array_equal(arrays_of(network)[name], value)
@@ -227,6 +237,9 @@ def test_small_helpers(tmp_path, monkeypatch):
     assert (config.depth, config["width"], config.other) == (3, 5, None)
     assert [make_divisible(v, 8) for v in (1, 11, 12, 20, 100)] == [8, 16, 16, 24, 104]
     assert make_divisible(10, 8, 32) == 32 and make_divisible(3.5, 1) == 4
+    for arguments, name in (((10, 0), "divisor"), ((10, 1.5), "divisor"), ((0,), "value"), (("10",), "value")):
+        with pytest.raises(UserError, match=rf"make_divisible: {name} .* must be"):
+            make_divisible(*arguments)
 
 
 def test_layers_where_mindcv_has_them():

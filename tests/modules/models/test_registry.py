@@ -42,6 +42,7 @@ PARTIAL_CFGS = [
     {"my_net": {}},
     {"my_net": {"num_classes": 10}},
     {"my_net": {"url": ""}},
+    {"my_net": {"url": None}},
     {"my_net": {"input_size": (3, 32, 32)}},
     {"other": {"url": "x"}, "other.tag": {}, 5: {}, "my_net": 7},
     "no dict",
@@ -134,12 +135,32 @@ def test_a_cfg_that_says_more():
     [
         ({"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, r"std \(0.229, .* of 0 to 255; multiply"),
         ({"input_size": 224}, r"input_size 224 in its default_cfg must be \(channels, height, width\)"),
+        ({"input_size": (3, 224)}, r"input_size \(3, 224\) in its default_cfg must be"),
+        ({"input_size": (3, 224, 0)}, r"input_size \(3, 224, 0\) must be whole numbers of at least 1"),
+        ({"input_size": (3, 224, "224")}, r"input_size \(3, 224, '224'\) must be whole numbers"),
+        ({"input_size": (3, True, 224)}, r"input_size \(3, True, 224\) must be whole numbers"),
+        ({"num_classes": "10"}, r"num_classes '10' must be a whole number"),
+        ({"fixed_input_size": "False"}, r"fixed_input_size 'False' must be True or False"),
+        ({"crop_pct": "0.9"}, r"my_net, its default_cfg: crop_pct '0.9' must be a number above 0"),
+        ({"crop_pct": 87.5}, r"crop_pct 87.5 must be at most 1"),
+        ({"interpolation": 3}, r"interpolation 3 must be a text"),
+        ({"url": 5}, r"url 5 must be a text"),
+        ({"mean": "127.5"}, r"mean '127.5' must be a number for each channel"),
+        ({"mean": 127.5}, r"mean 127.5 must be a number for each channel"),
+        ({"mean": (1, None, 2)}, r"mean \(1, None, 2\) must be a number for each channel"),
+        ({"std": ()}, r"std \(\) must be a number for each channel"),
+        ({"mean": (1.0, 2.0)}, r"mean \(1.0, 2.0\) must have as many numbers as std"),
     ],
 )
 def test_a_cfg_that_cannot_be_meant(cfg, message):
     define("nets", {"my_net": cfg})
     with pytest.raises(UserError, match=message):
         resolve_transform(make_recipe({"model": "my_net"}))
+    # It breaks nothing for other models.
+    assert (
+        "my_net" in list_models() and "my_net" not in list_models(pretrained=True) and not is_model_pretrained("my_net")
+    )
+    assert isinstance(create_model("halonet_test"), HaloNet)
 
 
 def test_the_last_of_a_name_counts(monkeypatch):
@@ -177,10 +198,78 @@ def test_a_class_and_a_function_of_few_arguments():
             create_model("my_net", **options)
 
 
-@pytest.mark.parametrize("thing", [functools.partial(MyNet), "my_net", None, 5])
+@pytest.mark.parametrize("thing", [functools.partial(MyNet), "my_net", None, 5, lambda: MyNet()])
 def test_what_has_no_name(thing):
     with pytest.raises(UserError, match=r"register_model: .* must be a function or a class with a name"):
         register_model(thing)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", " my_net", "my_net ", "my\nnet", "my\0net", "../my_net"])
+def test_names_that_are_no_files(name):
+    """A run's checkpoints are called after the model."""
+
+    def function(num_classes=1000):
+        return MyNet(num_classes)
+
+    function.__name__ = name
+    with pytest.raises(UserError, match=r"register_model: the name .* becomes that of files; take out"):
+        register_model(function)
+    assert name not in list_models()
+
+
+def test_what_does_not_tell_its_arguments():
+    with pytest.raises(UserError, match=r"register_model: dict does not tell its arguments; wrap it in a function"):
+        register_model(dict)
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (
+            "def my_net(width, num_classes=10):\n    return MyNet(num_classes)",
+            r"my_net: missing .* 'width' when it is cal",
+        ),
+        (
+            "def my_net(num_classes, /):\n    return MyNet(num_classes)",
+            r"my_net: .* positional.* let them be given by name",
+        ),
+        (
+            "def my_net(num_classes=10):\n    MyNet(num_classes)",
+            r"my_net: its function returned None, which is no network",
+        ),
+        (
+            "def my_net(num_classes=10):\n    return MyNet",
+            r"my_net: its function returned <class .*; let it return an nn",
+        ),
+    ],
+)
+def test_functions_that_cannot_be_called_or_return_nothing(source, message):
+    define("nets", source=f"@register_model\n{source}\n")
+    with pytest.raises(UserError, match=message):
+        create_model("my_net")
+    assert isinstance(create_model("halonet_test"), HaloNet)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"filter": 5}, {"filter": ["a*", 5]}, {"exclude_filters": (None,)}, {"filter": b"a"}]
+)
+def test_patterns_that_are_no_text(arguments):
+    with pytest.raises(UserError, match=r"must be a text, or several"):
+        list_models(**arguments)
+
+
+@pytest.mark.parametrize("name", ["my[net]", "my*net", "my?net", "my-net.v2"])
+def test_names_with_wildcards_in_them(name):
+    """A pattern is a pattern; the name itself is found by exactly that name."""
+
+    def function(num_classes=1000):
+        return MyNet(num_classes)
+
+    function.__name__ = name
+    register_model(function)
+    assert name in list_models("my*") and name not in list_models("halonet*")
+    assert is_model(name) and is_model_in_modules(name, list_modules()) and model_entrypoint(name) is function
+    assert isinstance(create_model(name, num_classes=3), MyNet)
 
 
 def test_a_modules_exports_grow(monkeypatch):
