@@ -67,7 +67,7 @@ def fit_weights(
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
-    weights = select_weights(weights, is_anchor)
+    weights = select_weights(weights, is_anchor, any_prefix=True, origin=origin)
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}

@@ -54,12 +54,53 @@ def test_safetensors_come_back(network, tmp_path):
     np.testing.assert_array_equal(arrays(again)["classifier.weight"], arrays(network)["classifier.weight"])
 
 
-def test_a_wrappers_prefix(network, tmp_path):
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "model.", "net.", "backbone.", "module._orig_mod.model.", "encoder.inner.", "0."],
+)
+def test_a_wrappers_prefix(network, tmp_path, prefix):
+    """Whatever all names share is none of the weights'."""
     path = tmp_path / "model.safetensors"
-    save_file({f"encoder.inner.{name}": value for name, value in arrays(network).items()}, path)
-    with pytest.raises(UserError, match=r"pass auto_mapping=True"):
-        create_model("halonet_test", num_classes=5, checkpoint_path=str(path))
-    create_model("halonet_test", num_classes=5, checkpoint_path=str(path), auto_mapping=True)
+    for names in (arrays(network), to_timm(arrays(network))):
+        save_file({f"{prefix}{name}": value for name, value in names.items()}, path)
+        again = create_model("halonet_test", num_classes=5, checkpoint_path=str(path))
+        np.testing.assert_array_equal(arrays(again)["classifier.weight"], arrays(network)["classifier.weight"])
+
+
+@pytest.mark.parametrize("inner", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module._orig_mod"])
+def test_wrappers_inside_a_network(network, inner):
+    wrapped = {name.replace("stages.1.1.", f"stages.1.{inner}.1.{inner}."): v for name, v in arrays(network).items()}
+    assert wrapped.keys() != arrays(network).keys()
+    load_weights(create_model("halonet_test", num_classes=5), wrapped)
+    name = "stages.1.1.reduce.conv.weight"
+    with pytest.raises(UserError, match=rf"{name} is in it with a wrapper's name and without"):
+        load_weights(network, {**wrapped, name: wrapped[f"stages.1.{inner}.1.{inner}.reduce.conv.weight"]})
+
+
+def test_what_is_outside_of_a_prefix(network, tmp_path, lines):
+    """It may be anything: it is left out on demand, and the log says so."""
+    path = str(tmp_path / "model.safetensors")
+    below = {f"lit.{name}": value for name, value in arrays(network).items()}
+    save_file({**below, "criterion.weight": np.ones(3, np.float32), "extra.bias": np.ones(3, np.float32)}, path)
+    said = "weights are below lit., and 2 entries are not (criterion.weight, extra.bias)"
+    with pytest.raises(
+        UserError, match=r"; pass auto_mapping=True to create_model to leave them out, or .*convert"
+    ) as e:
+        create_model("halonet_test", num_classes=5, checkpoint_path=path)
+    assert said in str(e.value) and lines == []
+    create_model("halonet_test", num_classes=5, checkpoint_path=path, auto_mapping=True)
+    assert lines == [f"checkpoint {path}: the {said}; they are left out"]
+
+
+def test_two_networks_in_one_file(network, tmp_path):
+    path = str(tmp_path / "model.safetensors")
+    both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in arrays(network).items()}
+    save_file(both, path)
+    for auto_mapping in (False, True):
+        with pytest.raises(UserError, match=r"the weights of several networks, below student. and teacher.; write"):
+            create_model("halonet_test", num_classes=5, checkpoint_path=path, auto_mapping=auto_mapping)
+    save_file({name: value for name, value in both.items() if name.startswith("student.")}, path)
+    create_model("halonet_test", num_classes=5, checkpoint_path=path)
 
 
 def test_averaged_weights(network, checkpoint, tmp_path):
@@ -145,7 +186,7 @@ def test_names_of_no_halonet():
     "name, content, message",
     [
         ("absent.ckpt", None, r"there is no such file"),
-        ("model.onnx", b"x", r"the name must end in .ckpt, .safetensors, .pth, .pt, .bin or .h5$"),
+        ("model.onnx", b"x", r"for a MindSpore checkpoint the name must end in .ckpt$"),
         ("empty.ckpt", b"", r"cannot be read, it may be truncated .* \(it is empty\)"),
         ("junk.ckpt", b"junk" * 100, r"cannot be read, it may be truncated"),
         ("empty.safetensors", b"", r"cannot be read, it may be truncated"),
