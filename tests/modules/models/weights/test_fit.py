@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -15,7 +16,7 @@ from weight_files import make_network
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo
+from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo, Spec
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
 from mindcv_halo.utils.checkpoint_file import write_checkpoint
 
@@ -148,7 +149,8 @@ def test_a_head_that_is_missing(network, lines):
 
 
 def test_another_models_weights(checkpoint):
-    with pytest.raises(UserError, match=r"does not fit halonet_26t: \d+ missing in the file .*another model's"):
+    message = r"does not fit halonet_26t: \d+ missing in the file .* its structure is that of halonet_test, create that"
+    with pytest.raises(UserError, match=message):
         create_model("halonet_26t", num_classes=5, checkpoint_path=str(checkpoint))
 
 
@@ -302,7 +304,8 @@ def test_a_flipped_bit_in_our_own_checkpoint(network, tmp_path):
 def test_tables_of_another_window(network, lines, checkpoint):
     options = {"num_classes": 5, "checkpoint_path": str(checkpoint), "block_size": 4, "halo_size": 2}
     with pytest.raises(
-        UserError, match=r"its position tables have 7 rows, those of halonet_test as it was built 15; .*"
+        UserError,
+        match=r"its position tables have 7 rows, those of halonet_test as it was built 15 \(stages.*; set block_size and",
     ):
         create_model("halonet_test", **options)
     other = create_model("halonet_test", **options, resize_pos=True)
@@ -335,6 +338,46 @@ def test_tables_of_a_window_that_nobody_knows(network):
     load_weights(network, weights, resize_pos=True, halo=Halo(3, 4))
 
 
+def with_heads(spec: Spec, num_heads: int) -> Spec:
+    """Other heads in the second stage, as timm's halonet_h1 has others than ours in its first."""
+    stages = (spec.stages[0], replace(spec.stages[1], num_heads=num_heads), *spec.stages[2:])
+    return replace(spec, stages=stages)
+
+
+def test_heads_of_another_number(network):
+    """The tables have as many rows, and no option makes them fit; the remedy does."""
+    spec = with_heads(HALONET_TEST, 2)
+    weights = arrays(HaloNet(spec, 5))
+    said = (
+        r"weights: its heads have 12 channels in stage 2, those of halonet_test 6: it has 2 heads there, halonet_test "
+        r"4 \(stages.1.1.mix.attention.pos_embed.height_rel: \(7, 12\), not \(7, 6\); .*width_rel.*\); no option .*heads"
+    )
+    for resize_pos in (False, True):
+        with pytest.raises(UserError, match=said):
+            load_weights(network, weights, resize_pos=resize_pos)
+    load_weights(HaloNet(spec, 5), weights)
+
+
+DIFFERENT = {
+    "a head of another width": ("classifier.weight", (5, 97), {}),
+    "a head of other classes and another width": ("classifier.weight", (7, 97), {"reset_head": True}),
+    "a first convolution of other kernels": ("stem.conv1.conv.weight", (16, 3, 5, 5), {}),
+    "a first convolution of other kernels and channels": ("stem.conv1.conv.weight", (16, 4, 5, 5), {}),
+    "a table with another number of axes": ("stages.1.1.mix.attention.pos_embed.height_rel", (7,), {}),
+    "a table and something else": ("stages.1.1.mix.attention.q.weight", (6, 24, 1, 1), {}),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_an_error_shows_both_shapes_where_they_differ(network, what):
+    name, shape, options = DIFFERENT[what]
+    weights = {**arrays(network), name: np.zeros(shape, np.float32)}
+    own = arrays(network)[name].shape
+    with pytest.raises(UserError) as error:
+        load_weights(network, weights, **options)
+    assert f"{name}: {shape}, not {own}" in str(error.value)
+
+
 def test_a_model_of_ones_own_takes_its_own_windows():
     spec = HALONET_TEST.__class__(**{**vars(HALONET_TEST), "name": "mine", "halo": Halo(4, 1)})
     network = HaloNet(spec, 5)
@@ -346,7 +389,8 @@ def test_tables_of_another_map(lines):
     weights = arrays(create_model("halobotnet_50t", **sizes))
     other = create_model("halobotnet_50t", **{**sizes, "image_size": (128, 96)})
     with pytest.raises(
-        UserError, match=r"its position tables have 3 rows, those of halobotnet_50t as it was built 7; "
+        UserError,
+        match=r"its position tables have 3 rows, those of halobotnet_50t as it was built 7 \(.*; set image_resize \(image_size\) to",
     ):
         load_weights(other, weights)
     load_weights(other, weights, resize_pos=True)
