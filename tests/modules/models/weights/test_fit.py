@@ -305,7 +305,7 @@ def test_tables_of_another_window(network, lines, checkpoint):
     options = {"num_classes": 5, "checkpoint_path": str(checkpoint), "block_size": 4, "halo_size": 2}
     with pytest.raises(
         UserError,
-        match=r"its position tables have 7 rows, those of halonet_test as it was built 15 \(stages.*; set block_size and",
+        match=r"its position tables have 7 rows, those of halonet_test as it was built 15 \(.*; set block_size and",
     ):
         create_model("halonet_test", **options)
     other = create_model("halonet_test", **options, resize_pos=True)
@@ -349,8 +349,8 @@ def test_heads_of_another_number(network):
     spec = with_heads(HALONET_TEST, 2)
     weights = arrays(HaloNet(spec, 5))
     said = (
-        r"weights: its heads have 12 channels in stage 2, those of halonet_test 6: it has 2 heads there, halonet_test "
-        r"4 \(stages.1.1.mix.attention.pos_embed.height_rel: \(7, 12\), not \(7, 6\); .*width_rel.*\); no option .*heads"
+        r"weights: its heads have 12 channels in stage 2, those of halonet_test 6: it has 2 heads .* 4 "
+        r"\(stages.1.1.mix.attention.pos_embed.height_rel: \(7, 12\), not \(7, 6\); .*width_rel.*\); no option .*heads"
     )
     for resize_pos in (False, True):
         with pytest.raises(UserError, match=said):
@@ -390,7 +390,7 @@ def test_tables_of_another_map(lines):
     other = create_model("halobotnet_50t", **{**sizes, "image_size": (128, 96)})
     with pytest.raises(
         UserError,
-        match=r"its position tables have 3 rows, those of halobotnet_50t as it was built 7 \(.*; set image_resize \(image_size\) to",
+        match=r"tables have 3 rows, those of halobotnet_50t as it was built 7 \(.*; set image_resize \(image_size\) to",
     ):
         load_weights(other, weights)
     load_weights(other, weights, resize_pos=True)
