@@ -52,6 +52,9 @@ def _parse(path: Path, message: Any, content: bytes) -> Any:
 
     try:
         message.ParseFromString(content)
-    except DecodeError as error:
-        raise UserError(f"{path}: it is damaged, or no {path.suffix} file; export it anew") from error
+        whole = message.HasField("graph")  # of no bytes, and of many others, a message without anything can be made
+    except DecodeError:
+        whole = False
+    if not whole:
+        raise UserError(f"{path}: it is damaged, or no {path.suffix} file; export it anew")
     return message
