@@ -42,13 +42,15 @@ def _read_onnx(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _read_mindir(path: Path, content: bytes) -> dict[str, str]:
-    from mindspore.train.mind_ir_pb2 import ModelProto
-
+    try:
+        from mindspore.train.mind_ir_pb2 import ModelProto
+    except ImportError as error:
+        raise UserError(f"reading {path} needs protobuf; pip install mindcv_halo[files]") from error
     return dict(_parse(path, ModelProto(), content).user_info)
 
 
 def _parse(path: Path, message: Any, content: bytes) -> Any:
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # of whom made the message
 
     try:
         message.ParseFromString(content)

@@ -35,6 +35,7 @@ from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
 from ..utils.run_state import save_state
+from ..utils.safetensors_file import require_safetensors
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
 from ..utils.whole_file import write_whole
@@ -438,5 +439,6 @@ def _check_run_options(options: RunOptions) -> None:
         raise UserError(f"data_timeout {options.data_timeout:g} must be above 0")
     if options.ckpt_save_policy == "top_k" and not options.val_while_train:
         raise UserError("ckpt_save_policy top_k ranks by validation; set val_while_train to True")
+    require_safetensors("the state of a run")
     if options.tensorboard:
         require_tensorboard()

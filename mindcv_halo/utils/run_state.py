@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from mindspore import Parameter, Tensor
-from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
-from .safetensors_file import write_safetensors
+from .safetensors_file import require_safetensors, write_safetensors
 
 KEPT = 2  # the newest, and the one before it should the newest be damaged
 
@@ -71,6 +70,9 @@ def load_newest_state(folder: Path, model_name: str, logger: logging.Logger) -> 
 
 def load_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Raises DamagedStateError unless every byte is as it was written."""
+    require_safetensors(f"reading {path}")
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}

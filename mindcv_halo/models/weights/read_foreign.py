@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ...errors import UserError
+from ...utils.safetensors_file import require_safetensors
 from .read_safetensors import read_safetensors
 from .reading import Contents, damaged, readable
 
@@ -30,6 +31,7 @@ def read_keras(path: Path) -> Contents:
 
 
 def _read(path: Path, kind: str) -> Contents:
+    require_safetensors(f"checkpoint {path}: reading it")  # in which the process answers
     with tempfile.TemporaryDirectory(prefix="mindcv_halo-") as scratch:
         target = Path(scratch) / "weights.safetensors"
         command = [sys.executable, str(_WORKER), kind, str(path.resolve()), str(target)]
