@@ -106,7 +106,8 @@ def train(recipe: Recipe) -> TrainingResult:
     if state is None:  # what is said from here on belongs to a run whose folder is not open yet
         logger = set_logger(rank=group.rank)
     if state:  # weights come from the state, and their dialect with them
-        weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
+        weights = {"checkpoint_path": "", "pretrained": False, "reset_head": None, "resize_pos": False}
+        weights |= {"dialect": state.content["dialect"]}
         recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
     network = build_network(recipe, num_classes)
     step = make_step(recipe, network, rates, steps_per_epoch, group.size)
