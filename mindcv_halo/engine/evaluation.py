@@ -69,7 +69,7 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
         recipe.loader.batch_size,
         group,
         num_classes=labels.num_named,
-        limit=limit_batches(recipe.run, group),
+        limit=limit_batches(recipe.run, group, "a larger --data_timeout waits longer"),
         record=recorder,
     )
     title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name or 'published weights'}"

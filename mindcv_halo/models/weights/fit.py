@@ -94,13 +94,14 @@ def _check_values(origin: str, ours: Mapping[str, np.ndarray], names: Mapping[st
     for name, value in ours.items():
         if not np.issubdtype(value.dtype, np.floating):
             raise UserError(
-                f"{origin}: {readable(names[name])} holds {value.dtype}, weights are floating-point numbers"
+                f"{origin}: {readable(names[name])} holds {value.dtype}, weights are floating-point numbers; "
+                "save it as such"
             )
         with np.errstate(over="ignore"):
             as_loaded = value.astype(np.float32, copy=False)
         if not np.isfinite(as_loaded).all():
             raise UserError(
-                f"{origin}: {readable(names[name])} holds values that are not finite; the file is of no use"
+                f"{origin}: {readable(names[name])} holds values that are not finite; take an earlier checkpoint"
             )
 
 

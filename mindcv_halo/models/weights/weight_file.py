@@ -78,7 +78,8 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
         dialect = notes.get("dialect", dialect)
         if dialect not in DIALECTS:
             raise UserError(
-                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; it is damaged"
+                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; save it anew, with "
+                "save_network"
             )
         block_size, halo_size = notes.get("block_size", ""), notes.get("halo_size", "")
         if re.fullmatch(r"[1-9]\d{0,3}", block_size) and re.fullmatch(r"\d{1,4}", halo_size):
@@ -86,7 +87,7 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
             if halo.block_size + 2 * halo.halo_size > _LARGEST_WINDOW:
                 raise UserError(
                     f"{origin}: it says its windows have block_size {block_size} and halo_size {halo_size}; "
-                    f"none has more than {_LARGEST_WINDOW} pixels a side"
+                    f"none has more than {_LARGEST_WINDOW} pixels a side; save it anew, with save_network"
                 )
     mask_padding = source is OURS and notes.get("mask_padding") == "True"
     class_names = _read_class_names(origin, notes[CLASS_NAMES]) if source is OURS and CLASS_NAMES in notes else None
@@ -154,8 +155,15 @@ def _read(
         origin=f"checkpoint {path}",
     )
     if not weights:
-        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
+        raise UserError(f"checkpoint {path}: it holds no weights; {_find_weights(averaged)}")
     return weights, contents.notes
+
+
+def _find_weights(averaged: Mapping[str, np.ndarray]) -> str:
+    """What to do with a file without live weights."""
+    if not averaged:
+        return "give another file"
+    return "set ema to True, or for training write its averages with mindcv-halo convert FILE NEW.ckpt --ema"
 
 
 def _find_reader(file: Path) -> Callable[[Path], Contents]:
@@ -184,4 +192,6 @@ def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
             return tuple(names)
     except (ValueError, RecursionError):  # no JSON, or no Unicode text
         pass
-    raise UserError(f"{origin}: its class names {readable(text)!r} are no list of names in JSON; it is damaged")
+    raise UserError(
+        f"{origin}: its class names {readable(text)!r} are no list of names in JSON; save it anew, with save_network"
+    )

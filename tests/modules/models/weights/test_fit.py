@@ -238,7 +238,7 @@ def test_what_a_foreign_file_says_of_itself_does_not_count(network, tmp_path):
 
 def test_a_file_without_weights(network, tmp_path):
     save_file({}, tmp_path / "empty.safetensors")
-    with pytest.raises(UserError, match=r"it holds no weights$"):
+    with pytest.raises(UserError, match=r"it holds no weights; give another file$"):
         create_model("halonet_test", checkpoint_path=str(tmp_path / "empty.safetensors"))
     save_file({f"ema.{name}": value for name, value in arrays(network).items()}, tmp_path / "ema.safetensors")
     with pytest.raises(UserError, match=r"it holds no weights; set ema to True"):
