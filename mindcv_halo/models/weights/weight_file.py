@@ -35,7 +35,12 @@ READERS = {
     ".h5": read_keras,
 }
 # How files of these begin, whatever they are called: Lightning's .ckpt is torch's.
-_BEGINNINGS = {b"PK\x03\x04": read_torch, b"\x80": read_torch, b"\x89HDF\r\n\x1a\n": read_keras}
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_BEGINNINGS = {
+    b"PK\x03\x04": read_torch,
+    **dict.fromkeys(_PICKLES, read_torch),
+    b"\x89HDF\r\n\x1a\n": read_keras,
+}
 _LONGEST_BEGINNING = 9
 
 _ANCHOR = re.compile("|".join(source.signature for source in SOURCES))
@@ -170,11 +175,12 @@ def _find_reader(file: Path) -> Callable[[Path], Contents]:
     """By how the file begins, which for some kinds leaves no doubt, else by its name."""
     with file.open("rb") as stream:
         beginning = stream.read(_LONGEST_BEGINNING)
+    # First, as it begins with the size of its header, which may be anything.
+    if beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < file.stat().st_size:
+        return read_safetensors
     for mark, reader in _BEGINNINGS.items():
         if beginning.startswith(mark):
             return reader
-    if beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < file.stat().st_size:
-        return read_safetensors
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise UserError(
