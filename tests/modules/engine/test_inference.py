@@ -12,7 +12,9 @@ from PIL import Image
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.data.class_names import imagenet_class_names
+from mindcv_halo.engine import inference
 from mindcv_halo.errors import UserError
+from mindcv_halo.options import list_options
 
 OPTIONS = {"image_resize": 32, "device_target": "CPU", "mode": 1}
 COMPILED = {**OPTIONS, "mode": 0}
@@ -258,3 +260,19 @@ def test_bad_settings(checkpoint, changes, message):
     settings = {"model_name": "halonet_test", "checkpoint_path": checkpoint, "num_classes": 3, **OPTIONS, **changes}
     with pytest.raises(UserError, match=message):
         Predictor(**settings)
+
+
+def test_keys_that_prediction_has_no_use_for(monkeypatch):
+    """Each key of a recipe is taken or refused by its name, before any work."""
+    monkeypatch.setattr(inference, "find_class_names", lambda *_: ["a"])
+    monkeypatch.setattr(inference, "use_device", pytest.fail)
+    refused = set()
+    for key, option in list_options().items():
+        name = {"model": "model_name", "ckpt_path": "checkpoint_path"}.get(key, key)
+        with pytest.raises((UserError, pytest.fail.Exception)) as error:
+            Predictor(**{"checkpoint_path": "x.ckpt", name: "x.ckpt" if key == "ckpt_path" else option.default})
+        if error.type is UserError:
+            assert str(error.value) == f"Predictor: {key} {option.default} is of no use in prediction; leave it out"
+            refused.add(key)
+    assert {"lr", "seed", "mixup", "scale", "loss", "ema_decay", "epoch_size", "shuffle", "amp_level"} <= refused
+    assert not refused & {"mode", "mean", "crop_pct", "dialect", "ema", "val_amp_level", "fuse_bn", "dataset", "exif"}

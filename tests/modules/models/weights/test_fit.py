@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 
@@ -201,6 +202,15 @@ def test_files_that_are_no_weights(tmp_path, name, content, message):
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_weights(str(path))
+
+
+@pytest.mark.parametrize("size", [0x80, 0x0280, 0x0480])
+def test_a_header_whose_size_looks_like_a_pickle(tmp_path, size):
+    """safetensors files begin with the size of their header."""
+    name = "stages.0.0.reduce.conv.weight"
+    header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(size)
+    (tmp_path / "x.safetensors").write_bytes(size.to_bytes(8, "little") + header.encode() + bytes(4))
+    assert read_weights(str(tmp_path / "x.safetensors")).keys() == {name}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
