@@ -230,7 +230,7 @@ def _write(texts: Iterable[str], path: str | None) -> None:
 def convert(argv: Sequence[str]) -> None:
     """Convert a weight file of any source: FILE OUT, with OUT a .ckpt or .safetensors; --to timm for the way back."""
     operands = {
-        "FILE": "weights: .ckpt, .safetensors, .pth, .pt, .bin or .h5",
+        "FILE": "weights: .ckpt, .safetensors, .pth, .pt, .bin, .tar or .h5; files of torch and Keras under any name",
         "OUT": "where to write them: .ckpt or .safetensors",
     }
     flags = {

@@ -70,8 +70,7 @@ def create_model(
             the place of `pretrained`, which the log then says.
         ema: take the averaged weights (`ema.*`) of a training checkpoint.
         auto_mapping: leave out what a file holds outside of the prefix that all names of the weights share; the log
-            says what. The prefix itself, as wrappers such as data parallelism add it, is ignored anyway; for a network
-            of your own that is no HaloNet only with this.
+            says what. The prefix itself, as wrappers such as data parallelism add it, is ignored anyway.
         features_only: return a FeatureExtractor for `out_indices`.
         drop_rate: dropout before the classifier; None is 0.
         drop_path_rate: stochastic depth of the last block; None is 0.

@@ -88,9 +88,6 @@ def fill_network(
 
 
 def _find_way_out(missing: list[str], unknown: list[str], reshaped: list[str]) -> str:
-    prefixes = {name.removesuffix(missing[0]) for name in unknown if name.endswith(f".{missing[0]}")} if missing else ()
-    if any(all(prefix + name in unknown for name in missing) for prefix in prefixes):
-        return "its names have a prefix: pass auto_mapping=True to create_model"
     if reshaped and not missing and not unknown:
         return "set num_classes, in_channels and the model's other options to the file's"
     return "it is another model's: check the model"

@@ -21,6 +21,10 @@ from .reading import readable
 WRAPPERS = {"network", "_network", "backbone", "_backbone", "net", "model", "module", "_orig_mod"}
 # MindSpore's mixed precision, and torch's compiler and wrappers, are around layers deep inside a network too.
 _INNER_WRAPPER = re.compile(r"\.(?:(?:_backbone|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
+# What optimizers call their state of a weight, before the weight's own name.
+_STATE = re.compile(
+    r"((ada\w*|lamb|lion|nadam)_\w+|accum\w*|moment\w*|exp_avg\w*|mean_\w+|square_avg|stat|prev|step_size|linear|ema)\."
+)
 _SHOWN = 3  # names that an error lists
 _logger = logging.getLogger("mindcv_halo")
 _SETTINGS = re.compile(r"[\w -]+|(optimizer|learning_rate|loss_scale|scale_sense)\..*")
@@ -37,7 +41,7 @@ def select_weights(
     """The network's weights, without the prefix of a wrapper, and whatever is nothing that a training leaves.
 
     `is_weight` tells a name that only a weight of the network has. The prefix is made of names in WRAPPERS, or with
-    `any_prefix` of any names. Left out are
+    `any_prefix` of any but those of an optimizer's state. Left out are
 
     - `STATE.NAME` where NAME is a weight in the file: moments, accumulated gradients,
     - words without a dot, such as global_step, learning_rate and what `append_dict` adds, and settings,
@@ -92,7 +96,7 @@ def _find_prefix(
     """The prefix under which most weights are, of several the shortest: a state's is longer. None without a weight."""
     found = Counter(name[: len(name) - len(end)] for name in arrays for end in _endings(name) if is_weight(end))
     usual = {prefix for prefix in found if set(prefix.split(".")[:-1]) <= WRAPPERS}
-    candidates = usual or (set(found) if any_prefix else set())
+    candidates = usual or {prefix for prefix in found if any_prefix and not _STATE.match(prefix)}
     most = max((found[prefix] for prefix in candidates), default=0)
     best = sorted((prefix for prefix in candidates if found[prefix] == most), key=lambda prefix: (len(prefix), prefix))
     others = [prefix for prefix in best[1:] if not prefix.endswith(best[0])]

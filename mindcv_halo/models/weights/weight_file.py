@@ -155,7 +155,7 @@ def _read(
     weights = select_weights(
         weights,
         is_weight,
-        any_prefix=strip_prefix or is_weight is is_anchor,
+        any_prefix=True,
         leave_out=strip_prefix,
         origin=f"checkpoint {path}",
     )

@@ -293,11 +293,6 @@ CASES = [
     ),
     # ---- a network of one's own
     Case(
-        r"its names have a prefix: pass auto_mapping=True to create_model",
-        lambda b: create_model("plain", checkpoint_path=b.file({f"enc.{name}": v for name, v in own().items()})),
-        lambda b: create_model("plain", checkpoint_path=str(b.folder / "x.safetensors"), auto_mapping=True),
-    ),
-    Case(
         r"head.bias: \(2,\), not \(3,\).*; set num_classes, in_channels and the model's other options to the file's",
         lambda b: create_model("plain", 3, reset_head=False, checkpoint_path=b.file(own())),
         lambda b: create_model("plain", 2, checkpoint_path=b.file(own())),
