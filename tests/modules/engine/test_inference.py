@@ -13,6 +13,7 @@ from PIL import Image
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.data.class_names import imagenet_class_names
 from mindcv_halo.engine import inference
+from mindcv_halo.engine.image_pixels import read_pixels
 from mindcv_halo.errors import UserError
 from mindcv_halo.options import list_options
 
@@ -276,3 +277,11 @@ def test_keys_that_prediction_has_no_use_for(monkeypatch):
             refused.add(key)
     assert {"lr", "seed", "mixup", "scale", "loss", "ema_decay", "epoch_size", "shuffle", "amp_level"} <= refused
     assert not refused & {"mode", "mean", "crop_pct", "dialect", "ema", "val_amp_level", "fuse_bn", "dataset", "exif"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9", b"GIF89a"])
+def test_an_error_about_an_image_says_what_prediction_can_do(tmp_path, content):
+    """skip_bad_images is for data sets."""
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad image file .*x.png: .*; remove or replace it$"):
+        read_pixels(tmp_path / "x.png")
