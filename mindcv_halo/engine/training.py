@@ -109,14 +109,16 @@ def train(recipe: Recipe) -> TrainingResult:
     if state is None:  # what is said from here on belongs to a run whose folder is not open yet
         logger = set_logger(rank=group.rank)
     if state:  # weights come from the state, and their dialect with them
-        weights = {"checkpoint_path": "", "pretrained": False, "reset_head": None, "resize_pos": False}
-        weights |= {"dialect": state.content["dialect"]}
+        weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
         recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
-    network = build_network(recipe, num_classes)
+    built = recipe
+    if state:  # there are no weights that these could be about
+        built = replace(recipe, model=replace(recipe.model, reset_head=None, resize_pos=False))
+    network = build_network(built, num_classes)
     with collect_idle() as idle_in_step:
         step = make_step(recipe, network, rates, steps_per_epoch, group.size)
     remarks += dict.fromkeys(filter(None, [find_idle_keys(recipe), *idle, *idle_in_step]))  # each once
-    averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
+    averaged = build_network(built, num_classes) if step.average is not None and recipe.run.val_while_train else None
     position = Position(first_update=int(step.optimizer.global_step.asnumpy()[0]))
     if state:
         position = state.find_position(steps_per_epoch)

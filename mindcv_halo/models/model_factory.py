@@ -152,6 +152,8 @@ def create_model(
         basis["num_classes"] = 0
     network = _build(entrypoint, basis, options)  # before weights are read or fetched: it checks the settings
     given = {**options, "num_classes": 0 if num_classes is _NUM_CLASSES else num_classes, "image_size": image_size}
+    if complete_cfg(name)["fixed_input_size"]:
+        del given["image_size"]
     given = {option: value for option, value in given.items() if value is not None}
     _check_use_by_halonet(network, features_only, given)
     maps = FeatureExtractor(network, out_indices) if features_only else None
