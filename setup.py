@@ -39,6 +39,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
+        "files": ["safetensors>=0.4.3", "protobuf>=3.20"],  # which MindSpore 2.7 to 2.10 bring
         "demo": ["scikit-learn>=1.2"],
         "plot": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6.2.2"],
@@ -52,6 +53,8 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "types-PyYAML",
+            "safetensors>=0.4.3",
+            "protobuf>=3.20",
             "mkdocs-material>=9.5",
             "mkdocstrings[python]>=0.26",
             "scikit-learn>=1.2",

@@ -116,10 +116,8 @@ def small_step(
 
 def step_on_schedule(name: str) -> None:
     """A step with the rates of a schedule."""
-    milestones = (1, 2) if name == "multi_step_decay" else None
-    small_step(
-        rates=create_scheduler(2, scheduler=name, num_epochs=4, warmup_epochs=1, decay_epochs=3, milestones=milestones)
-    )
+    own = {"constant": {}, "multi_step_decay": {"milestones": (1, 2)}}.get(name, {"decay_epochs": 3})
+    small_step(rates=create_scheduler(2, scheduler=name, num_epochs=4, warmup_epochs=1, **own))
 
 
 def loss_alone(loss: str, *, reduction: str, soft_labels: bool) -> None:

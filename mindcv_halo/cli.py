@@ -23,7 +23,7 @@ from .engine.inference import check_job
 from .errors import TrainingStoppedError, UserError, unknown_name
 from .models import create_model, get_pretrained_cfg, list_models
 from .serving.limits import Limits
-from .serving.server import require_server_library
+from .serving.server import listen, require_server_library
 from .serving.server import serve as run_server
 from .utils.decoder_noise import drop_decoder_noise
 from .utils.distributed import leave_group
@@ -132,8 +132,8 @@ def infer(argv: Sequence[str]) -> None:
     images = extras["IMAGE"] + ([extras["image_path"]] if extras["image_path"] is not None else [])
     if not images:
         raise UserError("prediction needs an image: name files and folders, or give --image_path PATH")
-    top_k = _read_number("top_k", extras["top_k"] or "5", 1)
-    name = extras["format"] or "table"
+    top_k = _read_number("top_k", extras["top_k"], 1, default=5)
+    name = "table" if extras["format"] is None else extras["format"]
     if name not in engine.FORMATS:
         raise unknown_name("format", name, engine.FORMATS)
     left_out = []
@@ -169,18 +169,26 @@ def serve(argv: Sequence[str]) -> None:
     }
     recipe, extras = parse_command(argv, serve.__doc__, flags)
     require_server_library()
-    numbers = {name: _read_number(name, extras[name], 1) for name in ("max_bytes", "max_pixels") if extras[name]}
-    if extras["timeout"]:
+    numbers = {
+        name: _read_number(name, extras[name], 1) for name in ("max_bytes", "max_pixels") if extras[name] is not None
+    }
+    if extras["timeout"] is not None:
         numbers["timeout"] = _read_seconds("timeout", extras["timeout"])
-    top_k = _read_number("top_k", extras["top_k"] or "5", 1)
-    port = _read_number("port", extras["port"] or "8000", 0)
+    limits = Limits(**numbers)
+    top_k = _read_number("top_k", extras["top_k"], 1, default=5)
+    port = _read_number("port", extras["port"], 0, default=8000)
+    host = "127.0.0.1" if extras["host"] is None else extras["host"]
     check_job(recipe)
-    predictor = engine.Predictor.from_recipe(recipe, class_names=extras["class_names"], top_k=top_k)
-    with suppress(KeyboardInterrupt):
-        run_server(predictor, extras["host"] or "127.0.0.1", port, Limits(**numbers))
+    with listen(host, port) as listener:  # before the model is loaded, which takes long
+        predictor = engine.Predictor.from_recipe(recipe, class_names=extras["class_names"], top_k=top_k)
+        with suppress(KeyboardInterrupt):
+            run_server(predictor, host, listener, limits)
 
 
-def _read_number(name: str, text: str, least: int) -> int:
+def _read_number(name: str, text: str | None, least: int, *, default: int = 0) -> int:
+    """The number that a flag says, or the default of a flag that is not there."""
+    if text is None:
+        return default
     is_whole = text.isascii() and text.isdecimal() and (text == "0" or not text.startswith("0"))
     if is_whole and len(text) > _MOST_DIGITS:
         raise UserError(f"--{name}: a number of {len(text)} digits is too large")
@@ -222,7 +230,7 @@ def _write(texts: Iterable[str], path: str | None) -> None:
 def convert(argv: Sequence[str]) -> None:
     """Convert a weight file of any source: FILE OUT, with OUT a .ckpt or .safetensors; --to timm for the way back."""
     operands = {
-        "FILE": "weights: .ckpt, .safetensors, .pth, .pt, .bin or .h5",
+        "FILE": "weights: .ckpt, .safetensors, .pth, .pt, .bin, .tar or .h5; files of torch and Keras under any name",
         "OUT": "where to write them: .ckpt or .safetensors",
     }
     flags = {
@@ -236,7 +244,7 @@ def convert(argv: Sequence[str]) -> None:
         words["FILE"],
         words["OUT"],
         model=words["model"],
-        to=words["to"] or "ours",
+        to="ours" if words["to"] is None else words["to"],
         ema=words["ema"],
         dialect=words["dialect"],
     )
@@ -254,25 +262,30 @@ def export(argv: Sequence[str]) -> None:
     }
     recipe, extras = parse_command(argv, export.__doc__, flags)
     is_dynamic = extras["dynamic_batch"]
-    if is_dynamic and extras["batch_size"]:
+    if is_dynamic and extras["batch_size"] is not None:
         raise UserError("--batch_size fixes the batch, and --dynamic_batch True leaves it open; give one of them")
-    batch_size = None if is_dynamic else _read_number("batch_size", extras["batch_size"] or "1", 1)
+    batch_size = None if is_dynamic else _read_number("batch_size", extras["batch_size"], 1, default=1)
     shared = {"batch_size": batch_size, "class_names": extras["class_names"]}
     print(engine.export(recipe, extras["format"], extras["output"], **shared))
 
 
 def list_command(argv: Sequence[str]) -> None:
     """List the models, or those that match a wildcard."""
-    print("\n".join(list_models(argv[0] if argv else "")))
+    pattern = parse_words(argv, list_command.__doc__, {}, {}, {"WILDCARD": "such as 'halonet_h*'"})["WILDCARD"]
+    models = list_models("" if pattern is None else pattern)
+    if not models:
+        raise UserError(f"no model matches {pattern!r}; wildcards are * and ?, as in 'halonet_*'")
+    print("\n".join(models))
 
 
 def info(argv: Sequence[str]) -> None:
     """Describe a model: parameters, input and published weights."""
-    if not argv:
+    name = parse_words(argv, info.__doc__, {}, {}, {"MODEL": "its name, or a peer's for it"})["MODEL"]
+    if name is None:
         raise UserError("info needs a model's name; `mindcv-halo list` shows them")
-    network = create_model(argv[0])
+    network = create_model(name)
     print(f"{network.spec.name}: {sum(parameter.size for parameter in network.trainable_params()):,} parameters")
-    for key, value in get_pretrained_cfg(argv[0]).items():
+    for key, value in get_pretrained_cfg(name).items():
         print(f"  {key}: {value}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
@@ -106,15 +107,21 @@ def _make_parser(
 
 
 def parse_words(
-    argv: Sequence[str], description: str, operands: Mapping[str, str], flags: Mapping[str, str | Switch]
+    argv: Sequence[str],
+    description: str,
+    operands: Mapping[str, str],
+    flags: Mapping[str, str | Switch],
+    optional: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The arguments of a command without a recipe: `operands` must be there, `flags` may; both are names and help.
+    """The arguments of a command without a recipe: `operands` must be there, `flags` and `optional` operands may.
 
-    A Switch gives a boolean, the rest gives text, or None for a flag that is not there.
+    All are names and help. A Switch gives a boolean, the rest gives text, or None for what is not there.
     """
     parser = _Parser(description=description, allow_abbrev=False)
     for name, text in operands.items():
         parser.add_argument(name, help=text)
+    for name, text in optional.items():
+        parser.add_argument(name, nargs="?", help=text)
     for name, about in flags.items():
         _add_flag(parser, name, about)
     alone = {name for name, about in flags.items() if isinstance(about, Switch)}

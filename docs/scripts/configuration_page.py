@@ -24,6 +24,10 @@ another number, such as `010`, which is 8, or `1:30`, which is 90, is an error. 
 `data_dir: 2024` is the folder 2024 and `train_split: on` the split on. `None`, `null`, `~` and nothing at all stand for
 no value.
 
+A value that nothing comes of beside the others is said when training begins, in one line: `no effect: clip_value 5.0
+(clip_grad is False)`. Defaults are not meant, so that a recipe may hold all keys. Factories that are called in Python
+warn of such arguments (`IdleSettingWarning`), and `create_model` refuses them.
+
 This page is written by `make pages` from the option groups in `mindcv_halo/options.py`: each group is the arguments of
 one factory.
 """

@@ -11,7 +11,7 @@ STEPS_PER_EPOCH = 10
 EPOCHS = 100
 # Title, and what create_scheduler gets besides lr 0.1, min_lr 0.001 and a warm-up of 5 epochs.
 SCHEDULES = (
-    ("constant", {}),
+    ("constant", {"min_lr": 1e-6}),  # the default: it has none
     ("cosine_decay", {}),
     ("cosine_decay, 3 cycles", {"num_cycles": 3, "cycle_decay": 0.7}),
     ("cosine_decay, per epoch", {"lr_epoch_stair": True, "warmup_factor": 0.1}),

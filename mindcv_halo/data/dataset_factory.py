@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..utils.idle_settings import warn_of_idle
 from .bad_images import BadImages
 from .dataset_download import get_dataset_download_root
 from .dataset_names import ARRAY_DATASETS, DIGITS, canonical_name, suggest_name
@@ -66,6 +67,8 @@ def create_dataset(
     samples = _open(name, root, split, download, class_names)
     bad_images, left_out = None, ""
     if isinstance(samples, ImageArrays):
+        why = f"{canonical_name(name)} has no image files"
+        warn_of_idle("dataset", {"skip_bad_images": (skip_bad_images, False, why), "exif": (exif, False, why)})
         read, num_threads = samples.images.__getitem__, 1
     else:
         read, left_out = ImageFileReader(samples.paths, exif), str(samples.left_out)

@@ -28,6 +28,7 @@ from mindspore.dataset import vision
 from mindspore.dataset.transforms import TypeCast
 
 from ..errors import UserError
+from ..utils.idle_settings import warn_of_idle
 from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform
@@ -88,6 +89,16 @@ def create_loader(
     if not 0 <= cutmix_prob <= 1:
         raise UserError(f"cutmix_prob={cutmix_prob} must be a probability, from 0 to 1")
     mixes = is_training and (mixup > 0 or cutmix > 0)
+    evaluates = "" if is_training else "is_training is False"
+    warn_of_idle(
+        "loader",
+        {
+            "mixup": (mixup, 0, evaluates),
+            "cutmix": (cutmix, 0, evaluates),
+            "cutmix_prob": (cutmix_prob, 1, "" if mixup or cutmix else "mixup and cutmix are 0"),
+            "separate": (separate, False, evaluates),
+        },
+    )
     splits = is_training and separate
     _check_batch_size(dataset, batch_size, drop_remainder)
     if splits and mixes:

@@ -10,6 +10,7 @@ from mindspore.dataset.vision import Inter
 from PIL import Image
 
 from ..errors import UserError, unknown_name
+from ..utils.idle_settings import warn_of_idle
 from . import constants
 from .auto_augment import create_auto_augment
 from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -136,11 +137,33 @@ def create_transforms(
     "cifar10", "cifar100" and "mnist", in any case, give arrays; any other name is a folder of image files. `hflip`,
     `mean` and `std` are the data set's own if left out. In evaluation only image_resize, interpolation, mean, std and
     crop_pct count, and `separate` gives one list, as without it. For the arrays a padded crop takes the place of
-    `scale`, `ratio` and `crop_pct`. The rest is as for transforms_imagenet_train.
+    `scale`, `ratio` and `crop_pct`. The rest is as for transforms_imagenet_train. Settings for training that have no
+    effect beside others are warned of.
 
     Raises UserError for an interpolation or policy that does not exist, and values that cannot be.
     """
     dataset_name = canonical_name(dataset_name)
+    if is_training:
+        erasing = "" if re_prob else "re_prob is 0"
+        crop = f"{dataset_name} has a crop of its own" if dataset_name in _ARRAY_DATASETS else ""
+        replaced = "auto_augment takes its place" if auto_augment else ""
+        usual = color_jitter in (None, 0.4)  # the default here, or a recipe's
+        warn_of_idle(
+            "transforms",
+            {
+                "color_jitter": (
+                    color_jitter,
+                    color_jitter if usual else 0,
+                    replaced,
+                ),
+                "re_scale": (tuple(re_scale), (0.02, 0.33), erasing),
+                "re_ratio": (tuple(re_ratio), (0.3, 3.3), erasing),
+                "re_value": (re_value, 0, erasing),
+                "re_max_attempts": (re_max_attempts, 10, erasing),
+                "scale": (tuple(scale), (0.08, 1.0), crop),
+                "ratio": (tuple(ratio), (0.75, 1.333), crop),
+            },
+        )
     if dataset_name not in _ARRAY_DATASETS:
         mean = IMAGENET_DEFAULT_MEAN if mean is None else mean
         std = IMAGENET_DEFAULT_STD if std is None else std

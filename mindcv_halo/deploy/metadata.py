@@ -42,16 +42,21 @@ def _read_onnx(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _read_mindir(path: Path, content: bytes) -> dict[str, str]:
-    from mindspore.train.mind_ir_pb2 import ModelProto
-
+    try:
+        from mindspore.train.mind_ir_pb2 import ModelProto
+    except ImportError as error:
+        raise UserError(f"reading {path} needs protobuf; pip install mindcv_halo[files]") from error
     return dict(_parse(path, ModelProto(), content).user_info)
 
 
 def _parse(path: Path, message: Any, content: bytes) -> Any:
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # of whom made the message
 
     try:
         message.ParseFromString(content)
-    except DecodeError as error:
-        raise UserError(f"{path}: it is damaged, or no {path.suffix} file; export it anew") from error
+        whole = message.HasField("graph")  # of no bytes, and of many others, a message without anything can be made
+    except DecodeError:
+        whole = False
+    if not whole:
+        raise UserError(f"{path}: it is damaged, or no {path.suffix} file; export it anew")
     return message

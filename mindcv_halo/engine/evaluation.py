@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..options import Recipe
 from ..utils.amp import to_array
 from ..utils.figures import require_matplotlib
+from ..utils.idle_settings import collect_idle
 from ..utils.logger import set_logger
 from ..utils.metrics import Metrics, MetricsCounter
 from ..utils.path import make_folder
@@ -49,7 +50,10 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     logger.info(device)
     labels = find_labels(recipe, class_names)
     network = build_network(recipe, len(labels.names), is_training=False)
-    loader = make_val_loader(recipe, labels.folders, topology)
+    with collect_idle() as idle:
+        loader = make_val_loader(recipe, labels.folders, topology)
+    for line in idle:
+        logger.info(line)
     if find_left_out(loader):
         logger.info(find_left_out(loader))
     check_image_files(loader)
@@ -65,7 +69,7 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
         recipe.loader.batch_size,
         group,
         num_classes=labels.num_named,
-        limit=limit_batches(recipe.run, group),
+        limit=limit_batches(recipe.run, group, "a larger --data_timeout waits longer"),
         record=recorder,
     )
     title = f"{recipe.model.model_name}, {Path(recipe.model.checkpoint_path).name or 'published weights'}"

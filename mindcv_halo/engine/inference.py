@@ -19,7 +19,7 @@ from ..config import make_recipe
 from ..data.batch_finish import split_normalisation
 from ..errors import UserError
 from ..models.attention_maps import AttentionMap, AttentionProbe, check_query
-from ..options import Recipe, flatten
+from ..options import Recipe, flatten, list_options
 from ..utils.amp import to_array
 from ..utils.quiet_pillow import quiet_pillow
 from ..utils.runtime import use_device
@@ -28,6 +28,14 @@ from .image_paths import list_images, show_progress
 from .image_pixels import ImageLike, read_pixels
 from .labels import ClassNames, find_class_names
 from .preparation import build_network, find_place, make_transforms, set_jit_level
+
+_IDLE = {"seed", "drop_rate", "drop_path_rate", "amp_level", "loss_scale_type", "loss_scale"}
+# The keys of a recipe that prediction has a use for.
+_KEYS = {
+    *(key for key, option in list_options().items() if option.group in ("system", "model", "precision")),
+    *("dataset", "data_dir", "train_split", "exif", "batch_size", "ema"),
+    *("image_resize", "interpolation", "crop_pct", "mean", "std"),
+} - {*_IDLE, "drop_overflow_update"}
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,9 @@ class Predictor:
             has as many classes; ImageNet's for 1000 classes; else numbers.
         batch_size: images in one pass of the network, when there are several.
         top_k: classes in a prediction.
-        options: any other key of a recipe, such as image_resize, crop_pct, exif, dialect or device_target. With `mode`
-            0, the default, the network is compiled for each shape at its first use, which takes seconds.
+        options: any other key of a recipe that prediction has a use for, such as image_resize, crop_pct, exif, dialect
+            or device_target. With `mode` 0, the default, the network is compiled for each shape at its first use, which
+            takes seconds.
 
     Raises UserError for settings that cannot be, weights that do not fit, and images that cannot be read.
     """
@@ -84,6 +93,9 @@ class Predictor:
         top_k: int = 5,
         **options: Any,
     ):
+        idle = next((key for key in options if key in list_options() and key not in _KEYS), None)
+        if idle is not None:
+            raise UserError(f"Predictor: {idle} {options[idle]} is of no use in prediction; leave it out")
         own = {"model": model_name, "ckpt_path": str(checkpoint_path), "pretrained": pretrained}
         recipe = make_recipe({**own, "batch_size": batch_size, **options})
         _check_recipe(recipe)
@@ -120,7 +132,7 @@ class Predictor:
 
         The recipe may be that of a training run whose head was new: the weights must fit as they are.
         """
-        values = {**flatten(recipe), "reset_head": False}
+        values = {key: value for key, value in flatten(recipe).items() if key in _KEYS} | {"reset_head": False}
         own = values.pop("batch_size")
         return cls(
             values.pop("model"),

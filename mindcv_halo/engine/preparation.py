@@ -99,8 +99,11 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
         raise UserError("reset_head is for training: a new classifier knows nothing; leave it out")
     if recipe.precision.fuse_bn and is_training:
         raise UserError("fuse_bn is for inference: a folded batch norm cannot learn; leave it out")
+    if options["checkpoint_path"]:
+        options["pretrained"] = False  # validation of a run whose recipe has it
+    has_weights = bool(options["checkpoint_path"] or options["pretrained"])
     if options["reset_head"] is None:
-        options["reset_head"] = is_training and options["num_classes"] is not None
+        options["reset_head"] = is_training and has_weights and options["num_classes"] is not None
     options["num_classes"] = num_classes
     if complete_cfg(recipe.model.model_name)["fixed_input_size"]:
         options["image_size"] = recipe.transform.image_resize

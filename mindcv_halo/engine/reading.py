@@ -50,12 +50,14 @@ def check_image_files(loader: Dataset | None) -> None:
         raise UserError(f"no image is left: {bad[0]}{more}")
 
 
-def limit_batches(options: RunOptions, group: ProcessGroup) -> Callable[[], AbstractContextManager]:
+def limit_batches(
+    options: RunOptions, group: ProcessGroup, way_out: str = "--resume True goes on"
+) -> Callable[[], AbstractContextManager]:
     """What makes the context in which a rank waits for a batch: where others wait for it, it must not hang."""
     if group.size == 1:
         return nullcontext
     seconds = options.data_timeout
-    text = f"error: rank {group.rank}: no batch for {seconds:g} s (data_timeout): its data hangs; --resume True goes on"
+    text = f"error: rank {group.rank}: no batch for {seconds:g} s (data_timeout): its data hangs; {way_out}"
     return partial(limit_wait, seconds, text, log_to_file)
 
 

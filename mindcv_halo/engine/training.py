@@ -26,6 +26,7 @@ from ..utils.checkpoint_file import write_checkpoint
 from ..utils.checkpoint_manager import CheckpointManager
 from ..utils.curves import plot_curves
 from ..utils.earlier_run import set_aside
+from ..utils.idle_settings import collect_idle
 from ..utils.interruption import Interruption
 from ..utils.logger import keep_error, log_to_file, set_logger
 from ..utils.metrics import Metrics
@@ -35,6 +36,7 @@ from ..utils.path import make_folder
 from ..utils.process_group import ProcessGroup
 from ..utils.progress import EpochProgress
 from ..utils.run_state import save_state
+from ..utils.safetensors_file import require_safetensors
 from ..utils.tensorboard import EventWriter, require_tensorboard
 from ..utils.train_step import TrainStep
 from ..utils.whole_file import write_whole
@@ -47,6 +49,7 @@ from .assembly import (
     plan_rates,
 )
 from .evaluation import evaluate
+from .idle_keys import find_idle_keys
 from .labels import note_order_of_numbers
 from .loaded_images import find_left_out
 from .preparation import (
@@ -89,8 +92,9 @@ def train(recipe: Recipe) -> TrainingResult:
     found = get_class_names(options.name, options.root, options.train_split, options.download)
     class_names = fit_class_names(recipe, found)
     num_classes = len(class_names)
-    train_loader = make_train_loader(recipe, class_names, num_classes, topology)
-    val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
+    with collect_idle() as idle:
+        train_loader = make_train_loader(recipe, class_names, num_classes, topology)
+        val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
     for loader in (train_loader, val_loader):
         check_image_files(loader)
     steps_per_epoch = train_loader.get_dataset_size()
@@ -107,9 +111,14 @@ def train(recipe: Recipe) -> TrainingResult:
     if state:  # weights come from the state, and their dialect with them
         weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
         recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
-    network = build_network(recipe, num_classes)
-    step = make_step(recipe, network, rates, steps_per_epoch, group.size)
-    averaged = build_network(recipe, num_classes) if step.average is not None and recipe.run.val_while_train else None
+    built = recipe
+    if state:  # there are no weights that these could be about
+        built = replace(recipe, model=replace(recipe.model, reset_head=None, resize_pos=False))
+    network = build_network(built, num_classes)
+    with collect_idle() as idle_in_step:
+        step = make_step(recipe, network, rates, steps_per_epoch, group.size)
+    remarks += dict.fromkeys(filter(None, [find_idle_keys(recipe), *idle, *idle_in_step]))  # each once
+    averaged = build_network(built, num_classes) if step.average is not None and recipe.run.val_while_train else None
     position = Position(first_update=int(step.optimizer.global_step.asnumpy()[0]))
     if state:
         position = state.find_position(steps_per_epoch)
@@ -438,5 +447,6 @@ def _check_run_options(options: RunOptions) -> None:
         raise UserError(f"data_timeout {options.data_timeout:g} must be above 0")
     if options.ckpt_save_policy == "top_k" and not options.val_while_train:
         raise UserError("ckpt_save_policy top_k ranks by validation; set val_while_train to True")
+    require_safetensors("the state of a run")
     if options.tensorboard:
         require_tensorboard()

@@ -142,7 +142,7 @@ def auto_map(model: nn.Cell, param_dict: Mapping[str, Parameter]) -> dict[str, P
     """
     names = model.parameters_dict().keys()
     parameters = {name: value for name, value in param_dict.items() if isinstance(value, Tensor)}  # and no text
-    found = select_weights(parameters, names.__contains__, any_prefix=True)
+    found = select_weights(parameters, names.__contains__, any_prefix=True, leave_out=True, origin="auto_map")
     missing = sorted(names - found.keys())
     if missing:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from .registry import (
     is_own_model,
     model_entrypoint,
 )
-from .specs import DIALECTS, Dialect, find_dialect
+from .specs import DIALECTS, HALO_ATTENTION, Dialect, find_dialect
 from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
 
 
@@ -31,6 +32,7 @@ class _Usual(int):
 
 _NUM_CLASSES = _Usual(1000)
 _IMAGE_CHANNELS = 3
+_logger = logging.getLogger("mindcv_halo")
 
 
 def create_model(
@@ -63,9 +65,11 @@ def create_model(
         pretrained: published weights, from the cache or the network. `halonet_50t.mindcv` are MindCV's.
         in_channels: channels of the images. Weights for 3 are adapted to other numbers.
         checkpoint_path: a file of weights whose names are ours, timm's, MindCV's or Keras's: .ckpt, .safetensors, and
-            with the extra `convert` .pth, .pt, .bin and .h5. Replaces `pretrained`.
+            with the extra `convert` .pth, .pt, .bin, .tar and .h5; what torch and Keras wrote may have any name. Takes
+            the place of `pretrained`, which the log then says.
         ema: take the averaged weights (`ema.*`) of a training checkpoint.
-        auto_mapping: ignore a prefix that all names of the file share, as wrappers such as data parallelism add.
+        auto_mapping: leave out what a file holds outside of the prefix that all names of the weights share; the log
+            says what. The prefix itself, as wrappers such as data parallelism add it, is ignored anyway.
         features_only: return a FeatureExtractor for `out_indices`.
         drop_rate: dropout before the classifier; None is 0.
         drop_path_rate: stochastic depth of the last block; None is 0.
@@ -84,7 +88,8 @@ def create_model(
     HaloNet, `pretrained` is its function's affair, a file must have its own names, and features_only needs its
     `feature_info`, or a function that takes the option.
 
-    Raises UserError for unknown names (with the nearest), impossible settings, and weights that do not fit.
+    Raises UserError for unknown names (with the nearest), impossible settings, settings that nothing would come of
+    (such as resize_pos without weights, or num_classes with features_only), and weights that do not fit.
     """
     name = canonical_name(model_name)
     entrypoint = model_entrypoint(name)
@@ -110,6 +115,7 @@ def create_model(
     check_whole(name, "in_channels", in_channels)
     if dialect is not None:
         dialect = find_dialect(dialect)
+    resets_head = bool(reset_head)  # because somebody says so
     if reset_head is None:
         reset_head = num_classes is not _NUM_CLASSES
     conv_stages = () if conv_stages is None else list_items(conv_stages)
@@ -126,12 +132,21 @@ def create_model(
     basis = {"num_classes": num_classes, "in_channels": in_channels}
     path = os.fspath(checkpoint_path or "")
 
+    about_weights = {"ema": ema, "auto_mapping": auto_mapping, "reset_head": resets_head, "resize_pos": resize_pos}
+    _check_use(name, path, pretrained, about_weights)
+
     if is_own:
         network = _build(entrypoint, basis, options)  # which tells what it is
         if not isinstance(network, HaloNet):
+            if resize_pos:
+                raise UserError(
+                    f"{name}: resize_pos True is for HaloNets, this is a {type(network).__name__}; leave it out"
+                )
             weights = {"ema": ema, "strip_prefix": auto_mapping, "reset_head": reset_head}
             if pretrained and not path:
                 path, options = _find_own_weights(model_name, options)
+                if not path and auto_mapping:
+                    raise UserError(f"{name}: auto_mapping True, but its own function gets the weights; leave it out")
             if "pretrained" in options:
                 network = _build(entrypoint, basis, options)
             if features_only and not hasattr(network, "feature_info"):  # its function has to know how
@@ -140,25 +155,71 @@ def create_model(
             if path:
                 load_own_weights(network, path, classifier=complete_cfg(name).get("classifier", ""), **weights)
             return FeatureExtractWrapper(network, out_indices) if features_only else network
-    if features_only and drop_rate:
-        raise UserError(f"{name}: drop_rate {drop_rate!r} is before the classifier, which features_only leaves out")
+    if features_only:
+        basis["num_classes"] = 0
+
+    def build(**others: Any) -> tuple[HaloNet, FeatureExtractor | None]:
+        network = _build(entrypoint, basis, {**options, **others})
+        network.default_cfg = network.pretrained_cfg = complete_cfg(model_name)
+        return network, FeatureExtractor(network, out_indices) if features_only else None
+
+    network, maps = build()  # before weights are read or fetched: it checks the settings
+    given = {**options, "num_classes": 0 if num_classes is _NUM_CLASSES else num_classes, "image_size": image_size}
+    if complete_cfg(name)["fixed_input_size"]:
+        del given["image_size"]
+    given = {option: value for option, value in given.items() if value is not None}
+    _check_use_by_halonet(network, features_only, given)
     if pretrained and not path:
         if is_own and not is_model_pretrained(model_name):
             options["pretrained"] = True  # its function knows more
+            network, maps = build()
         else:
             path = str(fetch_pretrained(model_name, get_pretrained_cfg(model_name)))
-    file = open_weights(path, ema=ema, strip_prefix=auto_mapping) if path else None
-    if file is not None:
-        options = {"dialect": DIALECTS[file.dialect], **options}
-    network = _build(entrypoint, {**basis, **({"num_classes": 0} if features_only else {})}, options)
-    network.default_cfg = network.pretrained_cfg = complete_cfg(model_name)
-    if file is not None:
+    if path:
+        file = open_weights(path, ema=ema, strip_prefix=auto_mapping)
+        if dialect is None and file.dialect != network.dialect.name:
+            network, maps = build(dialect=DIALECTS[file.dialect])
         if file.mask_padding and not mask_padding:
             raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")
         load_weights(
             network, file.arrays, origin=file.origin, reset_head=reset_head, resize_pos=resize_pos, halo=file.halo
         )
-    return FeatureExtractor(network, out_indices) if features_only else network
+    return network if maps is None else maps
+
+
+def _check_use(name: str, path: str, pretrained: bool, about_weights: Mapping[str, bool]) -> None:
+    """Raises UserError for a setting that nothing would come of; what is switched off is none."""
+    if path and pretrained:
+        _logger.warning(f"{name}: checkpoint {path} takes the place of pretrained=True")
+    for option, value in about_weights.items():
+        if value and not path and not pretrained:
+            raise UserError(
+                f"{name}: {option} True is about weights, and there are none; give ckpt_path (checkpoint_path), or "
+                f"leave {option} out"
+            )
+    if about_weights["ema"] and not path:
+        raise UserError(f"{name}: ema True, but published weights hold no averages; leave it out")
+
+
+def _check_use_by_halonet(network: HaloNet, features_only: bool, given: Mapping[str, Any]) -> None:
+    """As _check_use, for what only the network itself tells; `given` are the settings that somebody gave."""
+    name, spec = network.spec.name, network.spec
+    if features_only:
+        for option in {"num_classes", "drop_rate"} & given.keys():
+            if given[option]:
+                raise UserError(
+                    f"{name}: features_only True has no classifier for {option} {given[option]}; leave {option} out"
+                )
+    if "image_size" in given and not spec.fixed_size:
+        raise UserError(
+            f"{name}: image_size {given['image_size']} is for models with bottleneck attention, this takes images of "
+            "any size; leave it out"
+        )
+    if any(HALO_ATTENTION in stage.pattern for stage in spec.stages):
+        return
+    for option in ("block_size", "halo_size", "mask_padding"):
+        if option in given:
+            raise UserError(f"{name}: {option} {given[option]}, but it has no halo attention; leave {option} out")
 
 
 def _find_own_weights(model_name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

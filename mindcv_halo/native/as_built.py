@@ -89,6 +89,8 @@ def _check_own(path: str, cell: nn.Cell) -> Iterator[str]:
         yield f"{where} has a precision of its own, and kernels are float32; leave out to_float and amp"
     if path and has_hooks(cell):
         yield f"{where} has hooks, which kernels do not call; features_only and forward_intermediates give maps too"
+    if getattr(cell, "_recompute_cell", None) is not None:
+        yield f"{where} is set to be computed again in the backward pass; native attention need not: leave that out"
     if "construct" in vars(cell):
         yield f"{where} has a construct that was put into its place"
 

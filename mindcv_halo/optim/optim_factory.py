@@ -10,6 +10,7 @@ from numbers import Real
 from mindspore import Parameter, nn
 
 from ..errors import UserError, unknown_name
+from ..utils.idle_settings import warn_of_idle
 from .adamw import AdamW
 from .adan import Adan
 from .lamb import Lamb
@@ -81,10 +82,10 @@ def create_optimizer(
     | lamb             | decoupled         | 1e-6                 | 0.9, 0.999   |
 
     `lr` is one rate, or a list with the rate of every step, or a RateWindow on such a list. `momentum` is for sgd,
-    momentum, nesterov and rmsprop, `schedule_decay` for nadam; the others ignore these. `nesterov` is for sgd, momentum
-    and adam. `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales the rate of every layer, the
-    head's by 1 and each layer before it by this factor once more; it needs layer_ids() -> {parameter name: layer} of
-    the model.
+    momentum, nesterov and rmsprop, `schedule_decay` for nadam; with others these have no effect, which is warned of.
+    `nesterov` is for sgd, momentum and adam. `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales
+    the rate of every layer, the head's by 1 and each layer before it by this factor once more; it needs layer_ids() ->
+    {parameter name: layer} of the model.
     Group dicts are MindSpore's ("params", "lr", "weight_decay", "order_params", ...) and pass unchanged, but for
     empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own. The filters "disable"
     and "auto" leave them alone, as in MindCV.
@@ -108,6 +109,19 @@ def create_optimizer(
             f"momentum {momentum}: Nesterov's (use_nesterov, nesterov) must be above 0; set momentum to 0.9"
         )
 
+    able = choice.keywords
+    warn_of_idle(
+        f"optimizer {name}",
+        {
+            "momentum": (momentum, 0.9, "" if "momentum" in able else "it has none"),
+            "schedule_decay": (schedule_decay, 4e-3, "" if "schedule_decay" in able else "it has none"),
+            "weight_decay_filter": (
+                "disable" if weight_decay_filter == "auto" else weight_decay_filter,  # the default here, or a recipe's
+                "disable",
+                "" if weight_decay or layer_decay else "weight_decay is 0",
+            ),
+        },
+    )
     options = {"momentum": float(momentum), "schedule_decay": schedule_decay, **asked}
     optimizer = choice.cell(
         _parameters(model_or_params, lr, weight_decay, weight_decay_filter, layer_decay),

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 
 from ..errors import UserError, unknown_name
+from ..utils.idle_settings import warn_of_idle
 from .dynamic_lr import (
     cosine_decay_refined_lr,
     cyclic_lr,
@@ -86,10 +87,22 @@ def create_scheduler(
 
     In a recipe `num_epochs` is called epoch_size, and `milestones` multi_step_decay_milestones.
 
+    A setting that the schedule does not have is warned of, unless it is the default.
+
     Raises UserError for an unknown name, or a value out of its range.
     """
     if scheduler not in _BUILDERS:
         raise unknown_name("scheduler", scheduler, _BUILDERS)
+    given = {
+        "min_lr": min_lr, "decay_epochs": decay_epochs, "decay_rate": decay_rate, _MILESTONES: milestones,
+        "num_cycles": num_cycles, "cycle_decay": cycle_decay,
+    }  # fmt: skip
+    idle = {name: f"{scheduler} has none" for name in given if name not in _USES[scheduler]}
+    if "cycle_decay" not in idle and num_cycles == 1:
+        idle["cycle_decay"] = "there is one cycle"
+    settings = {name: (value, _DEFAULTS[name], idle.get(name, "")) for name, value in given.items()}
+    settings["warmup_factor"] = (warmup_factor, 0.0, "" if warmup_epochs else "warmup_epochs is 0")
+    warn_of_idle("scheduler", settings)
     _check_count("steps_per_epoch", steps_per_epoch, 1)
     _check_count("epoch_size (num_epochs)", num_epochs, 1)
     _check_count("num_cycles", num_cycles, 1)
@@ -219,6 +232,25 @@ _BUILDERS: dict[str, Callable[[_Plan], tuple[float, list[float]]]] = {
     "multi_step_decay": _multi_step,
     "one_cycle": _one_cycle,
     "cyclic": _cyclic,
+}
+
+
+_CYCLES = {"min_lr", "decay_epochs", "num_cycles", "cycle_decay"}
+# Which of the settings that differ from schedule to schedule each of them has.
+_USES: dict[str, set[str]] = {
+    "constant": set(),
+    "cosine_decay": _CYCLES,
+    "warmup_cosine_decay": _CYCLES,
+    "exponential_decay": {"min_lr", "decay_epochs", "decay_rate"},
+    "polynomial_decay": {"min_lr", "decay_epochs", "decay_rate"},
+    "step_decay": {"min_lr", "decay_epochs", "decay_rate"},
+    "multi_step_decay": {"min_lr", "decay_rate", _MILESTONES},
+    "one_cycle": {"min_lr", "decay_epochs"},
+    "cyclic": _CYCLES,
+}
+_DEFAULTS = {
+    **{"min_lr": 1e-6, "decay_epochs": None, "decay_rate": 0.9, _MILESTONES: None},
+    **{"num_cycles": 1, "cycle_decay": 1.0},
 }
 
 

@@ -27,18 +27,17 @@ def require_server_library() -> None:
         raise UserError("serve needs starlette and uvicorn; pip install mindcv_halo[serve]") from error
 
 
-def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
-    """Answer requests until Ctrl-C. Port 0 is any free one.
+def serve(predictor: Predictor, host: str, listener: socket.socket, limits: Limits) -> None:
+    """Answer requests until Ctrl-C, on a socket of listen(host, ...), which it closes.
 
     On a loopback address only requests that name it are answered; any other address prints a warning, because whoever
-    reaches it may use the model. Raises UserError for an address that cannot be listened on.
+    reaches it may use the model.
     """
     import uvicorn
 
     from .app import make_app
     from .connection import HeadDeadlineProtocol
 
-    listener = listen(host, port)
     address, port = listener.getsockname()[:2]
     if not is_loopback(address):
         print(f"warning: {host} is no loopback address: who reaches it may use this model", file=sys.stderr, flush=True)
@@ -61,9 +60,11 @@ def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address. Raises UserError where that is not possible."""
+    """A socket that listens on the address, port 0 for any free one. Raises UserError where that is not possible."""
+    if not host:
+        raise UserError("host is empty; leave --host out for this machine alone, or give 0.0.0.0 for all addresses")
     if not 0 <= port < 2**16:
-        raise UserError(f"port {port} must be at least 0 and below 65536")
+        raise UserError(f"port {port} must be at least 0 and below 65536; leave --port out for 8000")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -76,10 +77,9 @@ def listen(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
-        raise UserError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another --host or --port"
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: no name of a machine, such as a..b
+        reason = getattr(error, "strerror", None) or "that is no address"
+        raise UserError(f"cannot listen on {host} port {port}: {reason}; choose another --host or --port") from None
     return listener
 
 

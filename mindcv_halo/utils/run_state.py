@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 from mindspore import Parameter, Tensor
-from safetensors import SafetensorError, safe_open
 
 from ..errors import UserError
-from .safetensors_file import write_safetensors
+from .safetensors_file import require_safetensors, write_safetensors
 
 KEPT = 2  # the newest, and the one before it should the newest be damaged
 
@@ -71,6 +70,9 @@ def load_newest_state(folder: Path, model_name: str, logger: logging.Logger) -> 
 
 def load_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Raises DamagedStateError unless every byte is as it was written."""
+    require_safetensors(f"reading {path}")
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
@@ -86,15 +88,20 @@ def load_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def restore(parameters: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray]) -> None:
     """Give the parameters the arrays of the same names. Raises UserError when these are another network's."""
-    different = sorted(
-        name
-        for name in parameters.keys() | arrays.keys()
-        if name not in parameters or name not in arrays or parameters[name].shape != arrays[name].shape
-    )
+    kinds = {
+        "missing in it": parameters.keys() - arrays.keys(),
+        "unknown to the run": arrays.keys() - parameters.keys(),
+        "of another shape": {
+            f"{name}: {arrays[name].shape}, not {parameters[name].shape}"
+            for name in parameters.keys() & arrays.keys()
+            if arrays[name].shape != parameters[name].shape
+        },
+    }
+    different = [f"{len(names)} entries are {kind}, such as {min(names)}" for kind, names in kinds.items() if names]
     if different:
         raise UserError(
-            f"resume: the state does not fit this run: {len(different)} entries differ, such as {different[0]}; "
-            "use the recipe.yaml of the run, or another ckpt_save_dir"
+            f"resume: the state does not fit this run: {'; '.join(different)}; use the recipe.yaml of the run, or "
+            "another ckpt_save_dir"
         )
     for name, value in arrays.items():
         parameters[name].set_data(Tensor(value))

@@ -184,7 +184,7 @@ def test_a_recipe_for_several_processes_in_one(capsys, wide_run, image_folder, t
         "validate": {"data_dir": str(image_folder)},
         "infer": {"image_path": str(image_folder / "val/red/03.png")},
         "explain": {"image_path": str(image_folder / "val/red/03.png"), "explain": str(tmp_path / "pictures")},
-        "serve": {},
+        "serve": {"port": "0"},
         "export": {"output": str(tmp_path / "x.mindir"), "batch_size": "1", "class_names": "absent"},
     }[name]
     capsys.readouterr()

@@ -375,12 +375,12 @@ def test_the_command(checkpoint, pytestconfig):
 def test_another_address_is_warned_about(capsys, monkeypatch, predictor):
     import uvicorn
 
-    from mindcv_halo.serving.server import serve
+    from mindcv_halo.serving.server import listen, serve
 
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
-    serve(predictor, "0.0.0.0", 0, Limits())
+    serve(predictor, "0.0.0.0", listen("0.0.0.0", 0), Limits())
     assert "warning: 0.0.0.0 is no loopback address: who reaches it may use this model" in capsys.readouterr().err
-    serve(predictor, "127.0.0.1", 0, Limits())
+    serve(predictor, "127.0.0.1", listen("127.0.0.1", 0), Limits())
     captured = capsys.readouterr()
     assert captured.err == "" and "http://127.0.0.1:" in captured.out
 

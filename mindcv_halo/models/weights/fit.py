@@ -13,7 +13,7 @@ from ...errors import UserError
 from ..features import FeatureExtractor
 from ..layers.random_drop import DRAWS
 from ..specs import Halo
-from .identify import SPECS
+from .identify import SPECS, find_model
 from .position_tables import TABLES, list_tables, resize_table
 from .reading import readable
 from .rules import Source, translate
@@ -24,6 +24,7 @@ _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
 _IMAGE_CHANNELS = 3
 _SHOWN = 3  # names of each kind of difference that an error lists
+Shape = tuple[int, ...]
 _logger = logging.getLogger("mindcv_halo")
 
 
@@ -67,7 +68,7 @@ def fit_weights(
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
-    weights = select_weights(weights, is_anchor)
+    weights = select_weights(weights, is_anchor, any_prefix=True, origin=origin)
     source = recognise(weights, origin)
     ours, names = translate(source, weights, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
@@ -85,7 +86,7 @@ def fit_weights(
         _resize_tables(origin, network, ours, halo)
     else:
         _check_windows(origin, network, halo)
-    _compare(network.spec.name, origin, source, parameters, ours, names)
+    _compare(network.spec.name, origin, source, weights, parameters, ours, names)
     return ours
 
 
@@ -93,13 +94,14 @@ def _check_values(origin: str, ours: Mapping[str, np.ndarray], names: Mapping[st
     for name, value in ours.items():
         if not np.issubdtype(value.dtype, np.floating):
             raise UserError(
-                f"{origin}: {readable(names[name])} holds {value.dtype}, weights are floating-point numbers"
+                f"{origin}: {readable(names[name])} holds {value.dtype}, weights are floating-point numbers; "
+                "save it as such"
             )
         with np.errstate(over="ignore"):
             as_loaded = value.astype(np.float32, copy=False)
         if not np.isfinite(as_loaded).all():
             raise UserError(
-                f"{origin}: {readable(names[name])} holds values that are not finite; the file is of no use"
+                f"{origin}: {readable(names[name])} holds values that are not finite; take an earlier checkpoint"
             )
 
 
@@ -107,6 +109,8 @@ def _drop_head(origin: str, network: nn.Cell, ours: dict[str, np.ndarray], param
     heads = [name for name in _HEAD if name in parameters]
     if all(name in ours and ours[name].shape == parameters[name].shape for name in heads):
         return
+    if any(name in ours and ours[name].shape[1:] != parameters[name].shape[1:] for name in heads):
+        return  # not only of other classes: the strict comparison says so
     theirs = f"of {len(ours[_HEAD[1]])} classes is left out" if _HEAD[1] in ours else "is missing"
     _logger.warning(f"{origin}: its classifier {theirs}; the one for {network.num_classes} classes starts anew")
     for name in heads:
@@ -142,7 +146,8 @@ def _resize_tables(origin: str, network: nn.Cell, ours: dict[str, np.ndarray], h
         if old.rows != len(value):
             raise UserError(
                 f"{origin}: {table.name} has {len(value)} rows, which are not those of block_size {halo.block_size} "
-                f"and halo_size {halo.halo_size}, and the file does not say of which; it cannot be resized"
+                f"and halo_size {halo.halo_size}, and the file does not say of which; set block_size and halo_size to "
+                "those that it was trained with"
             )
         if old != table.reach:
             ours[table.name] = resize_table(value, old, table.reach)
@@ -166,6 +171,7 @@ def _compare(
     model: str,
     origin: str,
     source: Source,
+    weights: Mapping[str, np.ndarray],
     parameters: Mapping[str, Parameter],
     ours: Mapping[str, np.ndarray],
     names: Mapping[str, str],
@@ -175,46 +181,89 @@ def _compare(
     reshaped = sorted(name for name in ours.keys() & parameters.keys() if ours[name].shape != parameters[name].shape)
     if not (missing or unknown or reshaped):
         return
+    shapes = {name: (ours[name].shape, parameters[name].shape) for name in reshaped}
     if not missing and not unknown:
-        _explain_shapes(model, origin, reshaped, parameters, ours)
+        _explain_shapes(model, origin, shapes, ours, names)
     parts = [
         f"{len(shown)} {kind} ({', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''})"
         for kind, shown in (
             ("missing in the file", missing),
             ("unknown to the model", [readable(names[name]) for name in unknown]),
-            (
-                "of another shape",
-                [f"{readable(names[name])}: {ours[name].shape}, not {parameters[name].shape}" for name in reshaped],
-            ),
+            ("of another shape", _list_shapes(shapes, names)),
         )
         if shown
     ]
     raise UserError(
         f"{origin} (read as {source.name}'s names) does not fit {model}: {'; '.join(parts)}; "
-        "it is another model's, or damaged: check the model's name, or get the file anew"
+        f"{_find_way_out(model, source, weights)}"
     )
 
 
+def _find_way_out(model: str, source: Source, weights: Mapping[str, np.ndarray]) -> str:
+    """What to do about weights that do not fit a model, by the model whose structure they have."""
+    try:
+        found, _ = find_model(source, weights, "")
+    except UserError:
+        return "it is another model's, and none of ours has its structure: build that model (register_model)"
+    if found != model:
+        return f"it is another model's: its structure is that of {found}, create that"
+    return f"its structure is that of {model}, and something was changed in it: save all weights of the network anew"
+
+
+def _list_shapes(shapes: Mapping[str, tuple[Shape, Shape]], names: Mapping[str, str]) -> list[str]:
+    return [f"{readable(names[name])}: {theirs}, not {own}" for name, (theirs, own) in shapes.items()]
+
+
 def _explain_shapes(
-    model: str, origin: str, reshaped: list[str], parameters: Mapping[str, Parameter], ours: Mapping[str, np.ndarray]
+    model: str,
+    origin: str,
+    shapes: Mapping[str, tuple[Shape, Shape]],
+    ours: Mapping[str, np.ndarray],
+    names: Mapping[str, str],
 ) -> None:
     """Raises UserError with the way out, where the shapes that differ are those of an option of create_model."""
-    first = reshaped[0]
-    theirs, own = ours[first].shape, parameters[first].shape
-    if len(theirs) != len(own):
+    if any(len(theirs) != len(own) for theirs, own in shapes.values()):
         return
-    if set(reshaped) <= set(_HEAD):
+    axes = {axis for theirs, own in shapes.values() for axis in range(len(own)) if theirs[axis] != own[axis]}
+    theirs, own = next(iter(shapes.values()))
+    if set(shapes) <= set(_HEAD) and axes == {0}:
         raise UserError(
             f"{origin}: its classifier has {theirs[0]} classes, {model} was built for {own[0]}; set num_classes to "
             f"{theirs[0]}, or reset_head to True to fine-tune with a new classifier"
         )
-    if reshaped == [_FIRST_CONV]:
+    if set(shapes) == {_FIRST_CONV} and axes == {1}:
         raise UserError(
             f"{origin}: its images have {theirs[1]} channels, {model} was built for {own[1]}; set in_channels to "
             f"{theirs[1]}"
         )
-    if all(name.endswith(TABLES) for name in reshaped):
+    if not all(name.endswith(TABLES) for name in shapes):
+        return
+    listed = _list_shapes(shapes, names)
+    more = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    examples = "; ".join(listed[:_SHOWN]) + more
+    if 1 in axes:
+        name, (theirs, own) = next((name, pair) for name, pair in shapes.items() if pair[0][1] != pair[1][1])
+        stage = int(name.split(".")[1]) + 1
         raise UserError(
-            f"{origin}: its position tables have {theirs[0]} rows, those of {model} as it was built {own[0]}; set "
-            "block_size, halo_size or the image size to the file's, or resize_pos to True to fine-tune with others"
+            f"{origin}: its heads have {theirs[1]} channels in stage {stage}, those of {model} {own[1]}: it has "
+            f"{_count_heads(ours, name, theirs)} heads there, {model} {_count_heads(ours, name, own)} ({examples}); no "
+            "option changes that: build a HaloNet with a Stage of as many num_heads (docs/new_model.md)"
         )
+    raise UserError(
+        f"{origin}: its position tables have {theirs[0]} rows, those of {model} as it was built {own[0]} ({examples}); "
+        f"set {_name_table_options(shapes, ours)} to the file's, or resize_pos to True to fine-tune with others"
+    )
+
+
+def _count_heads(ours: Mapping[str, np.ndarray], table: str, shape: Shape) -> int:
+    """The heads of the attention with this table, if it has this shape."""
+    attention = table.partition(".pos_embed.")[0]
+    parts = {f"{attention}.q.weight": 1, f"{attention}.qkv.weight": 3}
+    return next((len(ours[name]) // (count * shape[1]) for name, count in parts.items() if name in ours), 0)
+
+
+def _name_table_options(shapes: Mapping[str, tuple[Shape, Shape]], ours: Mapping[str, np.ndarray]) -> str:
+    """The options that the rows of these tables follow from, of a window or of the whole map."""
+    of_map = {f"{name.partition('.pos_embed.')[0]}.qkv.weight" in ours for name in shapes}
+    names = {False: "block_size and halo_size", True: "image_resize (image_size)"}
+    return " and ".join(names[kind] for kind in sorted(of_map))

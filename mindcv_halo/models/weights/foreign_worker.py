@@ -3,7 +3,7 @@
 Run as `python foreign_worker.py (torch | keras) IN OUT`, never imported: it stands alone, because it must not take the
 rest of the library along. The process has little memory and time to do harm with: torch's loader and HDF5 are large
 programs, and a file that is made for it can let them take all memory, run for ever, or crash. Its exit status is 0, or
-DAMAGED or UNREADABLE after a line that says why.
+DAMAGED, UNREADABLE or REFUSED after a line that says why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-DAMAGED, UNREADABLE = 3, 4
+DAMAGED, UNREADABLE, REFUSED = 3, 4, 5
 
 MOST_ENTRIES = 20_000
 _MEMORY = 512 << 20  # bytes, besides three times the file's size,
@@ -26,8 +26,29 @@ _BYTES_PER_SECOND = 50_000_000
 
 # The weights-only loader of earlier versions could be made to run code (CVE-2025-32434).
 _OLDEST_TORCH = (2, 6)
-_WEIGHTS = ("state_dict", "model")  # where a training checkpoint keeps them,
-_AVERAGES = ("state_dict_ema", "model_ema")  # and their running averages
+# Where a training checkpoint keeps them,
+_WEIGHTS = ("state_dict", "model", "model_state_dict", "model_state", "network", "net", "weights", "params")
+_AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema", "params_ema")  # and means
+
+# What a training checkpoint holds beside weights: what was set, where, and how far it came. Each of these becomes an
+# object that keeps nothing, so that no code of theirs runs either.
+_HARMLESS = {
+    "argparse": ("Namespace",),  # timm's `args`
+    "types": ("SimpleNamespace",),
+    "datetime": ("date", "datetime", "timedelta"),
+    **dict.fromkeys(
+        ("pathlib", "pathlib._local"),
+        ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"),
+    ),
+    "numpy": ("dtype", "ndarray"),
+    **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), ("scalar", "_reconstruct")),
+}
+_SAVE_ALONE = "in the program that wrote it save the weights alone, with torch.save(model.state_dict(), 'NEW.pth')"
+_PROGRAM = (
+    "it is a program of TorchScript, which could run code; save its weights alone, with "
+    "torch.save(torch.jit.load(FILE).state_dict(), 'NEW.pth')"
+)
+_FRAME = 149  # an operation of pickles from protocol 4 on; torch writes protocol 2
 
 # Keras calls an entry LAYER/LAYER/kernel:0; its torch backend, which writes .h5 files too, LAYER/LAYER/weight. Both
 # keep channels last: kernels are (height, width, in, out), dense weights (in, out). Here they get the names and layouts
@@ -49,6 +70,23 @@ _MOST_COMPRESSION = 4  # real weights are noise
 
 class UnreadableError(Exception):
     """What the file is not to blame for."""
+
+
+class RefusedError(Exception):
+    """What a file that may be whole holds, and is not taken."""
+
+
+class Inert:
+    """An object of a harmless class: whatever it is made from is forgotten."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Inert:
+        return object.__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def main(kind: str, source: str, target: str) -> None:
@@ -77,7 +115,7 @@ def limit_process(file_size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
-# ---- torch: .pth, .pt and .bin, which are pickles. They are read by torch's weights-only loader and by nothing else.
+# ---- torch: .pth, .pt, .bin and .tar, which are pickles. torch's weights-only loader reads them, and nothing else.
 
 
 def import_torch() -> Any:
@@ -100,20 +138,40 @@ def read_torch(torch: Any, path: str) -> dict[str, Any]:
     """The tensors of a state dict, or of a training checkpoint that has one; averages are called `ema.*`."""
     if zipfile.is_zipfile(path):
         _check_archive(path)
+    torch.serialization.add_safe_globals(
+        [type(name, (Inert,), {"__module__": module}) for module, names in _HARMLESS.items() for name in names]
+    )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what it raises for hostile bytes is anything
+        _check_kind(str(error))
         raise ValueError(_explain(error)) from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"it holds a {type(content).__name__}, not a state dict")
+        raise RefusedError(f"it holds a {type(content).__name__}, not a state dict: {_SAVE_ALONE}")
     weights = next((content[key] for key in _WEIGHTS if isinstance(content.get(key), Mapping)), content)
     averages = next((content[key] for key in _AVERAGES if isinstance(content.get(key), Mapping)), {})
     return _tensors(torch, weights, "") | _tensors(torch, averages, "ema.")
 
 
+def _check_kind(text: str) -> None:
+    """Raises RefusedError where what the loader says is no sign of damage."""
+    refused = re.search(r"GLOBAL (\S+)", text)
+    if refused:
+        raise RefusedError(
+            f"it holds an object of {refused[1]}, which could run code, and torch's weights-only loader refuses it: "
+            f"{_SAVE_ALONE}"
+        )
+    if "TorchScript" in text:
+        raise RefusedError(_PROGRAM)
+    if f"Unsupported operand {_FRAME}" in text:
+        raise RefusedError(f"it is a pickle that torch did not write, which could run code: {_SAVE_ALONE}")
+    if "legacy .tar format" in text:
+        raise RefusedError(f"it has the format of torch before 0.1.10, which could run code: {_SAVE_ALONE}")
+
+
 def _explain(error: Exception) -> str:
     """What the loader says, without its advice to load the file in spite of that."""
-    refused = re.search(r"Unsupported (?:global|class|operand|type)[^\n]*?(?= was not|\n|$)|GLOBAL \S+", str(error))
+    refused = re.search(r"Unsupported (?:class|operand|type)[^\n]*?(?= was not|\n|$)", str(error))
     text = refused.group() if refused else str(error).partition("Weights only load failed")[0].partition("\n")[0]
     return f"torch's weights-only loader refuses it: {text.strip() or type(error).__name__}"
 
@@ -122,6 +180,8 @@ def _check_archive(path: str) -> None:
     """torch stores its records as they are, one after the other. Anything else may unpack to any size."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise RefusedError(_PROGRAM)
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         raise ValueError("its records are compressed, which those of torch's weights never are")
     if sum(record.file_size for record in records) > os.path.getsize(path):
@@ -218,6 +278,9 @@ if __name__ == "__main__":
     except UnreadableError as error:
         print(error)
         sys.exit(UNREADABLE)
+    except RefusedError as error:
+        print(error)
+        sys.exit(REFUSED)
     except MemoryError:
         print("it asks for more memory than a file of its size needs")
         sys.exit(DAMAGED)

@@ -52,8 +52,8 @@ def find_model(source: Source, weights: Mapping[str, np.ndarray], origin: str) -
         if structure == _structure_of(spec, _conv_stages(spec, structure)):
             return spec.name, find_options(spec.name, source, weights)
     raise UserError(
-        f"{origin}: no model has its stages {', '.join(structure.patterns)} with widths {structure.widths}; it may be "
-        "damaged, or of a model of your own"
+        f"{origin}: no model has its stages {', '.join(structure.patterns)} with widths {structure.widths}; for a "
+        "model of your own create it, with register_model, and load them there"
     )
 
 

@@ -59,9 +59,11 @@ def fill_network(
         _drop_head(origin, classifier, arrays, parameters)
     missing = sorted(parameters.keys() - arrays.keys())
     unknown = sorted(arrays.keys() - parameters.keys())
-    reshaped = sorted(
-        name for name in arrays.keys() & parameters.keys() if tuple(arrays[name].shape) != tuple(parameters[name].shape)
-    )
+    reshaped = [
+        f"{name}: {tuple(arrays[name].shape)}, not {tuple(parameters[name].shape)}"
+        for name in sorted(arrays.keys() & parameters.keys())
+        if tuple(arrays[name].shape) != tuple(parameters[name].shape)
+    ]
     parts = [
         f"{len(names)} {kind} ({', '.join(map(readable, names[:_SHOWN]))}{', ...' if len(names) > _SHOWN else ''})"
         for kind, names in (
@@ -73,8 +75,8 @@ def fill_network(
     ]
     if parts:
         raise UserError(
-            f"{origin} does not fit {type(network).__name__}: {'; '.join(parts)}; it is another model's, or damaged: "
-            "check the model and its num_classes and in_channels, or get the file anew"
+            f"{origin} does not fit {type(network).__name__}: {'; '.join(parts)}; "
+            f"{_find_way_out(missing, unknown, reshaped)}"
         )
     load_param_into_net(
         network,
@@ -83,6 +85,12 @@ def fill_network(
             for name, value in arrays.items()
         },
     )
+
+
+def _find_way_out(missing: list[str], unknown: list[str], reshaped: list[str]) -> str:
+    if reshaped and not missing and not unknown:
+        return "set num_classes, in_channels and the model's other options to the file's"
+    return "it is another model's: check the model"
 
 
 def _drop_head(origin: str, classifier: str, arrays: dict[str, np.ndarray], parameters: dict[str, Parameter]) -> None:

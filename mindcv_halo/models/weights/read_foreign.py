@@ -1,4 +1,4 @@
-"""The files of torch (.pth, .pt, .bin) and Keras (.h5), read by another process: see foreign_worker.py."""
+"""The files of torch (.pth, .pt, .bin, .tar) and Keras (.h5), read by another process: see foreign_worker.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import tempfile
 from pathlib import Path
 
 from ...errors import UserError
+from ...utils.safetensors_file import require_safetensors
 from .read_safetensors import read_safetensors
 from .reading import Contents, damaged, readable
 
 _WORKER = Path(__file__).with_name("foreign_worker.py")
-_DAMAGED, _UNREADABLE = 3, 4  # its exit statuses
+_DAMAGED, _UNREADABLE, _REFUSED = 3, 4, 5  # its exit statuses
+_LONGEST = 400  # characters of what it says
+_SUFFIXES = {"torch": (".pth", ".pt", ".bin", ".tar"), "keras": (".h5",)}
 _SECONDS = 600  # the worker limits its own time; this is for one that hangs
 
 
@@ -28,6 +31,7 @@ def read_keras(path: Path) -> Contents:
 
 
 def _read(path: Path, kind: str) -> Contents:
+    require_safetensors(f"checkpoint {path}: reading it")  # in which the process answers
     with tempfile.TemporaryDirectory(prefix="mindcv_halo-") as scratch:
         target = Path(scratch) / "weights.safetensors"
         command = [sys.executable, str(_WORKER), kind, str(path.resolve()), str(target)]
@@ -41,7 +45,10 @@ def _read(path: Path, kind: str) -> Contents:
             return Contents(read_safetensors(target).arrays)
         said = " ".join(worker.stdout.decode(errors="replace").split())
         if worker.returncode == _UNREADABLE:
-            raise UserError(f"checkpoint {path}: reading {path.suffix} files {readable(said, 400)}")
+            files = f"{path.suffix} files" if path.suffix.lower() in _SUFFIXES[kind] else f"files of {kind}"
+            raise UserError(f"checkpoint {path}: reading {files} {readable(said, _LONGEST)}")
+        if worker.returncode == _REFUSED:
+            raise UserError(f"checkpoint {path}: {readable(said, _LONGEST)}")
         if worker.returncode == _DAMAGED:
             raise damaged(path, said)
         if worker.returncode in (-signal.SIGXCPU, -signal.SIGKILL):

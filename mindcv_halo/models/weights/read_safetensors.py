@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...utils.safetensors_file import require_safetensors
 from .reading import CHECKSUM, MOST_ENTRIES, Contents, bfloat16_to_float32, checksum, damaged
 
 _LARGEST_HEADER = 10 << 20  # bytes
@@ -13,7 +14,8 @@ _LARGEST_HEADER = 10 << 20  # bytes
 
 def read_safetensors(path: Path) -> Contents:
     """Raises UserError for a file that is damaged or no safetensors file."""
-    from safetensors import SafetensorError, deserialize, safe_open  # a requirement of MindSpore's own
+    require_safetensors(f"checkpoint {path}: reading it")
+    from safetensors import SafetensorError, deserialize, safe_open
 
     with path.open("rb") as file:
         header_size = int.from_bytes(file.read(8), "little")

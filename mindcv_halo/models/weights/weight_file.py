@@ -19,7 +19,7 @@ from .from_timm import TIMM
 from .read_ckpt import read_ckpt
 from .read_foreign import read_keras, read_torch
 from .read_safetensors import read_safetensors
-from .reading import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, readable
+from .reading import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, Contents, readable
 from .rules import Source
 from .training_state import select_weights
 
@@ -31,8 +31,17 @@ READERS = {
     ".pth": read_torch,
     ".pt": read_torch,
     ".bin": read_torch,
+    ".tar": read_torch,  # timm's .pth.tar
     ".h5": read_keras,
 }
+# How files of these begin, whatever they are called: Lightning's .ckpt is torch's.
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_BEGINNINGS = {
+    b"PK\x03\x04": read_torch,
+    **dict.fromkeys(_PICKLES, read_torch),
+    b"\x89HDF\r\n\x1a\n": read_keras,
+}
+_LONGEST_BEGINNING = 9
 
 _ANCHOR = re.compile("|".join(source.signature for source in SOURCES))
 _EMA = "ema."
@@ -63,8 +72,8 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
     """A weight file of any kind.
 
     `ema` takes the entries called `ema.*` in place of the live weights. Of a training checkpoint the weights alone are
-    taken, without a usual wrapper's prefix such as `network.` or `module.`; `strip_prefix` cuts off any other. Raises
-    UserError for a missing, damaged or unknown kind of file, and for weights of something else than a HaloNet.
+    taken, without a wrapper's prefix such as `network.` or `module.`; `strip_prefix` leaves out what is outside of it.
+    Raises UserError for a missing, damaged or unknown kind of file, and for weights of something else than a HaloNet.
     """
     arrays, notes = _read(path, is_anchor, ema, strip_prefix)
     origin = f"checkpoint {path}"
@@ -74,7 +83,8 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
         dialect = notes.get("dialect", dialect)
         if dialect not in DIALECTS:
             raise UserError(
-                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; it is damaged"
+                f"{origin}: its dialect {readable(dialect)!r} is none of {', '.join(DIALECTS)}; save it anew, with "
+                "save_network"
             )
         block_size, halo_size = notes.get("block_size", ""), notes.get("halo_size", "")
         if re.fullmatch(r"[1-9]\d{0,3}", block_size) and re.fullmatch(r"\d{1,4}", halo_size):
@@ -82,7 +92,7 @@ def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) ->
             if halo.block_size + 2 * halo.halo_size > _LARGEST_WINDOW:
                 raise UserError(
                     f"{origin}: it says its windows have block_size {block_size} and halo_size {halo_size}; "
-                    f"none has more than {_LARGEST_WINDOW} pixels a side"
+                    f"none has more than {_LARGEST_WINDOW} pixels a side; save it anew, with save_network"
                 )
     mask_padding = source is OURS and notes.get("mask_padding") == "True"
     class_names = _read_class_names(origin, notes[CLASS_NAMES]) if source is OURS and CLASS_NAMES in notes else None
@@ -115,8 +125,7 @@ def recognise(weights: Mapping[str, np.ndarray], origin: str = "weights") -> Sou
     examples = ", ".join(readable(name) for name in list(weights)[:_SHOWN])
     raise UserError(
         f"{origin}: no HaloNet of {', '.join(source.name for source in SOURCES)}: the names in it are like {examples}; "
-        "if a wrapper put another prefix before them than network. or module., pass auto_mapping=True to create_model, "
-        "or write the file anew with mindcv-halo convert FILE NEW.ckpt"
+        "give a file of a HaloNet's weights, or for a network of your own register its function (register_model)"
     )
 
 
@@ -126,28 +135,59 @@ def _read(
     file = Path(path)
     if find_kind(file) != "file":
         raise UserError(f"checkpoint {path}: there is no such file; check the path")
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise UserError(f"checkpoint {path}: the name must end in {', '.join(list(READERS)[:-1])} or .h5")
     try:
         size = file.stat().st_size
         if size > LARGEST_FILE:
             raise UserError(f"checkpoint {path}: it has {size / 1e9:.1f} GB, which is more than any HaloNet; check it")
-        contents = reader(file)
+        contents = _find_reader(file)(file)
     except (OSError, MemoryError) as error:
         raise UserError(f"checkpoint {path} cannot be read: {error or 'not enough memory'}; check the file") from error
     weights = contents.arrays
     for name, value in weights.items():
         if len(name) > LONGEST_NAME or not value.size:  # a side of zero lets the other sides claim anything
-            raise UserError(f"checkpoint {path}: {readable(name)!r} of shape {value.shape} is no weight; get it anew")
+            raise UserError(
+                f"checkpoint {path}: {readable(name)!r} of shape {value.shape} is no weight; write the file without it"
+            )
     averaged = {name.removeprefix(_EMA): value for name, value in weights.items() if name.startswith(_EMA)}
     if ema and not averaged:
         raise UserError(f"checkpoint {path}: ema=True, but the file holds no averaged weights; set ema to False")
     weights = averaged if ema else {name: value for name, value in weights.items() if not name.startswith(_EMA)}
-    weights = select_weights(weights, is_weight, any_prefix=strip_prefix)
+    weights = select_weights(
+        weights,
+        is_weight,
+        any_prefix=True,
+        leave_out=strip_prefix,
+        origin=f"checkpoint {path}",
+    )
     if not weights:
-        raise UserError(f"checkpoint {path}: it holds no weights" + ("" if not averaged else "; set ema to True"))
+        raise UserError(f"checkpoint {path}: it holds no weights; {_find_weights(averaged)}")
     return weights, contents.notes
+
+
+def _find_weights(averaged: Mapping[str, np.ndarray]) -> str:
+    """What to do with a file without live weights."""
+    if not averaged:
+        return "give another file"
+    return "set ema to True, or for training write its averages with mindcv-halo convert FILE NEW.ckpt --ema"
+
+
+def _find_reader(file: Path) -> Callable[[Path], Contents]:
+    """By how the file begins, which for some kinds leaves no doubt, else by its name."""
+    with file.open("rb") as stream:
+        beginning = stream.read(_LONGEST_BEGINNING)
+    # First, as it begins with the size of its header, which may be anything.
+    if beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < file.stat().st_size:
+        return read_safetensors
+    for mark, reader in _BEGINNINGS.items():
+        if beginning.startswith(mark):
+            return reader
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"checkpoint {file}: it is no file of torch's, Keras's or safetensors, and for a MindSpore checkpoint the "
+            "name must end in .ckpt"
+        )
+    return reader
 
 
 def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
@@ -158,4 +198,6 @@ def _read_class_names(origin: str, text: str) -> tuple[str, ...]:
             return tuple(names)
     except (ValueError, RecursionError):  # no JSON, or no Unicode text
         pass
-    raise UserError(f"{origin}: its class names {readable(text)!r} are no list of names in JSON; it is damaged")
+    raise UserError(
+        f"{origin}: its class names {readable(text)!r} are no list of names in JSON; save it anew, with save_network"
+    )

@@ -39,6 +39,10 @@ def test_onnx(tmp_path):
     [
         ("x.onnx", b"\xff" * 99, r"x.onnx: it is damaged, or no .onnx file"),
         ("x.mindir", b"\xff" * 99, r"x.mindir: it is damaged, or no .mindir file"),
+        ("x.onnx", b"", r"x.onnx: it is damaged, or no .onnx file"),
+        ("x.mindir", b"", r"x.mindir: it is damaged, or no .mindir file"),
+        ("x.onnx", b"\x1a\x00", r"x.onnx: it is damaged, or no .onnx file"),  # a field of nothing
+        ("x.mindir", b"\x1a\x00", r"x.mindir: it is damaged, or no .mindir file"),
         ("x.air", b"", r"x.air: metadata is read from .onnx and .mindir files"),
         ("absent.onnx", None, r"absent.onnx: No such file or directory"),
     ],

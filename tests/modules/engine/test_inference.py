@@ -13,7 +13,10 @@ from PIL import Image
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.data.class_names import imagenet_class_names
+from mindcv_halo.engine import inference
+from mindcv_halo.engine.image_pixels import read_pixels
 from mindcv_halo.errors import UserError
+from mindcv_halo.options import list_options
 
 OPTIONS = {"image_resize": 32, "device_target": "CPU", "mode": 1}
 COMPILED = {**OPTIONS, "mode": 0}
@@ -269,3 +272,27 @@ def test_bad_settings(checkpoint, changes, message):
     settings = {"model_name": "halonet_test", "checkpoint_path": checkpoint, "num_classes": 3, **OPTIONS, **changes}
     with pytest.raises(UserError, match=message):
         Predictor(**settings)
+
+
+def test_keys_that_prediction_has_no_use_for(monkeypatch):
+    """Each key of a recipe is taken or refused by its name, before any work."""
+    monkeypatch.setattr(inference, "find_class_names", lambda *_: ["a"])
+    monkeypatch.setattr(inference, "use_device", pytest.fail)
+    refused = set()
+    for key, option in list_options().items():
+        name = {"model": "model_name", "ckpt_path": "checkpoint_path"}.get(key, key)
+        with pytest.raises((UserError, pytest.fail.Exception)) as error:
+            Predictor(**{"checkpoint_path": "x.ckpt", name: "x.ckpt" if key == "ckpt_path" else option.default})
+        if error.type is UserError:
+            assert str(error.value) == f"Predictor: {key} {option.default} is of no use in prediction; leave it out"
+            refused.add(key)
+    assert {"lr", "seed", "mixup", "scale", "loss", "ema_decay", "epoch_size", "shuffle", "amp_level"} <= refused
+    assert not refused & {"mode", "mean", "crop_pct", "dialect", "ema", "val_amp_level", "fuse_bn", "dataset", "exif"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9", b"GIF89a"])
+def test_an_error_about_an_image_says_what_prediction_can_do(tmp_path, content):
+    """skip_bad_images is for data sets."""
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"bad image file .*x.png: .*; remove or replace it$"):
+        read_pixels(tmp_path / "x.png")

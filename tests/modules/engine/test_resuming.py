@@ -115,7 +115,9 @@ def test_ranks_without_the_arrays_wait_for_the_broadcast():
 
 
 def test_the_state_of_another_step_is_refused():
-    with pytest.raises(UserError, match=r"^resume: the state does not fit this run: \d+ entries differ, such as accum"):
+    with pytest.raises(
+        UserError, match=r"^resume: the state does not fit this run: \d+ entries are \S+ .*, such as accum"
+    ):
         make_state(Position(), 8, 8, make_step(every=2)).put_into(make_step(), updates=0)
 
 

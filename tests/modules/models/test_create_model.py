@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ from mindcv_halo import (
     list_modules,
 )
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.specs import HALONET_H0, with_conv_stages
+from mindcv_halo.models import model_factory, specs
+from mindcv_halo.models.specs import HALONET_H0, HALONET_TEST, with_conv_stages
+from mindcv_halo.models.weights import save_network
 
 # A warning of Python's would reach the user with the path of a source file.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -215,6 +219,68 @@ def test_layer_ids_rise_from_stem_to_head():
 def test_impossible_settings(options, message):
     with pytest.raises(UserError, match=message):
         create_model(**{"model_name": "halonet_test", **options})
+
+
+# Of each option of create_model: a value and surroundings in which nothing would come of it. None: there are none.
+IDLE = {
+    "model_name": None,
+    "num_classes": [{"num_classes": 5, "features_only": True}],
+    "pretrained": [],  # checkpoint_path takes its place, which the log says; see below
+    "in_channels": None,
+    "checkpoint_path": None,
+    "ema": [{"ema": True}, {"ema": True, "model_name": "halonet_50t", "pretrained": True}],
+    "auto_mapping": [{"auto_mapping": True}, {"auto_mapping": True, "features_only": True}],
+    "features_only": None,
+    "out_indices": [{"out_indices": (1, 2)}, {"out_indices": (0, 1, 2, 3), "features_only": False}],
+    "drop_rate": [{"drop_rate": 0.1, "features_only": True}],
+    "drop_path_rate": None,
+    "dialect": None,
+    "mask_padding": [{"mask_padding": True, "model_name": "halonet_h0", "conv_stages": (1, 2, 3, 4)}],
+    "image_size": [{"image_size": 64}, {"image_size": (64, 96), "num_classes": 5}],
+    "conv_stages": [{"conv_stages": (1,)}],
+    "block_size": [{"block_size": 4, "model_name": "halonet_h0", "conv_stages": (1, 2, 3, 4)}],
+    "halo_size": [{"halo_size": 4, "model_name": "halonet_h0", "conv_stages": (1, 2, 3, 4)}],
+    "reset_head": [{"reset_head": True}, {"reset_head": True, "num_classes": 5}],
+    "resize_pos": [{"resize_pos": True}, {"resize_pos": True, "block_size": 4}],
+    "unknown": [{"colour": "red"}],
+}
+
+
+def test_a_setting_that_nothing_would_come_of(monkeypatch):
+    """It is refused, by its name, before anything is fetched; without it, or switched off, the rest is taken."""
+    assert IDLE.keys() == inspect.signature(create_model).parameters.keys()
+    small = replace(
+        HALONET_TEST, stages=tuple(replace(stage, pattern="A", num_heads=4) for stage in HALONET_TEST.stages)
+    )
+    monkeypatch.setattr(specs, "HALONET_H0", small)
+    monkeypatch.setattr(model_factory, "fetch_pretrained", pytest.fail)
+    for option, cases in IDLE.items():
+        for case in cases or ():
+            name = "colour" if option == "unknown" else option
+            with pytest.raises(UserError, match=rf"\b{name}\b"):
+                create_model(**{"model_name": "halonet_test", **case})
+            if "model_name" not in case:  # others take long to build
+                rest = {key: value for key, value in case.items() if key != name}
+                create_model("halonet_test", **rest, **({name: False} if case[name] is True else {}))
+
+
+def test_settings_are_checked_before_weights_are_fetched(monkeypatch):
+    monkeypatch.setattr(model_factory, "fetch_pretrained", pytest.fail)
+    for case in (
+        *({"drop_rate": 1.5}, {"drop_path_rate": 2}, {"num_classes": -1}, {"in_channels": 0}, {"block_size": 0}),
+        *({"halo_size": -1}, {"dialect": "lisp"}, {"conv_stages": (1,)}, {"image_size": 64}, {"image_size": 0}),
+        *({"features_only": True, "out_indices": (9,)}, {"features_only": True, "num_classes": 5}, {"ema": True}),
+    ):
+        with pytest.raises(UserError):
+            create_model("halonet_26t", pretrained=True, **case)
+
+
+def test_what_takes_the_place_of_pretrained(monkeypatch, tmp_path):
+    lines = []
+    monkeypatch.setattr(logging.getLogger("mindcv_halo"), "warning", lines.append)
+    save_network(create_model("halonet_test"), tmp_path / "x.ckpt")
+    create_model("halonet_test", pretrained=True, checkpoint_path=tmp_path / "x.ckpt")
+    assert lines == [f"halonet_test: checkpoint {tmp_path}/x.ckpt takes the place of pretrained=True"]
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])

@@ -7,7 +7,7 @@ import pytest
 from drawn_norms import draw_norms
 from mindspore import Tensor, nn
 
-from mindcv_halo import create_model, fuse_batchnorm, list_models
+from mindcv_halo import create_model, fuse_batchnorm, get_pretrained_cfg, list_models
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.layers import ConvNormAct, LambdaLayer
 from mindcv_halo.utils.amp import auto_mixed_precision
@@ -28,7 +28,8 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_logits_of_every_model(pynative, name):
-    network = draw_norms(create_model(name, num_classes=20, image_size=32))
+    size = {"image_size": 32} if get_pretrained_cfg(name)["fixed_input_size"] else {}
+    network = draw_norms(create_model(name, num_classes=20, **size))
     fused = fuse_batchnorm(network)
     assert_near(fused(images()), network(images()))
     left = {key for key, cell in fused.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}

@@ -9,6 +9,8 @@ import pytest
 from mindcv_halo.errors import UserError
 from mindcv_halo.serving.server import find_allowed_hosts, is_loopback, listen, require_server_library
 
+NO_HOSTS = ("a..b", ".a", "a" * 64 + ".b", "\udce9")  # whose names cannot be looked up
+
 
 @pytest.mark.parametrize(
     "address, loopback",
@@ -41,6 +43,11 @@ def test_a_free_port_and_a_taken_one():
     "host, port, message",
     [
         ("203.0.113.7", 8000, r"cannot listen on 203.0.113.7 port 8000: Cannot assign requested address"),
+        *(
+            (host, 8000, r"cannot listen on .* port 8000: that is no address; choose another --host")
+            for host in NO_HOSTS
+        ),
+        ("", 8000, r"host is empty; leave --host out"),
         ("127.0.0.1", 65536, r"port 65536 must be at least 0 and below 65536"),
     ],
 )

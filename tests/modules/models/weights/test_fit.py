@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -15,7 +17,7 @@ from weight_files import make_network
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo
+from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo, Spec
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
 from mindcv_halo.utils.checkpoint_file import write_checkpoint
 
@@ -54,12 +56,53 @@ def test_safetensors_come_back(network, tmp_path):
     np.testing.assert_array_equal(arrays(again)["classifier.weight"], arrays(network)["classifier.weight"])
 
 
-def test_a_wrappers_prefix(network, tmp_path):
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "model.", "net.", "backbone.", "module._orig_mod.model.", "encoder.inner.", "0."],
+)
+def test_a_wrappers_prefix(network, tmp_path, prefix):
+    """Whatever all names share is none of the weights'."""
     path = tmp_path / "model.safetensors"
-    save_file({f"encoder.inner.{name}": value for name, value in arrays(network).items()}, path)
-    with pytest.raises(UserError, match=r"pass auto_mapping=True"):
-        create_model("halonet_test", num_classes=5, checkpoint_path=str(path))
-    create_model("halonet_test", num_classes=5, checkpoint_path=str(path), auto_mapping=True)
+    for names in (arrays(network), to_timm(arrays(network))):
+        save_file({f"{prefix}{name}": value for name, value in names.items()}, path)
+        again = create_model("halonet_test", num_classes=5, checkpoint_path=str(path))
+        np.testing.assert_array_equal(arrays(again)["classifier.weight"], arrays(network)["classifier.weight"])
+
+
+@pytest.mark.parametrize("inner", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module._orig_mod"])
+def test_wrappers_inside_a_network(network, inner):
+    wrapped = {name.replace("stages.1.1.", f"stages.1.{inner}.1.{inner}."): v for name, v in arrays(network).items()}
+    assert wrapped.keys() != arrays(network).keys()
+    load_weights(create_model("halonet_test", num_classes=5), wrapped)
+    name = "stages.1.1.reduce.conv.weight"
+    with pytest.raises(UserError, match=rf"{name} is in it with a wrapper's name and without"):
+        load_weights(network, {**wrapped, name: wrapped[f"stages.1.{inner}.1.{inner}.reduce.conv.weight"]})
+
+
+def test_what_is_outside_of_a_prefix(network, tmp_path, lines):
+    """It may be anything: it is left out on demand, and the log says so."""
+    path = str(tmp_path / "model.safetensors")
+    below = {f"lit.{name}": value for name, value in arrays(network).items()}
+    save_file({**below, "criterion.weight": np.ones(3, np.float32), "extra.bias": np.ones(3, np.float32)}, path)
+    said = "weights are below lit., and 2 entries are not (criterion.weight, extra.bias)"
+    with pytest.raises(
+        UserError, match=r"; pass auto_mapping=True to create_model to leave them out, or .*convert"
+    ) as e:
+        create_model("halonet_test", num_classes=5, checkpoint_path=path)
+    assert said in str(e.value) and lines == []
+    create_model("halonet_test", num_classes=5, checkpoint_path=path, auto_mapping=True)
+    assert lines == [f"checkpoint {path}: the {said}; they are left out"]
+
+
+def test_two_networks_in_one_file(network, tmp_path):
+    path = str(tmp_path / "model.safetensors")
+    both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in arrays(network).items()}
+    save_file(both, path)
+    for auto_mapping in (False, True):
+        with pytest.raises(UserError, match=r"the weights of several networks, below student. and teacher.; write"):
+            create_model("halonet_test", num_classes=5, checkpoint_path=path, auto_mapping=auto_mapping)
+    save_file({name: value for name, value in both.items() if name.startswith("student.")}, path)
+    create_model("halonet_test", num_classes=5, checkpoint_path=path)
 
 
 def test_averaged_weights(network, checkpoint, tmp_path):
@@ -107,7 +150,8 @@ def test_a_head_that_is_missing(network, lines):
 
 
 def test_another_models_weights(checkpoint):
-    with pytest.raises(UserError, match=r"does not fit halonet_26t: \d+ missing in the file .*another model's"):
+    message = r"does not fit halonet_26t: \d+ missing in the file .* its structure is that of halonet_test, create that"
+    with pytest.raises(UserError, match=message):
         create_model("halonet_26t", num_classes=5, checkpoint_path=str(checkpoint))
 
 
@@ -145,7 +189,7 @@ def test_names_of_no_halonet():
     "name, content, message",
     [
         ("absent.ckpt", None, r"there is no such file"),
-        ("model.onnx", b"x", r"the name must end in .ckpt, .safetensors, .pth, .pt, .bin or .h5$"),
+        ("model.onnx", b"x", r"for a MindSpore checkpoint the name must end in .ckpt$"),
         ("empty.ckpt", b"", r"cannot be read, it may be truncated .* \(it is empty\)"),
         ("junk.ckpt", b"junk" * 100, r"cannot be read, it may be truncated"),
         ("empty.safetensors", b"", r"cannot be read, it may be truncated"),
@@ -158,6 +202,15 @@ def test_files_that_are_no_weights(tmp_path, name, content, message):
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_weights(str(path))
+
+
+@pytest.mark.parametrize("size", [0x80, 0x0280, 0x0480])
+def test_a_header_whose_size_looks_like_a_pickle(tmp_path, size):
+    """safetensors files begin with the size of their header."""
+    name = "stages.0.0.reduce.conv.weight"
+    header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).ljust(size)
+    (tmp_path / "x.safetensors").write_bytes(size.to_bytes(8, "little") + header.encode() + bytes(4))
+    assert read_weights(str(tmp_path / "x.safetensors")).keys() == {name}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
@@ -195,7 +248,7 @@ def test_what_a_foreign_file_says_of_itself_does_not_count(network, tmp_path):
 
 def test_a_file_without_weights(network, tmp_path):
     save_file({}, tmp_path / "empty.safetensors")
-    with pytest.raises(UserError, match=r"it holds no weights$"):
+    with pytest.raises(UserError, match=r"it holds no weights; give another file$"):
         create_model("halonet_test", checkpoint_path=str(tmp_path / "empty.safetensors"))
     save_file({f"ema.{name}": value for name, value in arrays(network).items()}, tmp_path / "ema.safetensors")
     with pytest.raises(UserError, match=r"it holds no weights; set ema to True"):
@@ -261,7 +314,8 @@ def test_a_flipped_bit_in_our_own_checkpoint(network, tmp_path):
 def test_tables_of_another_window(network, lines, checkpoint):
     options = {"num_classes": 5, "checkpoint_path": str(checkpoint), "block_size": 4, "halo_size": 2}
     with pytest.raises(
-        UserError, match=r"its position tables have 7 rows, those of halonet_test as it was built 15; .*"
+        UserError,
+        match=r"its position tables have 7 rows, those of halonet_test as it was built 15 \(.*; set block_size and",
     ):
         create_model("halonet_test", **options)
     other = create_model("halonet_test", **options, resize_pos=True)
@@ -294,6 +348,46 @@ def test_tables_of_a_window_that_nobody_knows(network):
     load_weights(network, weights, resize_pos=True, halo=Halo(3, 4))
 
 
+def with_heads(spec: Spec, num_heads: int) -> Spec:
+    """Other heads in the second stage, as timm's halonet_h1 has others than ours in its first."""
+    stages = (spec.stages[0], replace(spec.stages[1], num_heads=num_heads), *spec.stages[2:])
+    return replace(spec, stages=stages)
+
+
+def test_heads_of_another_number(network):
+    """The tables have as many rows, and no option makes them fit; the remedy does."""
+    spec = with_heads(HALONET_TEST, 2)
+    weights = arrays(HaloNet(spec, 5))
+    said = (
+        r"weights: its heads have 12 channels in stage 2, those of halonet_test 6: it has 2 heads .* 4 "
+        r"\(stages.1.1.mix.attention.pos_embed.height_rel: \(7, 12\), not \(7, 6\); .*width_rel.*\); no option .*heads"
+    )
+    for resize_pos in (False, True):
+        with pytest.raises(UserError, match=said):
+            load_weights(network, weights, resize_pos=resize_pos)
+    load_weights(HaloNet(spec, 5), weights)
+
+
+DIFFERENT = {
+    "a head of another width": ("classifier.weight", (5, 97), {}),
+    "a head of other classes and another width": ("classifier.weight", (7, 97), {"reset_head": True}),
+    "a first convolution of other kernels": ("stem.conv1.conv.weight", (16, 3, 5, 5), {}),
+    "a first convolution of other kernels and channels": ("stem.conv1.conv.weight", (16, 4, 5, 5), {}),
+    "a table with another number of axes": ("stages.1.1.mix.attention.pos_embed.height_rel", (7,), {}),
+    "a table and something else": ("stages.1.1.mix.attention.q.weight", (6, 24, 1, 1), {}),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_an_error_shows_both_shapes_where_they_differ(network, what):
+    name, shape, options = DIFFERENT[what]
+    weights = {**arrays(network), name: np.zeros(shape, np.float32)}
+    own = arrays(network)[name].shape
+    with pytest.raises(UserError) as error:
+        load_weights(network, weights, **options)
+    assert f"{name}: {shape}, not {own}" in str(error.value)
+
+
 def test_a_model_of_ones_own_takes_its_own_windows():
     spec = HALONET_TEST.__class__(**{**vars(HALONET_TEST), "name": "mine", "halo": Halo(4, 1)})
     network = HaloNet(spec, 5)
@@ -305,7 +399,8 @@ def test_tables_of_another_map(lines):
     weights = arrays(create_model("halobotnet_50t", **sizes))
     other = create_model("halobotnet_50t", **{**sizes, "image_size": (128, 96)})
     with pytest.raises(
-        UserError, match=r"its position tables have 3 rows, those of halobotnet_50t as it was built 7; "
+        UserError,
+        match=r"tables have 3 rows, those of halobotnet_50t as it was built 7 \(.*; set image_resize \(image_size\) to",
     ):
         load_weights(other, weights)
     load_weights(other, weights, resize_pos=True)
