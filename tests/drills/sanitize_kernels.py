@@ -1,8 +1,8 @@
 """Every native kernel under AddressSanitizer and UndefinedBehaviourSanitizer: python tests/drills/sanitize_kernels.py
 
-Builds the kernels once more with both, and calls each, without MindSpore, for maps of many sizes and for every wrong
-shape that tests/modules/native/test_wrong_shapes.py knows. Ends with the number of calls, or at the first fault with the
-sanitizer's report and a status that is not 0. Takes two minutes, and is not part of `make test`.
+Builds the kernels once more with both, and calls each, without MindSpore, for maps of many sizes and for many wrong
+shapes and settings. Ends with the number of calls, or at the first fault with the sanitizer's report and a status that
+is not 0. Takes two minutes, and is not part of `make test`.
 """
 
 from __future__ import annotations
