@@ -89,6 +89,12 @@ class HaloNet(nn.Cell):
         self.dropout = Dropout(drop_rate) if drop_rate else nn.Identity()
         self.classifier = _make_classifier(self.num_features, num_classes)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        replaces = name == "classifier" and "classifier" in self._cells
+        super().__setattr__(name, value)
+        if replaces:  # graph mode would go on with the old one, here and in cells around this one
+            forget_graphs()
+
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
@@ -204,7 +210,6 @@ class HaloNet(nn.Cell):
         self.classifier = _make_classifier(self.num_features, num_classes)
         for parameter in self.classifier.get_parameters():
             parameter.name = f"{prefix}classifier.{parameter.name.rpartition('.')[2]}"
-        forget_graphs()  # graph mode would go on with the old classifier, here and in cells around this one
 
 
 def _find_maps(spec: Spec, indices: int | Sequence[int] | None) -> tuple[int, ...]:

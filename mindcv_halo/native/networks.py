@@ -37,7 +37,6 @@ class NativeHaloNet(HaloNet):
 
     def plan_head(self) -> None:
         """Plan with the head that there is now: one that kernels know ends the plan, another is called after it."""
-        self.compile_cache.clear()  # graph mode would go on with the old head
         if not self.has_plan:
             return
         is_known = isinstance(self.classifier, nn.Identity) or is_plain_dense(self.classifier)

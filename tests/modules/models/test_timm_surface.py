@@ -248,7 +248,7 @@ class Outer(nn.Cell):
 
 
 def test_a_classifier_is_reset_inside_what_was_compiled(mode):
-    """Around it, around that, in a copy, and in a function: the next call has the new classifier."""
+    """Around it, around that, in a copy, and in a function: the next call has the new one, assigned or reset."""
     network = HaloNet(SMALLEST, 5).set_train(False)
     copied = copy.deepcopy(Outer(network))  # of which MindSpore has no list
     outer = Outer(network)
@@ -261,10 +261,12 @@ def test_a_classifier_is_reset_inside_what_was_compiled(mode):
     x, row = images(16), Tensor(np.ones((1, 4), np.float32))
     before = other(row).asnumpy()
     calls = {"itself": network, "around it": outer, "around that": Outer(outer), "a function": double}
-    for num_classes in (5, 7):
-        if num_classes != 5:
-            network.reset_classifier(num_classes)
-            copied.network.reset_classifier(num_classes)
+    for num_classes in (5, 7, 9):
+        for changed in (network, copied.network):
+            if num_classes == 7:
+                changed.reset_classifier(num_classes)
+            if num_classes == 9:
+                changed.classifier = nn.Dense(4, 9)
         assert copied(x).shape == (2, num_classes)
         for name, call in calls.items():
             assert call(x).shape == (2, num_classes), name
