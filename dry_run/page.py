@@ -23,7 +23,7 @@ holds both plugins; stub libraries in place of the vendor's let them load (`dry_
 `MS_SIMULATION_LEVEL=1` has them check types, run all passes, choose kernels and plan the memory.
 `MS_DISABLE_KERNEL_BACKOFF=1` makes an operator without a kernel an error, where MindSpore would else compute it on the
 host in silence. `make test` compiles the small model and all losses for both devices in every run, and runs `train.py`;
-`make dry-run` compiles all of it; this page is of a sweep over {counts}. A dash is what that sweep left out.
+`make dry-run` compiles all of it; this page is of a sweep over {counts}.
 
 **What it cannot see.**
 
@@ -54,7 +54,7 @@ def write_page(path: Path, results: Sequence[Result]) -> None:
 
 def _count(results: Sequence[Result]) -> str:
     wrong = sum(not result.is_right for result in results)
-    return f"{len(results)} cases, of which {wrong or 'none'} did not do as they should"
+    return f"{len(results)} cases, {wrong or 'none'} of them wrong"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
