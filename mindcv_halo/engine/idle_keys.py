@@ -20,6 +20,13 @@ def find_idle_keys(recipe: Recipe) -> str:
         {
             "jit_level": (recipe.system.jit_level, None, "mode 1 compiles nothing" * recipe.system.mode),
             "pretrained": (recipe.model.pretrained, False, "ckpt_path is given" * bool(recipe.model.checkpoint_path)),
+            "reset_head": (
+                recipe.model.reset_head,
+                None,
+                ""
+                if recipe.model.checkpoint_path or recipe.model.pretrained
+                else "there are no weights: give ckpt_path",
+            ),
             "aux_factor": (recipe.loss.aux_factor, 0, "no model has an auxiliary head"),
             "amp_level": (precision.amp_level, "O0", "amp_cast_list is given" * bool(precision.amp_cast_list)),
             "amp_dtype": (precision.amp_dtype, "float16", level),

@@ -102,7 +102,7 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     if options["checkpoint_path"]:
         options["pretrained"] = False  # validation of a run whose recipe has it
     has_weights = bool(options["checkpoint_path"] or options["pretrained"])
-    if options["reset_head"] is None:
+    if options["reset_head"] is None or not has_weights:  # a run says the latter, as a recipe for fine-tuning has it
         options["reset_head"] = is_training and has_weights and options["num_classes"] is not None
     options["num_classes"] = num_classes
     if complete_cfg(recipe.model.model_name)["fixed_input_size"]:

@@ -236,8 +236,6 @@ def check_images(x: Tensor, spec: Spec, in_channels: int, image_size: tuple[int,
 
     Graph mode raises none but Python's own exceptions.
     """
-    if x.ndim == 4 and 0 in x.shape:
-        raise ValueError(f"{spec.name}: the images' shape {x.shape} holds none, and the mean over none is no number")
     if x.ndim != 4 or x.shape[1] != in_channels:
         raise ValueError(
             f"{spec.name}: the images' shape {x.shape} must be (batch, {in_channels}, height, width); "

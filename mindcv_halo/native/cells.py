@@ -34,11 +34,16 @@ from .plan import Map, Plan
 
 
 def check_type(x: Tensor) -> None:
-    """Raises TypeError for images or maps that are no float32 tensor: kernels would read other numbers as such."""
+    """Raises TypeError for images or maps that are no float32 tensor: kernels would read other numbers as such.
+
+    And ValueError for none at all, of which statistics are no numbers.
+    """
     if not isinstance(x, Tensor):
         raise TypeError("native kernels take a mindspore.Tensor; convert with mindspore.Tensor(images)")
     if x.dtype != mindspore.float32:
         raise TypeError("native kernels take float32; convert with .astype(mindspore.float32)")
+    if 0 in x.shape:
+        raise ValueError(f"native kernels: shape {x.shape} holds no image; give one of at least 1 x 1 pixels")
 
 
 class NormKernels(nn.Cell):
@@ -151,8 +156,6 @@ class NativeHaloAttention(HaloAttention):
             raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
             check_type(x)
-            if 0 in x.shape:
-                raise ValueError(f"HaloAttention: the input's shape {x.shape} holds no map")
             x = self.to_last(x)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
         kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)

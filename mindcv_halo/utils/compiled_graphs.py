@@ -13,7 +13,9 @@ def forget_graphs() -> None:
 
     A cell does not know those around it, nor the functions that call it, so that it cannot tell whose graph is stale.
     """
+    # Held until the end: MindSpore walks through a table that each cell leaves when it goes.
+    cells = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Cell)]
     mindspore.ms_memory_recycle()
-    for thing in gc.get_objects():  # MindSpore keeps no list of the cells that copy.deepcopy made
-        if issubclass(type(thing), nn.Cell) and vars(thing).get("_compile_cache"):
-            thing.compile_cache.clear()
+    for cell in cells:  # MindSpore has none of those that copy.deepcopy made in its table
+        if vars(cell).get("_compile_cache"):
+            cell.compile_cache.clear()

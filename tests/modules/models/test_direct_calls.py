@@ -118,7 +118,7 @@ def test_values_that_mean_nothing(options):
 
 def test_what_is_built():
     """A real one, beside that of create_model."""
-    options = {"num_classes": 5, "dialect": "mindcv", "mask_padding": True, "image_size": (64, 96), "block_size": 3}
+    options = {"num_classes": 5, "dialect": "mindcv", "mask_padding": True, "block_size": 3}
     direct, other = model_entrypoint("halonet_test")(**options), create_model("halonet_test", **options)
     for name in ("spec", "dialect", "mask_padding", "built_size", "num_classes", "default_cfg"):
         assert getattr(direct, name) == getattr(other, name), name

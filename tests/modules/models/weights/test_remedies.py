@@ -358,7 +358,7 @@ CASES = [
         lambda b: create_model("plain", pretrained=True),
     ),
     Case(
-        r"out_indices \(1,\) is for features_only=True; give that",
+        r"out_indices \(1,\) is for features_only=True; set that",
         lambda b: create_model("halonet_test", out_indices=(1,)),
         lambda b: create_model("halonet_test", out_indices=(1,), features_only=True),
     ),
