@@ -116,6 +116,9 @@ TWO_HEADS = replace(
 )
 
 
+OWN = ("plain", "short", "convolutions", "needy", "lost")  # models that `bench` registers
+
+
 def own(**parameters: np.ndarray) -> dict[str, np.ndarray]:
     return {"head.weight": np.ones((2, 2), np.float32), "head.bias": np.ones(2, np.float32), **parameters}
 
@@ -358,6 +361,16 @@ CASES = [
         lambda b: create_model("plain", pretrained=True),
     ),
     Case(
+        r"give such arguments of its function a default",
+        lambda b: create_model("needy"),
+        lambda b: create_model("plain"),
+    ),
+    Case(
+        r"returned None, which is no network; let it return an nn.Cell",
+        lambda b: create_model("lost"),
+        lambda b: create_model("plain"),
+    ),
+    Case(
         r"out_indices \(1,\) is for features_only=True; set that",
         lambda b: create_model("halonet_test", out_indices=(1,)),
         lambda b: create_model("halonet_test", out_indices=(1,), features_only=True),
@@ -424,7 +437,7 @@ def _with_mirror(mirror: str) -> None:
 @pytest.fixture
 def bench(tmp_path, monkeypatch) -> Bench:
     """With a few models of somebody's own, and a cache that has one file."""
-    for name in ("plain", "short", "convolutions"):
+    for name in OWN:
         monkeypatch.delitem(_entrypoints, name, raising=False)
 
     def plain(num_classes: int = 2, pretrained: bool = False) -> nn.Cell:
@@ -436,7 +449,14 @@ def bench(tmp_path, monkeypatch) -> Bench:
         spec = replace(HALONET_TEST, name="own", stages=tuple(stages))
         return lambda num_classes=1000, in_channels=3, **_: HaloNet(spec, num_classes, in_channels)
 
-    for name, function in {"plain": plain, "short": built(""), "convolutions": built("C")}.items():
+    def needy(num_classes: int, depth: int) -> nn.Cell:
+        return Plain(depth)
+
+    def lost(num_classes: int = 2) -> None:
+        return None
+
+    functions = (plain, built(""), built("C"), needy, lost)
+    for name, function in zip(OWN, functions, strict=True):
         function.__name__ = name
         function.__module__ = __name__
         register_model(function)
@@ -445,7 +465,7 @@ def bench(tmp_path, monkeypatch) -> Bench:
     (tmp_path / "home" / "weights" / "cached.ckpt").touch()
     network = make_network()
     yield Bench(tmp_path, network, arrays_of(network))
-    for name in ("plain", "short", "convolutions"):
+    for name in OWN:
         _entrypoints.pop(name, None)
 
 
