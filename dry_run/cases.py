@@ -74,14 +74,14 @@ def list_cases() -> list[Case]:
 
 
 def list_quick(device: str) -> list[Case]:
-    """What every run of the tests compiles: the small model at all amp levels, all losses, the counter-examples.
+    """What every run of the tests compiles: the small model, halo attention at all amp levels, all losses, the
+    counter-examples.
 
-    O3 on Ascend is left to train.py, whose recipe has it.
+    O3 of the model on Ascend is left to train.py, whose recipe has it.
     """
-    levels = ("O0", "O1", "O2") if device == "Ascend" else ("O0", "O1", "O2", "O3")
-    wanted = {("small model, step", level) for level in levels}
+    wanted = {("small model, step", "O2"), ("losses", "ce, probabilities")}
     wanted |= {("losses", f"{loss}, class numbers") for loss in LOSSES}
-    wanted |= {("losses", "ce, probabilities"), ("parts of a step", "halo attention in bfloat16")}
+    wanted |= {("parts of a step", f"halo attention{words}") for words in ("", *_PRECISIONS)}
     cases = [case for case in list_cases() if (case.device, case.mode) == (device, "O0")]
     return [case for case in cases if case.group == REFUSED or (case.group, case.name) in wanted]
 
@@ -182,6 +182,14 @@ def _list_optimizers(device: str, mode: str) -> Iterator[Case]:
         yield Case("optimizers", words, device, run, mode)
 
 
+_PRECISIONS: dict[str, dict[str, Any]] = {
+    " at O1": {"amp_level": "O1"},
+    " at O2": {"amp_level": "O2"},
+    " at O3": {"amp_level": "O3"},
+    " in bfloat16": {"amp_level": "O3", "amp_dtype": "bfloat16"},
+}
+
+
 def _list_step_options(device: str, mode: str) -> Iterator[Case]:
     variants: dict[str, dict[str, Any]] = {
         "clip norm": {"clip_mode": "norm"},
@@ -193,9 +201,9 @@ def _list_step_options(device: str, mode: str) -> Iterator[Case]:
         "dynamic loss scale": {"loss_scale": partial(LossScale, 1024.0, dynamic=True)},
         "halo attention": {"attention": True},
     }
+    precisions = {words: options for words, options in _PRECISIONS.items() if device == "Ascend" or "bf" not in words}
     variants["all of these"] = {name: value for options in variants.values() for name, value in options.items()}
-    if device == "Ascend":
-        variants["halo attention in bfloat16"] = {"attention": True, "amp_level": "O3", "amp_dtype": "bfloat16"}
+    variants |= {f"halo attention{words}": {"attention": True, **options} for words, options in precisions.items()}
     for words, options in variants.items():
         yield Case("parts of a step", words, device, partial(graphs.small_step, **options), mode)
 
