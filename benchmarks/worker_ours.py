@@ -22,7 +22,7 @@ from turns import ATTENTION, take_turns  # noqa: E402
 
 from mindcv_halo import accelerate, create_loss, create_model, create_optimizer, fuse_batchnorm  # noqa: E402
 from mindcv_halo.models.layers import HaloAttention  # noqa: E402
-from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
+from mindcv_halo.training.step import TrainStep  # noqa: E402
 
 
 class Gradients(nn.Cell):

@@ -28,10 +28,14 @@ import numpy as np  # noqa: E402
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops  # noqa: E402
 
 from mindcv_halo.config import make_recipe  # noqa: E402
-from mindcv_halo.engine.assembly import make_step  # noqa: E402
-from mindcv_halo.engine.preparation import build_network, find_place, start_device  # noqa: E402
-from mindcv_halo.utils.rank_mean import DEVICE_BUCKET, Bucket, plan_buckets  # noqa: E402
-from mindcv_halo.utils.train_step import TrainStep  # noqa: E402
+from mindcv_halo.distributed.all_reduce import DEVICE_BUCKET, Bucket, plan_buckets  # noqa: E402
+from mindcv_halo.engine.setup import (  # noqa: E402
+    build_network,
+    find_place,
+    make_step,  # noqa: E402
+    start_device,
+)
+from mindcv_halo.training.step import TrainStep  # noqa: E402
 
 NUM_CLASSES = 1000
 RATES = [1e-9] * 100_000  # weights stay: a batch learned by heart would have gradients too small for normal numbers
@@ -47,7 +51,7 @@ class Mean(nn.Cell):
 
     def __init__(self, step: TrainStep, loss: Parameter):
         super().__init__(auto_prefix=False)
-        self.mean = step.rank_mean
+        self.mean = step.all_reduce_mean
         self.gradients = ParameterTuple(step.optimizer.parameters)
         self.statistics = step.statistics
         self.loss = loss
@@ -115,8 +119,8 @@ def main() -> None:
     works: dict[str, Callable[[], object]] = {"step": lambda: step(images, labels).asnumpy()}
     if group.size > 1:
         works |= list_reductions(step, group.size, [int(count) for count in counts])
-        sizes = step.rank_mean.sizes
-        facts["bucket_bytes"] = count_bytes(step.rank_mean.buckets, sizes)
+        sizes = step.all_reduce_mean.sizes
+        facts["bucket_bytes"] = count_bytes(step.all_reduce_mean.buckets, sizes)
         facts["device_bucket_bytes"] = count_bytes(plan_buckets(sizes, DEVICE_BUCKET), sizes)
         facts["num_gradients"] = len(step.optimizer.parameters)
 

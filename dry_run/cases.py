@@ -11,7 +11,7 @@ from mindcv_halo.loss.loss_factory import _BUILDERS as LOSSES
 from mindcv_halo.models import list_models
 from mindcv_halo.optim.optim_factory import _OPTIMIZERS as OPTIMIZERS
 from mindcv_halo.scheduler.scheduler_factory import _BUILDERS as SCHEDULES
-from mindcv_halo.utils.loss_scale import LossScale
+from mindcv_halo.training.grad_scaler import GradScaler
 
 from . import graphs
 from .devices import DEVICES
@@ -196,9 +196,9 @@ def _list_step_options(device: str, mode: str) -> Iterator[Case]:
         "clip value": {"clip_mode": "value"},
         "accumulation": {"accumulation_steps": 2},
         "averages": {"average": True},
-        "fixed loss scale": {"loss_scale": partial(LossScale, 1024.0)},
-        "loss scale that leaves out": {"loss_scale": partial(LossScale, 1024.0, skips=True)},
-        "dynamic loss scale": {"loss_scale": partial(LossScale, 1024.0, dynamic=True)},
+        "fixed loss scale": {"loss_scale": partial(GradScaler, 1024.0)},
+        "loss scale that leaves out": {"loss_scale": partial(GradScaler, 1024.0, skips=True)},
+        "dynamic loss scale": {"loss_scale": partial(GradScaler, 1024.0, dynamic=True)},
         "halo attention": {"attention": True},
     }
     precisions = {words: options for words, options in _PRECISIONS.items() if device == "Ascend" or "bf" not in words}

@@ -12,16 +12,15 @@ from mindspore import Tensor, nn, ops
 
 from mindcv_halo import create_loss, create_optimizer, create_scheduler
 from mindcv_halo.config import make_recipe, read_recipe
-from mindcv_halo.engine.assembly import make_step
-from mindcv_halo.engine.preparation import build_network, resolve_transform
+from mindcv_halo.config.options import Recipe
+from mindcv_halo.engine.setup import build_network, make_step, resolve_transform
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.registry import complete_cfg
 from mindcv_halo.optim import RateWindow
-from mindcv_halo.options import Recipe
-from mindcv_halo.utils.amp import auto_mixed_precision
-from mindcv_halo.utils.loss_scale import LossScale
-from mindcv_halo.utils.train_step import TrainStep
-from mindcv_halo.utils.weight_average import WeightAverage
+from mindcv_halo.training.amp import auto_mixed_precision
+from mindcv_halo.training.ema import EMA
+from mindcv_halo.training.grad_scaler import GradScaler
+from mindcv_halo.training.step import TrainStep
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "halonet"
 NUM_CLASSES = 5  # of the small network
@@ -92,7 +91,7 @@ def small_step(
     optimizer: dict[str, Any] | None = None,
     amp_level: str = "O0",
     amp_dtype: str = "float16",
-    loss_scale: Callable[[], LossScale] | None = None,
+    loss_scale: Callable[[], GradScaler] | None = None,
     average: bool = False,
     **step: Any,
 ) -> None:
@@ -104,8 +103,8 @@ def small_step(
         network,
         criterion,
         create_optimizer(network, opt, RateWindow(rates, length=len(rates)), weight_decay=0.05, **(optimizer or {})),
-        loss_scale=loss_scale() if loss_scale else None,
-        average=WeightAverage(network) if average else None,
+        grad_scaler=loss_scale() if loss_scale else None,
+        ema=EMA(network) if average else None,
         **step,
     )
     images = Tensor(np.zeros((6, 3, 4, 4), np.float32))

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from mindcv_halo.utils.path import find_cache_folder
+from mindcv_halo.files.path import find_cache_folder
 
 from .devices import ROOT
 from .result import Result

@@ -28,7 +28,7 @@ from mindcv_halo.models.layers import (
     StemPool,
     Swish,
 )
-from mindcv_halo.utils.amp import auto_mixed_precision, to_float32
+from mindcv_halo.training.amp import auto_mixed_precision, to_float32
 
 CHANNELS, SIDE = 16, 8
 MAP = (2, CHANNELS, SIDE, SIDE)

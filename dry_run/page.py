@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mindcv_halo.engine.preparation import resolve_transform
+from mindcv_halo.engine.setup import resolve_transform
 
 from .cases import EVALUATION, EVERYTHING_ON, GRAPH_MODES, REFUSED, STEP, find_recipe
 from .devices import DEVICES

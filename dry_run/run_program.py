@@ -16,9 +16,9 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 
 import numpy as np
 
-from mindcv_halo.engine import preparation
-from mindcv_halo.utils.process_group import ProcessGroup
-from mindcv_halo.utils.topology import Topology
+from mindcv_halo.distributed.launchers import Topology
+from mindcv_halo.distributed.process_group import ProcessGroup
+from mindcv_halo.engine import setup as preparation
 
 from .devices import ROOT
 

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from mindcv_halo.utils.path import find_cache_folder
+from mindcv_halo.files.path import find_cache_folder
 
 SOURCES = Path(__file__).parent / "stubs"
 MINDSPORE = "2.10"  # whose plugins the fixed parts fit

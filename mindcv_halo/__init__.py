@@ -1,6 +1,6 @@
 """HaloNet on MindSpore: models, data, training."""
 
-from .utils.runtime import prepare_environment
+from .runtime import prepare_environment
 
 prepare_environment()  # before anything imports MindSpore
 

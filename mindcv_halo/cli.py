@@ -18,20 +18,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import engine
-from .config import Switch, parse_command, parse_recipe, parse_words
-from .engine.inference import check_job
+from .config.parse import Switch, parse_command, parse_recipe, parse_words
+from .data.decoder_noise import drop_decoder_noise
+from .distributed.join import leave_group
+from .distributed.launchers import find_rank
+from .engine.infer import check_job
 from .errors import TrainingStoppedError, UserError, unknown_name
+from .files.path import find_kind
+from .files.text import put_in_one_line
+from .files.whole_file import write_whole
 from .models import create_model, get_pretrained_cfg, list_models
+from .runs.log import keep_error
 from .serving.limits import Limits
 from .serving.server import listen, require_server_library
 from .serving.server import serve as run_server
-from .utils.decoder_noise import drop_decoder_noise
-from .utils.distributed import leave_group
-from .utils.logger import keep_error
-from .utils.path import find_kind
-from .utils.printable import put_in_one_line
-from .utils.topology import find_rank
-from .utils.whole_file import write_whole
 from .version import __version__
 
 _READS_IMAGES = ("train", "validate", "infer", "serve")

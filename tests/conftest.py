@@ -9,7 +9,7 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 import mindspore as ms
 import numpy as np
 import pytest
-from ways import MODES, has_kernels
+from support.ways import MODES, has_kernels
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Every key of a recipe, from the option groups of mindcv_halo/options.py."""
+"""Every key of a recipe, from the option groups of mindcv_halo/config/options.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from dataclasses import fields
 from typing import Any
 
-from mindcv_halo.option_types import type_name
-from mindcv_halo.options import Option, Recipe, list_options
+from mindcv_halo.config.options import Option, Recipe, list_options
+from mindcv_halo.config.types import type_name
 
 HEAD = """# Configuration
 
@@ -28,8 +28,8 @@ A value that nothing comes of beside the others is said when training begins, in
 (clip_grad is False)`. Defaults are not meant, so that a recipe may hold all keys. Factories that are called in Python
 warn of such arguments (`IdleSettingWarning`), and `create_model` refuses them.
 
-This page is written by `make pages` from the option groups in `mindcv_halo/options.py`: each group is the arguments of
-one factory.
+This page is written by `make pages` from the option groups in `mindcv_halo/config/options.py`: each group is the
+arguments of one factory.
 """
 
 

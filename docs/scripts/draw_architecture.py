@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mindcv_halo.models.specs import Spec
-from mindcv_halo.utils.figures import make_figure, save_figure
+from mindcv_halo.report.pictures import make_figure, save_figure
 
 COLOURS = {"C": "#c9ced6", "A": "#f2a65a", "L": "#8cc6a5", "T": "#8fb4e3"}
 NAMES = {"C": "3x3 convolution", "A": "halo attention", "L": "lambda layer", "T": "bottleneck attention"}

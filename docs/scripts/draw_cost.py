@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mindcv_halo.utils.figures import make_figure, save_figure
+from mindcv_halo.report.pictures import make_figure, save_figure
 
 
 def draw(results: dict[str, Any], path: Path) -> None:

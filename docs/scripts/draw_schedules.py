@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mindcv_halo import create_scheduler
-from mindcv_halo.utils.figures import make_figure, save_figure
+from mindcv_halo.report.pictures import make_figure, save_figure
 
 STEPS_PER_EPOCH = 10
 EPOCHS = 100

@@ -9,8 +9,8 @@ import numpy as np
 from mindspore import Tensor
 
 from mindcv_halo.models.layers import HaloAttention
-from mindcv_halo.utils.execution_mode import pynative_mode
-from mindcv_halo.utils.figures import make_figure, save_figure
+from mindcv_halo.report.pictures import make_figure, save_figure
+from mindcv_halo.runtime import pynative_mode
 
 SIDE, BLOCK, HALO = 12, 4, 2
 QUERIES = ((5, 6), (1, 2), (9, 11))

@@ -1,9 +1,13 @@
 """Data sets, transforms and loaders: create_dataset -> create_transforms -> create_loader."""
 
-from .augment_op import AugmentOp
-from .augment_policies import AugMixAugment, AutoAugment, RandAugment, TrivialAugmentWide, auto_augment_policy
+from .augment_ops import AugmentOp
 from .auto_augment import (
+    AugMixAugment,
+    AutoAugment,
+    RandAugment,
+    TrivialAugmentWide,
     augment_and_mix_transform,
+    auto_augment_policy,
     auto_augment_transform,
     rand_augment_transform,
     trivial_augment_wide_transform,

@@ -1,27 +1,207 @@
-"""Augmentation policies written as in timm: a name and its settings, such as "randaug-m9-n2-mstd0.5-inc1"."""
+"""AutoAugment, RandAugment, TrivialAugmentWide and AugMix: the policies, and the text that names one.
+
+A text is a name and its settings as in timm, such as "randaug-m9-n2-mstd0.5-inc1".
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
 
 from ..errors import UserError, unknown_name
-from .augment_op import MAX_LEVEL, PillowTransform
-from .augment_policies import (
-    POLICIES,
-    RAND_OPERATIONS,
-    RAND_WEIGHTS,
-    AugMixAugment,
-    AutoAugment,
-    RandAugment,
-    TrivialAugmentWide,
-    augmix_ops,
-    auto_augment_policy,
-    make_increasing,
-    rand_augment_ops,
-    trivial_augment_wide_ops,
+from .augment_ops import MAX_LEVEL, WIDE_OPERATIONS, AugmentOp, PillowTransform, WideOp, make_settings
+
+# AutoAugment: Cubuk et al. 2019, arXiv:1805.09501, the ImageNet policy: 25 pairs of (operation, probability, level).
+# "Posterize" is filled in below: the paper's code counts kept bits up from 4, so a higher level changes less.
+_IMAGENET_POLICY = (
+    (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
+    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
+    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
+    (("Posterize", 0.6, 7), ("Posterize", 0.6, 6)),
+    (("Equalize", 0.4, 7), ("Solarize", 0.2, 4)),
+    (("Equalize", 0.4, 4), ("Rotate", 0.8, 8)),
+    (("Solarize", 0.6, 3), ("Equalize", 0.6, 7)),
+    (("Posterize", 0.8, 5), ("Equalize", 1.0, 2)),
+    (("Rotate", 0.2, 3), ("Solarize", 0.6, 8)),
+    (("Equalize", 0.6, 8), ("Posterize", 0.4, 6)),
+    (("Rotate", 0.8, 8), ("Color", 0.4, 0)),
+    (("Rotate", 0.4, 9), ("Equalize", 0.6, 2)),
+    (("Equalize", 0.0, 7), ("Equalize", 0.8, 8)),
+    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
+    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
+    (("Rotate", 0.8, 8), ("Color", 1.0, 2)),
+    (("Color", 0.8, 8), ("Solarize", 0.8, 7)),
+    (("Sharpness", 0.4, 7), ("Invert", 0.6, 8)),
+    (("ShearX", 0.6, 5), ("Equalize", 1.0, 9)),
+    (("Color", 0.4, 0), ("Equalize", 0.6, 3)),
+    (("Equalize", 0.4, 7), ("Solarize", 0.2, 4)),
+    (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
+    (("Invert", 0.6, 4), ("Equalize", 1.0, 8)),
+    (("Color", 0.6, 4), ("Contrast", 1.0, 8)),
+    (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
 )
+# 3-Augment: Touvron et al. 2022, arXiv:2204.07118: one of three, always.
+_3A_POLICY = ((("Solarize", 1.0, 5),), (("Desaturate", 1.0, 10),), (("GaussianBlurRand", 1.0, 10),))
+
+Policy = list[list[AugmentOp]]
+
+
+def auto_augment_policy_posterize_original(hparams: Mapping | None = None) -> Policy:
+    """The ImageNet policy as its authors ran it: Posterize keeps 4 bits at level 0, and 8 at level 10."""
+    return _build_policy(_IMAGENET_POLICY, "PosterizeOriginal", hparams)
+
+
+def auto_augment_policy_posterize_increasing(hparams: Mapping | None = None) -> Policy:
+    """The ImageNet policy with a Posterize that grows stronger with its level."""
+    return _build_policy(_IMAGENET_POLICY, "PosterizeIncreasing", hparams)
+
+
+def auto_augment_policy_3a(hparams: Mapping | None = None) -> Policy:
+    """3-Augment: solarize, take colour away, or blur."""
+    return _build_policy(_3A_POLICY, "Posterize", hparams)
+
+
+POLICIES = {
+    "autoaug": auto_augment_policy_posterize_original,
+    "autoaugr": auto_augment_policy_posterize_increasing,
+    "3a": auto_augment_policy_3a,
+}
+
+
+def auto_augment_policy(name: str = "autoaug", hparams: Mapping | None = None) -> Policy:
+    """The sub-policies called "autoaug", "autoaugr" or "3a"."""
+    if name not in POLICIES:
+        raise unknown_name("AutoAugment policy", name, POLICIES)
+    return POLICIES[name](hparams)
+
+
+def _build_policy(table: Iterable, posterize_name: str, hparams: Mapping | None) -> Policy:
+    def build(name: str, prob: float, level: float) -> AugmentOp:
+        return AugmentOp(posterize_name if name == "Posterize" else name, prob, level, hparams)
+
+    return [[build(*step) for step in sub_policy] for sub_policy in table]
+
+
+class AutoAugment(PillowTransform):
+    """Do one of the sub-policies, all equally likely: its operations in order, each with its own probability."""
+
+    def __init__(self, policy: Policy):
+        self.policy = policy
+
+    def augment(self, image, rng: np.random.Generator):
+        for operation in self.policy[rng.integers(len(self.policy))]:
+            image = operation.augment(image, rng)
+        return image
+
+
+# RandAugment: Cubuk et al. 2020, arXiv:1909.13719; the increasing variants and the weights are timm's.
+RAND_OPERATIONS = (
+    "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color", "Contrast",
+    "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel",
+)  # fmt: skip
+RAND_WEIGHTS = (
+    0.025, 0.005, 0, 0.3, 0, 0.005, 0.005, 0.025, 0.005,
+    0.005, 0.025, 0.2, 0.2, 0.1, 0.1,
+)  # fmt: skip
+_GROWING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
+
+
+def make_increasing(names: Iterable[str]) -> list[str]:
+    """The names, with the variants that grow stronger with the level where there are such."""
+    return [name + "Increasing" if name in _GROWING else name for name in names]
+
+
+def rand_augment_ops(
+    magnitude: float = 10, hparams: Mapping | None = None, transforms: Sequence[str] | None = None
+) -> list[AugmentOp]:
+    """The operations of RandAugment, or those named by `transforms`, each done half of the times it is chosen."""
+    return [AugmentOp(name, 0.5, magnitude, hparams) for name in transforms or RAND_OPERATIONS]
+
+
+class RandAugment(PillowTransform):
+    """Do `num_layers` of the operations in turn: any of them each time, or different ones if there are weights."""
+
+    def __init__(self, ops: Sequence[AugmentOp], num_layers: int = 2, choice_weights: Sequence[float] | None = None):
+        self.ops = list(ops)
+        self.num_layers = num_layers
+        self.choice_weights = None if choice_weights is None else np.array(choice_weights) / np.sum(choice_weights)
+
+    def augment(self, image, rng: np.random.Generator):
+        if self.choice_weights is None:
+            chosen = rng.integers(len(self.ops), size=self.num_layers)
+        else:
+            chosen = rng.choice(len(self.ops), self.num_layers, replace=False, p=self.choice_weights)
+        for index in chosen:
+            image = self.ops[index].augment(image, rng)
+        return image
+
+
+def trivial_augment_wide_ops(
+    magnitude: int = 31, hparams: Mapping | None = None, transforms: Sequence[str] | None = None
+) -> list[PillowTransform]:
+    """The operations of TrivialAugmentWide, or those named by `transforms`; `magnitude` is the number of levels."""
+    if magnitude < 2:
+        raise UserError(f"TrivialAugmentWide: m{magnitude} is the number of levels and must be at least 2; use m31")
+    names = transforms or tuple(WIDE_OPERATIONS)
+    for name in names:
+        if name not in WIDE_OPERATIONS:
+            raise unknown_name("TrivialAugmentWide operation", name, WIDE_OPERATIONS)
+    return [WideOp(name, magnitude, make_settings(hparams)) for name in names]
+
+
+class TrivialAugmentWide(PillowTransform):
+    """Do one of the operations, all equally likely, at a random level."""
+
+    def __init__(self, ops: Sequence[PillowTransform]):
+        self.ops = list(ops)
+
+    def augment(self, image, rng: np.random.Generator):
+        return self.ops[rng.integers(len(self.ops))].augment(image, rng)
+
+
+# AugMix: Hendrycks et al. 2020, arXiv:1912.02781; as in timm, with four enhancements that the paper keeps for its test.
+_AUGMIX_OPERATIONS = (
+    "AutoContrast", "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing",
+    "Equalize", "Rotate", "PosterizeIncreasing", "SolarizeIncreasing", "ShearX", "ShearY", "TranslateXRel",
+    "TranslateYRel",
+)  # fmt: skip
+
+
+def augmix_ops(
+    magnitude: float = 10, hparams: Mapping | None = None, transforms: Sequence[str] | None = None
+) -> list[AugmentOp]:
+    """The operations of AugMix, or those named by `transforms`, done each time they are chosen."""
+    return [AugmentOp(name, 1.0, magnitude, hparams) for name in transforms or _AUGMIX_OPERATIONS]
+
+
+class AugMixAugment(PillowTransform):
+    """Blend an image with a mixture of `width` chains of operations.
+
+    Shares: Dirichlet(alpha) among the chains, Beta(alpha, alpha) for the mixture against the image. Every chain has
+    `depth` operations, or 1 to 3 if depth is not positive.
+    """
+
+    def __init__(self, ops: Sequence[AugmentOp], alpha: float = 1.0, width: int = 3, depth: int = -1):
+        self.ops = list(ops)
+        self.alpha = alpha
+        self.width = width
+        self.depth = depth
+
+    def augment(self, image, rng: np.random.Generator):
+        shares = rng.dirichlet([self.alpha] * self.width)
+        share_of_mixture = rng.beta(self.alpha, self.alpha)
+        mixture = np.zeros((image.height, image.width, 3), np.float32)
+        for share in shares:
+            chain = image
+            for _ in range(self.depth if self.depth > 0 else rng.integers(1, 4)):
+                chain = self.ops[rng.integers(len(self.ops))].augment(chain, rng)
+            mixture += np.float32(share) * np.asarray(chain, np.float32)
+        mixed = Image.fromarray(np.clip(mixture, 0, 255).astype(np.uint8))
+        return Image.blend(image, mixed, share_of_mixture)
 
 
 def _parse(configs: str, names: Sequence[str], known: Sequence[str]) -> dict[str, float]:

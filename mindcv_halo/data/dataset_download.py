@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..utils.download import RemoteFile, download
+from ..files.download import RemoteFile, download
 
 _CHUNK = 1 << 20  # bytes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..utils.idle_settings import warn_of_idle
+from ..idle_settings import warn_of_idle
 from .bad_images import BadImages
 from .dataset_download import get_dataset_download_root
 from .dataset_names import ARRAY_DATASETS, DIGITS, canonical_name, suggest_name

@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..utils.printable import show_path
-from ..utils.quiet_pillow import quiet_pillow
+from ..files.text import show_path
 from . import jpeg_structure, png_structure
 from .eight_bits import is_turned, to_rgb
 from .image_folder import scan_image_folder
 from .image_formats import IMAGE_FORMATS
 from .jpeg_structure import find_jpeg_size
+from .quiet_pillow import quiet_pillow
 
 MAX_PIXELS = 178_956_970  # the most that Pillow takes by default; half a gigabyte of colours
 MAX_RATIO = 50  # of an image's sides: resizing the shorter one would make a strip huge before it is cropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..errors import UserError
-from ..utils.printable import show_path
+from ..files.text import show_path
 from .image_formats import IMAGE_EXTENSIONS
 
 

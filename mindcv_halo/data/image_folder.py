@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..utils.printable import list_some, printable
+from ..files.text import list_some, printable
 from .class_names import is_text
 from .folder_walk import LeftOut, leads_nowhere, walk_images
 from .image_formats import IMAGE_EXTENSIONS

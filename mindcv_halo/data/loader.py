@@ -28,7 +28,7 @@ from mindspore.dataset import vision
 from mindspore.dataset.transforms import TypeCast
 
 from ..errors import UserError
-from ..utils.idle_settings import warn_of_idle
+from ..idle_settings import warn_of_idle
 from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
 from .keyed_transform import KeyedChain, KeyedTransform

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError, unknown_name
 
-Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels, ends excluded
+Rectangle = tuple[int, int, int, int]  # top, bottom, left, right in pixels, ends excluded
 
 
 def one_hot(x: np.ndarray, num_classes: int, on_value: float = 1.0, off_value: float = 0.0) -> np.ndarray:
@@ -183,7 +183,7 @@ class Mixup:
         return lam
 
 
-def _swap_box(one: np.ndarray, other: np.ndarray, box: Box) -> None:
+def _swap_box(one: np.ndarray, other: np.ndarray, box: Rectangle) -> None:
     top, bottom, left, right = box
     inside = np.s_[..., top:bottom, left:right]
     kept = one[inside].copy()

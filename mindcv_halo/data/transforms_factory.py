@@ -10,7 +10,7 @@ from mindspore.dataset.vision import Inter
 from PIL import Image
 
 from ..errors import UserError, unknown_name
-from ..utils.idle_settings import warn_of_idle
+from ..idle_settings import warn_of_idle
 from . import constants
 from .auto_augment import create_auto_augment
 from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD

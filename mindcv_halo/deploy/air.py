@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from ..errors import UserError
-from ..utils.runtime import find_device
+from ..runtime import find_device
 from .plain_path import write_to
 
 

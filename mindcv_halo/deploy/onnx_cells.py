@@ -33,10 +33,10 @@ from ..models.layers.activation import UnbiasedSiLU
 from ..models.layers.halo_attention import OUTSIDE_LOGIT
 from ..models.layers.stem_pool import LOWEST
 from ..models.layers.window import num_blocks, window_pixels
-from .onnx_graph import Map, OnnxGraph
+from .onnx_graph import FeatureMap, OnnxGraph
 
 
-def write_cell(graph: OnnxGraph, cell: nn.Cell, x: Map, name: str = "") -> Map:
+def write_cell(graph: OnnxGraph, cell: nn.Cell, x: FeatureMap, name: str = "") -> FeatureMap:
     """Add what `cell` does to `x`; `name` is the cell's in the one around it. Raises TypeError for an unknown class."""
     if type(cell) not in WRITERS:
         raise TypeError(f"{type(cell).__name__} {name}: no function in deploy/onnx_cells.py writes such a cell")
@@ -46,7 +46,7 @@ def write_cell(graph: OnnxGraph, cell: nn.Cell, x: Map, name: str = "") -> Map:
         return WRITERS[type(cell)](graph, cell, x)
 
 
-def write_network(graph: OnnxGraph, network: nn.Cell, x: Map) -> dict[str, tuple[int, ...]]:
+def write_network(graph: OnnxGraph, network: nn.Cell, x: FeatureMap) -> dict[str, tuple[int, ...]]:
     """Add a HaloNet, a FeatureExtractor or a single layer, and return its outputs with their shapes, less the batch."""
     if not isinstance(network, HaloNet | FeatureExtractor):
         return _name_maps(graph, {"map": write_cell(graph, network, x)})
@@ -67,21 +67,21 @@ def write_network(graph: OnnxGraph, network: nn.Cell, x: Map) -> dict[str, tuple
     return {graph.output("logits", logits): (network.num_classes,)}
 
 
-def _name_maps(graph: OnnxGraph, maps: dict[str, Map]) -> dict[str, tuple[int, ...]]:
+def _name_maps(graph: OnnxGraph, maps: dict[str, FeatureMap]) -> dict[str, tuple[int, ...]]:
     return {graph.output(name, m.name): (m.channels, m.height, m.width) for name, m in maps.items()}
 
 
-def _same(graph: OnnxGraph, cell: nn.Cell, x: Map) -> Map:
+def _same(graph: OnnxGraph, cell: nn.Cell, x: FeatureMap) -> FeatureMap:
     return x
 
 
-def _sequence(graph: OnnxGraph, cell: nn.SequentialCell, x: Map) -> Map:
+def _sequence(graph: OnnxGraph, cell: nn.SequentialCell, x: FeatureMap) -> FeatureMap:
     for name, child in cell.name_cells().items():
         x = write_cell(graph, child, x, name)
     return x
 
 
-def _convolution(graph: OnnxGraph, cell: nn.Conv2d, x: Map) -> Map:
+def _convolution(graph: OnnxGraph, cell: nn.Conv2d, x: FeatureMap) -> FeatureMap:
     top, bottom, left, right = _padding(cell)
     kernel, stride = cell.kernel_size, cell.stride
     inputs = [x.name, _parameter(graph, cell, "weight")]
@@ -92,7 +92,7 @@ def _convolution(graph: OnnxGraph, cell: nn.Conv2d, x: Map) -> Map:
     )
     height = (x.height + top + bottom - kernel[0]) // stride[0] + 1
     width = (x.width + left + right - kernel[1]) // stride[1] + 1
-    return Map(output, cell.out_channels, height, width)
+    return FeatureMap(output, cell.out_channels, height, width)
 
 
 def _padding(cell: nn.Conv2d) -> tuple[int, int, int, int]:
@@ -103,26 +103,26 @@ def _padding(cell: nn.Conv2d) -> tuple[int, int, int, int]:
     return (0, 0, 0, 0)
 
 
-def _batch_norm(graph: OnnxGraph, cell: nn.BatchNorm2d, x: Map) -> Map:
+def _batch_norm(graph: OnnxGraph, cell: nn.BatchNorm2d, x: FeatureMap) -> FeatureMap:
     parameters = (_parameter(graph, cell, name) for name in ("gamma", "beta", "moving_mean", "moving_variance"))
     return _at(x, graph.node("BatchNormalization", x.name, *parameters, epsilon=cell.eps))
 
 
-def _relu(graph: OnnxGraph, cell: nn.ReLU, x: Map) -> Map:
+def _relu(graph: OnnxGraph, cell: nn.ReLU, x: FeatureMap) -> FeatureMap:
     return _at(x, graph.node("Relu", x.name))
 
 
-def _silu(graph: OnnxGraph, cell: nn.Cell, x: Map) -> Map:
+def _silu(graph: OnnxGraph, cell: nn.Cell, x: FeatureMap) -> FeatureMap:
     return _at(x, graph.node("Mul", x.name, graph.node("Sigmoid", x.name)))
 
 
-def _conv_norm_act(graph: OnnxGraph, cell: ConvNormAct, x: Map) -> Map:
+def _conv_norm_act(graph: OnnxGraph, cell: ConvNormAct, x: FeatureMap) -> FeatureMap:
     for name in ("conv", "norm", "act"):
         x = write_cell(graph, getattr(cell, name), x, name)
     return x
 
 
-def _stem_pool(graph: OnnxGraph, cell: StemPool, x: Map) -> Map:
+def _stem_pool(graph: OnnxGraph, cell: StemPool, x: FeatureMap) -> FeatureMap:
     """Besides the border at the top and left, one at the bottom and right where the side is odd.
 
     ONNX's own border is never the largest. Zeros join at the pixels that see them: a Pad with zeros before the pool
@@ -130,7 +130,7 @@ def _stem_pool(graph: OnnxGraph, cell: StemPool, x: Map) -> Map:
     """
     pads = (1, 1, x.height % 2, x.width % 2)
     name = graph.node("MaxPool", x.name, kernel_shape=(3, 3), strides=(2, 2), pads=pads)
-    pooled = Map(name, x.channels, num_blocks(x.height, 2), num_blocks(x.width, 2))
+    pooled = FeatureMap(name, x.channels, num_blocks(x.height, 2), num_blocks(x.width, 2))
     if cell.border == LOWEST:
         return pooled
     border = np.full((pooled.height, pooled.width), np.float32(LOWEST))
@@ -142,17 +142,17 @@ def _stem_pool(graph: OnnxGraph, cell: StemPool, x: Map) -> Map:
     return _at(pooled, graph.node("Max", name, graph.weight("border", border)))
 
 
-def _conv_mix(graph: OnnxGraph, cell: ConvMix, x: Map) -> Map:
+def _conv_mix(graph: OnnxGraph, cell: ConvMix, x: FeatureMap) -> FeatureMap:
     return write_cell(graph, cell.gate, write_cell(graph, cell.conv, x, "conv"), "gate")
 
 
-def _attention_mix(graph: OnnxGraph, cell: AttentionMix, x: Map) -> Map:
+def _attention_mix(graph: OnnxGraph, cell: AttentionMix, x: FeatureMap) -> FeatureMap:
     for name in ("attention", "norm", "act"):
         x = write_cell(graph, getattr(cell, name), x, name)
     return x
 
 
-def _bottleneck(graph: OnnxGraph, cell: Bottleneck, x: Map) -> Map:
+def _bottleneck(graph: OnnxGraph, cell: Bottleneck, x: FeatureMap) -> FeatureMap:
     branch = x
     for name in ("reduce", "mix", "expand"):
         branch = write_cell(graph, getattr(cell, name), branch, name)
@@ -162,21 +162,21 @@ def _bottleneck(graph: OnnxGraph, cell: Bottleneck, x: Map) -> Map:
     return write_cell(graph, cell.act, branch, "act")
 
 
-def _squeeze_excite(graph: OnnxGraph, cell: SqueezeExcite, x: Map) -> Map:
-    gate = Map(graph.node("GlobalAveragePool", x.name), x.channels, 1, 1)
+def _squeeze_excite(graph: OnnxGraph, cell: SqueezeExcite, x: FeatureMap) -> FeatureMap:
+    gate = FeatureMap(graph.node("GlobalAveragePool", x.name), x.channels, 1, 1)
     for name in ("reduce", "act", "expand"):
         gate = write_cell(graph, getattr(cell, name), gate, name)
     return _at(x, graph.node("Mul", x.name, graph.node("Sigmoid", gate.name)))
 
 
-def _efficient_channel_attention(graph: OnnxGraph, cell: EfficientChannelAttention, x: Map) -> Map:
+def _efficient_channel_attention(graph: OnnxGraph, cell: EfficientChannelAttention, x: FeatureMap) -> FeatureMap:
     pooled = graph.reshape(graph.node("GlobalAveragePool", x.name), -1, 1, 1, x.channels)
-    gate = write_cell(graph, cell.conv, Map(pooled, 1, 1, x.channels), "conv")
+    gate = write_cell(graph, cell.conv, FeatureMap(pooled, 1, 1, x.channels), "conv")
     gate = graph.reshape(graph.node("Sigmoid", gate.name), -1, x.channels, 1, 1)
     return _at(x, graph.node("Mul", x.name, gate))
 
 
-def _halo_attention(graph: OnnxGraph, cell: HaloAttention, x: Map) -> Map:
+def _halo_attention(graph: OnnxGraph, cell: HaloAttention, x: FeatureMap) -> FeatureMap:
     rows, columns = num_blocks(x.height, cell.block_size), num_blocks(x.width, cell.block_size)
     num_windows, keys, size = rows * columns, cell.window**2, cell.query_size
     q_BTQD = _blocks(graph, cell, write_cell(graph, cell.q, x, "q"), rows, columns)
@@ -199,7 +199,7 @@ def _halo_attention(graph: OnnxGraph, cell: HaloAttention, x: Map) -> Map:
 
     out = graph.reshape(out_BTQD, -1, rows, columns, size, size, cell.dim_value)
     out = graph.transpose(out, 0, 5, 1, 3, 2, 4)
-    out = Map(
+    out = FeatureMap(
         graph.reshape(out, -1, cell.num_heads * cell.dim_value, rows * size, columns * size),
         cell.num_heads * cell.dim_value,
         rows * size,
@@ -209,7 +209,7 @@ def _halo_attention(graph: OnnxGraph, cell: HaloAttention, x: Map) -> Map:
     return _crop(graph, out, num_blocks(x.height, cell.stride), num_blocks(x.width, cell.stride))
 
 
-def _blocks(graph: OnnxGraph, cell: HaloAttention, q: Map, rows: int, columns: int) -> str:
+def _blocks(graph: OnnxGraph, cell: HaloAttention, q: FeatureMap, rows: int, columns: int) -> str:
     """Queries (B, N*D, H, W) -> (B*N, T, Q, D)."""
     size = cell.query_size
     bottom, right = rows * size - q.height, columns * size - q.width
@@ -220,7 +220,7 @@ def _blocks(graph: OnnxGraph, cell: HaloAttention, q: Map, rows: int, columns: i
     return graph.reshape(graph.transpose(blocks, 0, 2, 4, 3, 5, 1), -1, rows * columns, size * size, cell.dim_key)
 
 
-def _windows(graph: OnnxGraph, cell: HaloAttention, kv: Map, num_windows: int) -> tuple[str, str]:
+def _windows(graph: OnnxGraph, cell: HaloAttention, kv: FeatureMap, num_windows: int) -> tuple[str, str]:
     """Keys and values (B, N*(Dk+Dv), H, W) -> those of each window, (B*N, T, K, Dk) and (B*N, T, K, Dv)."""
     depth, keys = cell.dim_key + cell.dim_value, cell.window**2
     pixels = graph.transpose(graph.reshape(kv.name, -1, depth, kv.height * kv.width), 0, 2, 1)
@@ -251,20 +251,22 @@ def _relative_position(graph: OnnxGraph, cell: RelativePosition, q_MYXD: str) ->
         return graph.node("MatMul", both, graph.weight("one_hot", cell.one_hot.asnumpy()))
 
 
-def _crop(graph: OnnxGraph, x: Map, height: int, width: int) -> Map:
+def _crop(graph: OnnxGraph, x: FeatureMap, height: int, width: int) -> FeatureMap:
     if (x.height, x.width) == (height, width):
         return x
     starts, ends, axes = graph.integers(0, 0), graph.integers(height, width), graph.integers(2, 3)
-    return Map(graph.node("Slice", x.name, starts, ends, axes), x.channels, min(height, x.height), min(width, x.width))
+    return FeatureMap(
+        graph.node("Slice", x.name, starts, ends, axes), x.channels, min(height, x.height), min(width, x.width)
+    )
 
 
-def _average_pool(graph: OnnxGraph, cell: nn.AvgPool2d, x: Map) -> Map:
+def _average_pool(graph: OnnxGraph, cell: nn.AvgPool2d, x: FeatureMap) -> FeatureMap:
     """The 2x2 pool behind halo attention, without padding."""
     pooled = graph.node("AveragePool", x.name, kernel_shape=(2, 2), strides=(2, 2))
-    return Map(pooled, x.channels, x.height // 2, x.width // 2)
+    return FeatureMap(pooled, x.channels, x.height // 2, x.width // 2)
 
 
-def _bottleneck_attention(graph: OnnxGraph, cell: BottleneckAttention, x: Map) -> Map:
+def _bottleneck_attention(graph: OnnxGraph, cell: BottleneckAttention, x: FeatureMap) -> FeatureMap:
     pixels = x.height * x.width
     qkv = write_cell(graph, cell.qkv, x, "qkv")
     parts = graph.split(qkv.name, cell.dim, cell.dim, cell.dim, axis=1)
@@ -277,13 +279,13 @@ def _bottleneck_attention(graph: OnnxGraph, cell: BottleneckAttention, x: Map) -
     return _at(x, graph.reshape(graph.transpose(out_MQD, 0, 2, 1), -1, cell.dim, x.height, x.width))
 
 
-def _lambda_layer(graph: OnnxGraph, cell: LambdaLayer, x: Map) -> Map:
+def _lambda_layer(graph: OnnxGraph, cell: LambdaLayer, x: FeatureMap) -> FeatureMap:
     """Axes here: D key width, V value width, M positions."""
     pixels, queries = x.height * x.width, cell.num_heads * cell.dim_key
     qkv = write_cell(graph, cell.qkv, x, "qkv")
     sizes = (queries, cell.dim_key, cell.dim_value)
     q, k, v = (
-        Map(name, channels, x.height, x.width)
+        FeatureMap(name, channels, x.height, x.width)
         for name, channels in zip(graph.split(qkv.name, *sizes, axis=1), sizes, strict=True)
     )
     q, v = write_cell(graph, cell.norm_q, q, "norm_q"), write_cell(graph, cell.norm_v, v, "norm_v")
@@ -291,7 +293,7 @@ def _lambda_layer(graph: OnnxGraph, cell: LambdaLayer, x: Map) -> Map:
     v_BMV = graph.transpose(graph.reshape(v.name, -1, cell.dim_value, pixels), 0, 2, 1)
     content_BDV = graph.node("MatMul", k_BDM, v_BMV)
 
-    one_channel = Map(graph.reshape(v.name, -1, 1, x.height, x.width), 1, x.height, x.width)
+    one_channel = FeatureMap(graph.reshape(v.name, -1, 1, x.height, x.width), 1, x.height, x.width)
     position = write_cell(graph, cell.position, one_channel, "position")
     position_BVDM = graph.reshape(position.name, -1, cell.dim_value, cell.dim_key, pixels)
     lambdas_BMDV = graph.node(
@@ -303,19 +305,19 @@ def _lambda_layer(graph: OnnxGraph, cell: LambdaLayer, x: Map) -> Map:
     out_BMNV = graph.node("MatMul", q_BMND, lambdas_BMDV)
     channels = cell.num_heads * cell.dim_value
     out = graph.reshape(graph.transpose(out_BMNV, 0, 2, 3, 1), -1, channels, x.height, x.width)
-    return Map(out, channels, x.height, x.width)
+    return FeatureMap(out, channels, x.height, x.width)
 
 
-def _at(x: Map, name: str) -> Map:
+def _at(x: FeatureMap, name: str) -> FeatureMap:
     """A tensor of the same size as `x`."""
-    return Map(name, x.channels, x.height, x.width)
+    return FeatureMap(name, x.channels, x.height, x.width)
 
 
 def _parameter(graph: OnnxGraph, cell: nn.Cell, name: str) -> str:
     return graph.weight(name, getattr(cell, name).asnumpy())
 
 
-WRITERS: dict[type[nn.Cell], Callable[[OnnxGraph, nn.Cell, Map], Map]] = {
+WRITERS: dict[type[nn.Cell], Callable[[OnnxGraph, nn.Cell, FeatureMap], FeatureMap]] = {
     AttentionMix: _attention_mix,
     Bottleneck: _bottleneck,
     BottleneckAttention: _bottleneck_attention,

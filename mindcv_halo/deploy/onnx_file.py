@@ -14,7 +14,7 @@ from mindspore import nn
 
 from ..errors import UserError
 from .onnx_cells import write_network
-from .onnx_graph import Map, OnnxGraph
+from .onnx_graph import FeatureMap, OnnxGraph
 
 # The newest that onnxruntime 1.12 (2022) reads, and everything younger.
 OPSET, IR_VERSION = 17, 8
@@ -43,7 +43,7 @@ def write_onnx(path: Path, network: nn.Cell, shape: tuple[int | None, ...], meta
     batch, channels, height, width = shape
     batch = "batch" if batch is None else batch
     graph = OnnxGraph()
-    outputs = write_network(graph, network, Map(INPUT, channels, height, width))
+    outputs = write_network(graph, network, FeatureMap(INPUT, channels, height, width))
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,

@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Map:
+class FeatureMap:
     """A tensor (batch, channels, height, width) of the graph; the batch is not known."""
 
     name: str

@@ -1,13 +1,13 @@
 """The one place where the packages meet: train, validate, predict."""
 
 from ..models.attention_maps import read_layer
-from .converting import convert
-from .evaluation import evaluate, validate
-from .explaining import predict_and_explain
-from .exporting import EXPORT_FORMATS, Exported, export
-from .inference import Explanation, Prediction, Predictor, predict
+from .convert import convert
+from .explain import predict_and_explain
+from .export import EXPORT_FORMATS, Exported, export
+from .infer import Explanation, Prediction, Predictor, predict
 from .prediction_text import FORMATS
-from .training import TrainingResult, train
+from .train import TrainingResult, train
+from .validate import evaluate, validate
 
 __all__ = [
     "EXPORT_FORMATS",

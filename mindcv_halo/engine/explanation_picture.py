@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.text import printable, shorten
 from ..models.attention_maps import AttentionMap, Box
-from ..utils.figures import make_figure, save_figure
-from ..utils.printable import printable, shorten
-from .inference import Explanation, Prediction
+from ..report.pictures import make_figure, save_figure
+from .infer import Explanation, Prediction
 
 _QUERY, _BLOCK, _WINDOW = "#ff2d6f", "#ffd21f", "#22c7ff"
 _OUTSIDE = "#d9dde2"  # what lies beyond the image

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.options import DatasetOptions, Recipe
 from ..data import get_class_names
 from ..data.class_names import (
     are_synsets,
@@ -35,13 +36,12 @@ from ..data.class_names import (
 from ..data.dataset_names import ARRAY_DATASETS, DIGITS, canonical_name
 from ..data.image_folder import list_class_folders
 from ..errors import UserError
+from ..files.text import list_some
 from ..models import get_pretrained_cfg
 from ..models.registry import is_own_model
 from ..models.weights import OURS, count_classes, open_weights
 from ..models.weights import read_class_names as names_in_weights
-from ..options import DatasetOptions, Recipe
-from ..utils.printable import list_some
-from .preparation import CLASS_NAMES_FILE, read_class_names
+from .setup import CLASS_NAMES_FILE, read_class_names
 
 ClassNames = str | os.PathLike | Sequence[str] | Mapping[Any, Any]
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..utils.csv_text import format_csv_line
-from ..utils.printable import printable, put_in_one_line
-from .inference import Prediction
+from ..files.text import format_csv_line, printable, put_in_one_line
+from .infer import Prediction
 
 CSV_COLUMNS = ("path", "rank", "label", "class", "probability")
 

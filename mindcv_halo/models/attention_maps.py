@@ -12,8 +12,7 @@ import numpy as np
 from mindspore import Tensor
 
 from ..errors import UserError
-from ..utils.amp import to_array
-from ..utils.execution_mode import pynative_mode
+from ..runtime import pynative_mode, to_array
 from .layers.halo_attention import HaloAttention
 from .network import HaloNet, check_images
 

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from ..errors import UserError
-from ..utils.execution_mode import pynative_mode
+from ..runtime import pynative_mode
 from .layers.bottleneck_attention import BottleneckAttention
 from .layers.checks import check_size
 from .layers.halo_attention import HaloAttention

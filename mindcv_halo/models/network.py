@@ -9,8 +9,8 @@ from typing import Any
 from mindspore import Tensor, nn
 
 from ..errors import UserError
-from ..utils.compiled_graphs import forget_graphs
 from . import specs
+from .compiled_graphs import forget_graphs
 from .feature_info import FeatureInfo
 from .layers.bottleneck import AttentionMix, Bottleneck, ConvMix
 from .layers.bottleneck_attention import BottleneckAttention

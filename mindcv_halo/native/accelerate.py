@@ -1,4 +1,4 @@
-"""Turns a network's layers into those of cells.py and networks.py, in place."""
+"""Turns a network's layers into those of layers.py and whole_network.py, in place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import mindspore
 from mindspore import nn
 
+from ..distributed.all_reduce import AllReduceMean
 from ..errors import UserError
 from ..models.features import FeatureExtractor
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
@@ -16,29 +17,31 @@ from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.network import HaloNet
 from ..optim.adamw import AdamW
-from ..utils.rank_mean import RankMean
-from . import cells, networks
+from . import layers, whole_network
+from .all_reduce import NativeAllReduceMean
 from .as_built import find_changes
 from .guarded import guard
 from .operators import load_kernels
 from .optimizer import NativeAdamW
-from .rank_mean import NativeRankMean
 
 _NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
-    ConvNormAct: cells.NativeConvNormAct,
-    HaloAttention: cells.NativeHaloAttention,
-    ConvMix: cells.NativeConvMix,
-    AttentionMix: cells.NativeAttentionMix,
-    SqueezeExcite: cells.NativeSqueezeExcite,
-    EfficientChannelAttention: cells.NativeEfficientChannelAttention,
-    StemPool: cells.NativeStemPool,
-    Bottleneck: cells.NativeBottleneck,
-    HaloNet: networks.NativeHaloNet,
-    FeatureExtractor: networks.NativeFeatureExtractor,
+    ConvNormAct: layers.NativeConvNormAct,
+    HaloAttention: layers.NativeHaloAttention,
+    ConvMix: layers.NativeConvMix,
+    AttentionMix: layers.NativeAttentionMix,
+    SqueezeExcite: layers.NativeSqueezeExcite,
+    EfficientChannelAttention: layers.NativeEfficientChannelAttention,
+    StemPool: layers.NativeStemPool,
+    Bottleneck: layers.NativeBottleneck,
+    HaloNet: whole_network.NativeHaloNet,
+    FeatureExtractor: whole_network.NativeFeatureExtractor,
 }
 
 
-_PARTS: dict[type[nn.Cell], type[nn.Cell]] = {AdamW: NativeAdamW, RankMean: NativeRankMean}  # of a training step
+_PARTS: dict[type[nn.Cell], type[nn.Cell]] = {
+    AdamW: NativeAdamW,
+    AllReduceMean: NativeAllReduceMean,
+}  # of a training step
 _WHOLE = (HaloNet, FeatureExtractor, HaloAttention)  # what can be accelerated by itself
 
 
@@ -74,15 +77,15 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
         network.__class__ = part
         network.prepare()
         return network
-    layers = {name: cell for name, cell in network.cells_and_names() if _can_be_native(cell)}
+    accelerated = {name: cell for name, cell in network.cells_and_names() if _can_be_native(cell)}
     inside = dict(_list_inside(network, frozen))
-    for cell in layers.values():
+    for cell in accelerated.values():
         cell.__class__ = _NATIVE[type(cell)]
     if isinstance(network, HaloAttention):
         network.alone = True
     else:
-        next(cell for cell in layers.values() if isinstance(cell, ConvNormAct)).enters = True
-    for cell in layers.values():  # from the outside in: a block tells its last layer what to add
+        next(cell for cell in accelerated.values() if isinstance(cell, ConvNormAct)).enters = True
+    for cell in accelerated.values():  # from the outside in: a block tells its last layer what to add
         cell.prepare(frozen)
     for name, cell in inside.items():
         free = ("classifier", "dropout", "num_classes", "has_plan", "plans_head") if cell is network else ()

@@ -3,7 +3,7 @@
 The result lies in the cache folder (MINDCV_HALO_HOME, or ~/.cache/mindcv_halo) under native/, in a folder named after
 everything that decides on it: sources, compiler, processor, flags and oneDNN. Beside it lies a copy of MindSpore's
 oneDNN, because one that is loaded from another file has settings of its own: the kernels may use AVX-512 while
-MindSpore's convolutions keep to AVX2 (see utils/runtime.py).
+MindSpore's convolutions keep to AVX2 (see runtime.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UserError
-from ..utils.path import find_cache_folder
-from ..utils.runtime import name_compilers
+from ..files.path import find_cache_folder
+from ..runtime import name_compilers
 
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "kernels.so"

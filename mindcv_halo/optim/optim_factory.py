@@ -10,7 +10,7 @@ from numbers import Real
 from mindspore import Parameter, nn
 
 from ..errors import UserError, unknown_name
-from ..utils.idle_settings import warn_of_idle
+from ..idle_settings import warn_of_idle
 from .adamw import AdamW
 from .adan import Adan
 from .lamb import Lamb

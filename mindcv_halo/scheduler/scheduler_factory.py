@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 
 from ..errors import UserError, unknown_name
-from ..utils.idle_settings import warn_of_idle
+from ..idle_settings import warn_of_idle
 from .dynamic_lr import (
     cosine_decay_refined_lr,
     cyclic_lr,

@@ -6,7 +6,7 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
-from ..utils.quiet_pillow import quiet_pillow
+from ..data.quiet_pillow import quiet_pillow
 from .limits import Limits, RefusedError
 
 # Pillow reads many more; some of them start other programs, or have seen little scrutiny.

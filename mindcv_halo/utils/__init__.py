@@ -1,6 +1,6 @@
-"""Leaf helpers and the trainer. Nothing here imports a sibling package, nor MindSpore before `runtime` has acted.
+"""What MindCV's users import from `mindcv.utils`, by MindCV's names.
 
-What MindCV's users import from `mindcv.utils` can be had from here, too; it is loaded when it is asked for.
+A name is loaded when it is asked for: MindSpore must not load before `runtime` has acted.
 """
 
 from __future__ import annotations
@@ -9,34 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .amp import auto_mixed_precision
-    from .archives import detect_file_type
+    from ..files.archives import detect_file_type
+    from ..files.download import DownLoad, get_default_download_root, set_default_download_root
+    from ..runs.log import set_logger
+    from ..runtime import set_seed
+    from ..training.amp import auto_mixed_precision
     from .callbacks import StateMonitor, ValCallback
-    from .checkpoint_list import CheckpointManager
-    from .download import DownLoad, get_default_download_root, set_default_download_root
-    from .logger import set_logger
-    from .loss_train_step import TrainStep
+    from .checkpoint_manager import CheckpointManager
     from .reduce_manager import AllReduceSum
-    from .seeds import set_seed
+    from .train_step import TrainStep
     from .trainer_factory import add_loss_network, create_trainer, get_metrics, require_customized_train_step
 
 _MODULES = {
-    "AllReduceSum": "reduce_manager",
-    "CheckpointManager": "checkpoint_list",
-    "DownLoad": "download",
-    "StateMonitor": "callbacks",
-    "TrainStep": "loss_train_step",
-    "ValCallback": "callbacks",
-    "add_loss_network": "trainer_factory",
-    "auto_mixed_precision": "amp",
-    "create_trainer": "trainer_factory",
-    "detect_file_type": "archives",
-    "get_default_download_root": "download",
-    "get_metrics": "trainer_factory",
-    "require_customized_train_step": "trainer_factory",
-    "set_default_download_root": "download",
-    "set_logger": "logger",
-    "set_seed": "seeds",
+    "AllReduceSum": ".reduce_manager",
+    "CheckpointManager": ".checkpoint_manager",
+    "DownLoad": "..files.download",
+    "StateMonitor": ".callbacks",
+    "TrainStep": ".train_step",
+    "ValCallback": ".callbacks",
+    "add_loss_network": ".trainer_factory",
+    "auto_mixed_precision": "..training.amp",
+    "create_trainer": ".trainer_factory",
+    "detect_file_type": "..files.archives",
+    "get_default_download_root": "..files.download",
+    "get_metrics": ".trainer_factory",
+    "require_customized_train_step": ".trainer_factory",
+    "set_default_download_root": "..files.download",
+    "set_logger": "..runs.log",
+    "set_seed": "..runtime",
 }
 
 __all__ = [
@@ -62,7 +62,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -17,12 +17,12 @@ from mindspore.dataset import Dataset
 from mindspore.train import Callback, Model, RunContext
 
 from ..errors import UserError, unknown_name
-from .checkpoint_file import write_checkpoint
-from .checkpoint_list import CheckpointManager
-from .path import make_folder
+from ..files.checkpoint_file import write_checkpoint
+from ..files.path import make_folder
+from ..runs.tensorboard import EventWriter
+from ..training.ema import EMA
+from .checkpoint_manager import CheckpointManager
 from .reduce_manager import AllReduceSum
-from .tensorboard import EventWriter
-from .weight_average import WeightAverage
 
 _COLUMN = 20  # characters
 _logger = logging.getLogger("mindcv_halo")
@@ -120,7 +120,7 @@ class StateMonitor(Callback):
 
     def _eval_averages(self) -> dict[str, float]:
         """The metrics of the averages, which stand in the weights' place meanwhile."""
-        average = _find_cell(self.model.train_network, WeightAverage)
+        average = _find_cell(self.model.train_network, EMA)
         if average is None:
             raise UserError("StateMonitor: model_ema=True needs a TrainStep with ema=True, whose averages it validates")
         held = [weight.asnumpy().copy() for weight in average.weights]

@@ -1,70 +1,97 @@
-"""Checkpoints of a run, and only so many of them."""
+"""MindCV's CheckpointManager, for loops of one's own; a run of this library has that of checkpoint_manager.py."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mindspore import Parameter
+import numpy as np
+from mindspore import Tensor, nn
 
-from .checkpoint_file import write_checkpoint
-from .whole_file import replacing
+from ..errors import UserError, unknown_name
+from ..files.checkpoint_file import write_checkpoint
 
-POLICIES = ("latest_k", "top_k", None)
+_POLICIES = ("top_k", "latest_k", "None")
+_logger = logging.getLogger("mindcv_halo")
 
 
 class CheckpointManager:
-    """Saves `{model}-{epoch}_{step}.ckpt` and keeps some of them: the latest `keep`, or those of the highest score.
+    """Saves checkpoints and keeps some: "top_k" those of the highest metric, "latest_k" the last, None all.
 
-    `{model}_last.ckpt` and `{model}_best.ckpt` stay beside them. `kept` is what a resumed run has to know: pairs of a
-    file's name and its score. `notes` are texts that go into each file.
+    Files are at any moment whole or absent. Raises UserError for another policy.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        model_name: str,
-        keep: int,
-        policy: str | None = "latest_k",
-        kept: Iterable[tuple[str, float | None]] = (),
-        notes: Mapping[str, str] | None = None,
-    ):
-        assert policy in POLICIES
-        self.folder = folder
-        self.model_name = model_name
-        self.keep = keep
-        self.policy = policy
-        self.kept = [(name, score) for name, score in kept]
-        self.notes = notes
+    def __init__(self, ckpt_save_policy: str | None = None):
+        if ckpt_save_policy is not None and ckpt_save_policy not in _POLICIES[:2]:
+            raise unknown_name("ckpt_save_policy", ckpt_save_policy, _POLICIES)
+        self.ckpt_save_policy = ckpt_save_policy
+        self._files: list[tuple[str, float]] = []  # best or oldest first
 
-    def save(self, parameters: Iterable[Parameter], epoch: int, step: int, score: float | None = None) -> Path:
-        """Save the weights after `epoch` (from 1) and `step` steps of it; returns {model}_last.ckpt."""
-        path = self.folder / f"{self.model_name}-{epoch}_{step}.ckpt"
-        write_checkpoint(parameters, path, self.notes)
-        last = self._link(path, "last")
-        self.kept = [entry for entry in self.kept if entry[0] != path.name] + [(path.name, score)]
-        while self.policy is not None and len(self.kept) > self.keep:
-            name, _ = self.kept.pop(self._worst())
-            (self.folder / name).unlink(missing_ok=True)
-        return last
+    @property
+    def ckpoint_filelist(self) -> list:
+        """The files that are kept: with "top_k" pairs of path and metric, best first; else paths, oldest first."""
+        return list(self._files) if self.ckpt_save_policy == "top_k" else [path for path, _ in self._files]
 
-    def save_best(self, parameters: Iterable[Parameter]) -> Path:
-        """Replace {model}_best.ckpt, whatever `keep` is."""
-        path = self.folder / f"{self.model_name}_best.ckpt"
-        write_checkpoint(parameters, path, self.notes)
-        return path
+    @property
+    def ckpoint_num(self) -> int:
+        """How many files are kept."""
+        return len(self._files)
 
-    def _worst(self) -> int:
-        """Position in `kept` of the checkpoint to drop; the oldest of equals."""
-        if self.policy == "latest_k":
-            return 0
-        scores = [-1.0 if score is None else score for _, score in self.kept]
-        return scores.index(min(scores))
+    def save_ckpoint(
+        self, network: nn.Cell, num_ckpt: int = 10, metric: float | Tensor | None = None, save_path: str = ""
+    ) -> list | None:
+        """Save the parameters of `network` at `save_path`, drop what are more than `num_ckpt`, and return the list.
 
-    def _link(self, path: Path, name: str) -> Path:
-        """Another name for the same file: no second copy on the disk."""
-        target = self.folder / f"{self.model_name}_{name}.ckpt"
-        with replacing(target) as unfinished:
-            os.link(path, unfinished)
-        return target
+        With "top_k" it is saved only if it is among the best. None is returned where all are kept. Raises UserError
+        where "top_k" gets no metric, and for a file that cannot be written.
+        """
+        if self.ckpt_save_policy == "top_k":
+            return self.top_K_checkpoint(network, num_ckpt, metric, save_path)
+        if self.ckpt_save_policy == "latest_k":
+            return self.latest_K_checkpoint(network, num_ckpt, save_path)
+        _save(network, save_path)
+        return None
+
+    def top_K_checkpoint(  # noqa: N802  (MindCV's name)
+        self, network: nn.Cell, K: int = 10, metric: float | Tensor | None = None, save_path: str = ""
+    ) -> list[tuple[str, float]]:
+        """Save it if its metric is among the `K` highest, and drop the others."""
+        if metric is None:
+            raise UserError("ckpt_save_policy top_k needs a metric; pass metric=, or take latest_k")
+        score = float(metric.asnumpy() if isinstance(metric, Tensor) else np.asarray(metric))
+        if self.ckpoint_num < K or score > self._files[-1][1]:
+            _save(network, save_path)
+            kept = [entry for entry in self._files if entry[0] != save_path]
+            self._files = sorted([*kept, (save_path, score)], key=lambda entry: -entry[1])
+            self._drop(self._files[K:])
+        _logger.info("best checkpoints:\n" + "\n".join(f"{path}\t{score}" for path, score in self._files))
+        return self.ckpoint_filelist
+
+    def latest_K_checkpoint(self, network: nn.Cell, K: int = 10, save_path: str = "") -> list[str]:  # noqa: N802
+        """Save it, and drop all but the last `K`; 0 keeps all."""
+        _save(network, save_path)
+        self._files = [entry for entry in self._files if entry[0] != save_path] + [(save_path, 0.0)]
+        if K > 0:
+            self._drop(self._files[:-K])
+        return self.ckpoint_filelist
+
+    def remove_ckpoint_file(self, file_name: str) -> None:
+        """Remove a file from the disk and from the list."""
+        self._drop([entry for entry in self._files if entry[0] == file_name] or [(file_name, 0.0)])
+
+    def remove_oldest_ckpoint_file(self) -> None:
+        """Remove the file that was written first."""
+        self._drop(sorted(self._files, key=lambda entry: os.path.getmtime(entry[0]))[:1])
+
+    def _drop(self, entries: list[tuple[str, float]]) -> None:
+        for path, _ in entries:
+            Path(path).unlink(missing_ok=True)
+        self._files = [entry for entry in self._files if entry not in entries]
+
+
+def _save(network: nn.Cell, save_path: str) -> None:
+    try:
+        write_checkpoint(network.get_parameters(), Path(save_path))
+    except OSError as error:
+        raise UserError(f"save_path {save_path!r} cannot be written: {error.strerror or error}") from error

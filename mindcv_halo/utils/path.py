@@ -1,51 +1,5 @@
-"""Folders that are written to, and what the environment says of them."""
+"""Kinds of files, where MindCV has them."""
 
-from __future__ import annotations
+from ..files.archives import detect_file_type
 
-import os
-import stat
-import tempfile
-from pathlib import Path
-
-from ..errors import UserError
-from .archives import detect_file_type  # noqa: F401  MindCV has it here
-
-
-def make_folder(option: str, path: str) -> Path:
-    """The folder that `option` names, made if need be. Raises UserError where it cannot be made or written."""
-    if not path:
-        raise UserError(f"{option} is empty; name a folder")
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{option} {path}: {error.strerror}; choose a folder that can be written") from error
-    return folder
-
-
-def find_kind(path: Path) -> str:
-    """What lies there: "file", "folder", or "" for nothing that can be reached."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # absent, or its name is too long, or a folder above it must not be entered
-        return ""
-    return "folder" if stat.S_ISDIR(mode) else "file"
-
-
-def find_cache_folder() -> Path:
-    """Where downloaded weights are kept: MINDCV_HALO_HOME, or ~/.cache/mindcv_halo.
-
-    Raises UserError where a `~` in it is the home of nobody.
-    """
-    folder = os.environ.get("MINDCV_HALO_HOME", "")
-    try:
-        return Path(folder or "~/.cache/mindcv_halo").expanduser()
-    except RuntimeError:
-        raise UserError(f"MINDCV_HALO_HOME {folder!r}: there is no such home folder; name another folder") from None
-
-
-def find_mirror() -> str:
-    """The server, such as https://mirror.example.org, to download weights from in place of their own; "" for none."""
-    return os.environ.get("MINDCV_HALO_MIRROR", "")
+__all__ = ["detect_file_type"]

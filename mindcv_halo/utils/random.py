@@ -1,5 +1,5 @@
 """Seeds, where MindCV has them."""
 
-from .seeds import set_seed
+from ..runtime import set_seed
 
 __all__ = ["set_seed"]

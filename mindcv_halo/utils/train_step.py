@@ -1,156 +1,92 @@
-"""One step of training as one cell, in graph and in PyNative mode."""
+"""MindCV's TrainStep: a step of training of a cell that gives the loss itself."""
 
 from __future__ import annotations
 
 import mindspore
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
-from mindspore import dtype as mstype
+from mindspore import Tensor, nn
 
 from ..errors import UserError
-from .amp import to_float32
-from .ascend import saturates
-from .loss_scale import LossScale, all_finite
-from .multiply import make_multiply
-from .rank_mean import RankMean
-from .weight_average import WeightAverage
-
-STATISTICS = ("moving_mean", "moving_variance")  # what batch norm's running statistics are called
+from ..training import step
+from ..training.ema import EMA
+from ..training.grad_scaler import GROWTH_STEPS, GradScaler
+from .reduce_manager import count_ranks
 
 
-def check_step_settings(
-    *, gradient_accumulation_steps: int, clip_grad: bool, clip_value: float, ema_decay: float
-) -> None:
-    """Raises UserError for what no step can do, by the names of a recipe."""
-    if gradient_accumulation_steps < 1:
-        raise UserError(f"gradient_accumulation_steps {gradient_accumulation_steps} must be at least 1")
-    if clip_grad and not clip_value > 0:
-        raise UserError(f"clip_value {clip_value} must be above 0")
-    if not 0 <= ema_decay < 1:
-        raise UserError(f"ema_decay {ema_decay} must be at least 0 and below 1")
-
-
-class TrainStep(nn.Cell):
-    """Forward, backward, update: (images, labels) -> the loss, a scalar.
+class TrainStep(step.TrainStep):
+    """Forward, backward, update: (data, label) -> the loss, a scalar; with MindCV's arguments.
 
     Args:
-        network, loss: logits = network(images), one tensor or a tuple; loss(logits in float32, labels).
-        optimizer: holds the network's trainable parameters.
-        accumulation_steps: batches whose mean gradient makes one update, equal to one batch of their sum.
-        clip_mode: "norm" bounds the norm of all gradients together by `clip_value`, "value" each element; None is off.
-        loss_scale: multiplies the loss and divides the gradients; may leave out updates that are not finite.
-        average: is updated after the weights.
-        num_ranks: of processes that each have their part of the batch. Loss, gradients and running statistics are
-            their means, so that all ranks stay equal in everything after every step.
+        network: loss = network(data, label), such as nn.WithLossCell.
+        optimizer: holds its trainable parameters. If it was created with a loss scale, it must be that of
+            `scale_sense`, and it divides the gradients.
+        scale_sense: what the loss is multiplied by: a number, or MindSpore's FixedLossScaleUpdateCell, which leaves out
+            updates that are not finite, or DynamicLossScaleUpdateCell, which changes the scale as well.
+        ema: keep a running average of the weights, `ema.*`, which rises to a decay of `ema_decay`.
+        clip_grad: bound the norm of all gradients by `clip_value`.
+        gradient_accumulation_steps: batches whose mean gradient makes one update.
 
-    Everything that the next step depends on is a parameter of this cell.
+    Under MindSpore's data-parallel context loss, gradients and running statistics are the means of all ranks.
+    Raises UserError for values out of range.
     """
 
     def __init__(
         self,
         network: nn.Cell,
-        loss: nn.Cell,
         optimizer: nn.Optimizer,
-        *,
-        accumulation_steps: int = 1,
-        clip_mode: str | None = None,
+        scale_sense: float | Tensor | nn.Cell = 1.0,
+        ema: bool = False,
+        ema_decay: float = 0.9999,
+        clip_grad: bool = False,
         clip_value: float = 15.0,
-        loss_scale: LossScale | None = None,
-        average: WeightAverage | None = None,
-        num_ranks: int = 1,
+        gradient_accumulation_steps: int = 1,
     ):
-        super().__init__(auto_prefix=False)  # parameters keep their names, so that checkpoints fit the bare network
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.loss_scale = loss_scale
-        self.multiply = make_multiply(optimizer.parameters)
-        self.average = average
-        self.clip_mode = clip_mode
-        self.clip_value = clip_value
-        self.accumulation_steps = accumulation_steps
-        self.saturates = loss_scale is not None and loss_scale.skips and saturates()
-        self.rank_mean = None
-        if num_ranks > 1:
-            self.statistics = ParameterTuple(
-                parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
+        step.check_step_settings(
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            clip_grad=clip_grad,
+            clip_value=clip_value,
+            ema_decay=ema_decay,
+        )
+        super().__init__(
+            network,
+            nn.Identity(),  # the network has the loss in it
+            optimizer,
+            accumulation_steps=gradient_accumulation_steps,
+            clip_mode="norm" if clip_grad else None,
+            clip_value=clip_value,
+            grad_scaler=_make_grad_scaler(scale_sense, optimizer.loss_scale, clip_grad),
+            ema=EMA(network, ema_decay) if ema else None,
+            num_ranks=count_ranks(),
+        )
+
+    def forward(self, data: Tensor, label: Tensor) -> Tensor:
+        loss = self.network(data, label)
+        return loss if self.grad_scaler is None else self.grad_scaler.scale(loss)
+
+
+class _ScaleOfOptimizer(GradScaler):
+    """Where the optimizer divides the gradients."""
+
+    def unscale(self, gradients: tuple[Tensor, ...], multiply: nn.Cell) -> tuple[Tensor, ...]:
+        return gradients
+
+
+def _make_grad_scaler(scale_sense: float | Tensor | nn.Cell, of_optimizer: float, clip_grad: bool) -> GradScaler | None:
+    is_cell = isinstance(scale_sense, nn.Cell)
+    scale = float(scale_sense.get_loss_scale() if is_cell else Tensor(scale_sense, mindspore.float32).asnumpy())
+    if not scale > 0:
+        raise UserError(f"loss_scale (scale_sense) {scale:g} must be above 0")
+    if of_optimizer not in (1.0, scale):
+        raise UserError(
+            f"loss_scale (scale_sense) {scale:g} is not the loss_scale {of_optimizer:g} of the optimizer; create the "
+            "optimizer with the same, or with 1"
+        )
+    if of_optimizer != 1:
+        if is_cell or clip_grad:
+            raise UserError(
+                f"the optimizer has a loss_scale of {of_optimizer:g} of its own, which does not go with clip_grad, nor "
+                "with a scale that leaves out updates; create it with loss_scale 1"
             )
-            shapes = [[parameter.shape for parameter in group] for group in (optimizer.parameters, self.statistics)]
-            self.rank_mean = RankMean(*shapes, num_ranks)
-            self.add_up = ops.AllReduce()
-        if accumulation_steps > 1:
-            self.accumulated = ParameterTuple(optimizer.parameters).clone(prefix="accumulated", init="zeros")
-            self.num_accumulated = Parameter(Tensor(0, mstype.int32), name="num_accumulated", requires_grad=False)
-        self.value_and_grad = mindspore.value_and_grad(self.forward, None, optimizer.parameters)
-        self.hyper_map = ops.HyperMap()
-        self.set_train()
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss = self.loss(to_float32(self.network(images)), labels)
-        return loss if self.loss_scale is None else self.loss_scale.scale(loss)
-
-    def construct(self, images: Tensor, labels: Tensor) -> Tensor:
-        if self.saturates:
-            # It looks for a mark and wipes it off: what overflowed before the step is none of it.
-            images = ops.depend(images, all_finite((images,)))
-        loss, gradients = self.value_and_grad(images, labels)
-        if self.rank_mean is not None:
-            gradients, loss = self.rank_mean(gradients, self.statistics, loss)
-        if self.loss_scale is None:
-            self.collect(gradients)
-            return loss
-        loss = loss / self.loss_scale.value
-        gradients = self.loss_scale.unscale(gradients, self.multiply)
-        if not self.loss_scale.skips:
-            self.collect(gradients)
-            return loss
-        is_finite = all_finite(gradients)
-        if self.saturates and self.rank_mean is not None:
-            # The mark is on one rank's chip, and mean gradients tell the others nothing.
-            is_finite = self.add_up(1 - is_finite.astype(mstype.float32)) == 0
-        if self.loss_scale.dynamic:
-            self.loss_scale.adjust(is_finite)
-        if is_finite:
-            self.collect(gradients)
-        return loss
-
-    def collect(self, gradients: tuple[Tensor, ...]) -> bool:
-        """Update at once, or after so many batches with their mean gradient."""
-        if self.accumulation_steps == 1:
-            return self.update(gradients)
-        self.hyper_map(_accumulate, self.accumulated, gradients)
-        ops.assign(self.num_accumulated, self.num_accumulated + 1)
-        if self.num_accumulated >= self.accumulation_steps:
-            self.update(self.hyper_map(ops.partial(_divide, self.accumulation_steps), self.accumulated))
-            self.hyper_map(_clear, self.accumulated)
-            ops.assign(self.num_accumulated, ops.zeros_like(self.num_accumulated))
-        return True
-
-    def update(self, gradients: tuple[Tensor, ...]) -> bool:
-        if self.clip_mode == "norm":
-            gradients = ops.clip_by_global_norm(gradients, self.clip_value)
-        elif self.clip_mode == "value":
-            gradients = ops.clip_by_value(gradients, -self.clip_value, self.clip_value)
-        self.optimizer(gradients)
-        if self.average is not None:
-            self.average()
-        return True
-
-
-_accumulate = ops.MultitypeFuncGraph("accumulate")
-_divide = ops.MultitypeFuncGraph("divide")
-_clear = ops.MultitypeFuncGraph("clear")
-
-
-@_accumulate.register("Tensor", "Tensor")
-def _accumulate_tensor(accumulated, gradient):
-    return ops.assign_add(accumulated, gradient)
-
-
-@_divide.register("Number", "Tensor")
-def _divide_tensor(count, accumulated):
-    return accumulated / count
-
-
-@_clear.register("Tensor")
-def _clear_tensor(accumulated):
-    return ops.assign(accumulated, ops.zeros_like(accumulated))
+        return _ScaleOfOptimizer(scale)
+    if isinstance(scale_sense, nn.DynamicLossScaleUpdateCell):
+        return GradScaler(scale, dynamic=True, growth_steps=int(getattr(scale_sense, "scale_window", GROWTH_STEPS)))
+    return GradScaler(scale, skips=is_cell) if is_cell or scale != 1 else None

@@ -9,8 +9,8 @@ from mindspore import Tensor, nn
 from mindspore.train import Model
 
 from ..errors import UserError, unknown_name
-from .amp import auto_mixed_precision, to_float32
-from .loss_train_step import TrainStep
+from ..training.amp import auto_mixed_precision, to_float32
+from .train_step import TrainStep
 
 _TOP5_CLASSES = 5  # at least, as in MindCV
 _SCALES = ("fixed", "dynamic", "auto")

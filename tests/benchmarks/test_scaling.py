@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from limits import LAST_RESORT
+from support.limits import LAST_RESORT
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "scaling.py"
 

@@ -13,13 +13,15 @@ import os
 import signal
 import sys
 import time
+from importlib import import_module
 
 import psutil
 from mindspore import nn
 
 from mindcv_halo import cli
-from mindcv_halo.engine import training
-from mindcv_halo.utils.topology import find_rank
+from mindcv_halo.distributed.launchers import find_rank
+
+training = import_module("mindcv_halo.engine.train")  # the attribute of that name is the function
 
 read_batches, make_step = training.read_batches, training.make_step
 

@@ -154,7 +154,7 @@ def make_way(way: str, folder: Path) -> Callable[[Path], str]:
     """A function that takes a file in folder/train/a and tells "decoded", or the text of the error."""
     from mindcv_halo import Predictor, create_dataset, create_loader, create_model, create_transforms
     from mindcv_halo.data import find_bad_images
-    from mindcv_halo.engine.reading import read_batches
+    from mindcv_halo.engine.batches import read_batches
     from mindcv_halo.errors import UserError
     from mindcv_halo.serving.limits import Limits, RefusedError
     from mindcv_halo.serving.upload import decode_upload

@@ -5,9 +5,9 @@ code, crash the process, take more than a gigabyte of memory, or a minute of tim
 or 1 with what went wrong. `--rounds` multiplies the random damage; kinds whose library is not installed are left out.
 
 Files are read in processes of their own with limited memory, so that a crash ends one of them and not the drill. torch
-and HDF5 files have such a process in the library too (models/weights/foreign_worker.py). Starting it takes seconds, so
-that most of these files meet its functions directly, where a crash, too much memory, or too much time is what the
-library's own limits would end: the table counts them as `stopped`, and some go the whole way.
+and HDF5 files have such a process in the library too (foreign_worker.py). Starting it takes seconds, so that most of
+these files meet its functions directly, where a crash, too much memory, or too much time is what the library's own
+limits would end: the table counts them as `stopped`, and some go the whole way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from child_cases import try_cases
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "modules" / "models" / "weights")]
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 MEMORY = 1 << 30  # bytes that a file may take on top of what the process has
 SECONDS = 60  # of a whole way; HDF5 and torch on their own
@@ -101,10 +101,11 @@ def cases(group: str, folder: Path, rounds: int) -> Iterator[tuple[str, str, byt
 def work(group: str, first: int, rounds: int, direct: bool) -> None:
     """The cases of a group from number `first` on; a line of JSON before and after each. Runs in its own process."""
     import numpy as np
-    from weight_files import arrays_of, make_network
+    from support.weight_files import arrays_of, make_network
 
     from mindcv_halo.errors import UserError
-    from mindcv_halo.models.weights import foreign_worker, load_weights, open_weights
+    from mindcv_halo.models.weights import load_weights, open_weights
+    from mindcv_halo.models.weights.formats import foreign_worker
 
     warnings.simplefilter("ignore")
     network = make_network()

@@ -55,7 +55,7 @@ def reason(text: str) -> str:
 
 def leftovers() -> list[str]:
     """Ranks and schedulers' guards of a job from this checkout that are still there."""
-    marks = (str(ROOT / "tests/drills/faulty_train.py"), str(ROOT / "mindcv_halo/utils/scheduler_process.py"))
+    marks = (str(ROOT / "tests/drills/faulty_train.py"), str(ROOT / "mindcv_halo/distributed/scheduler_process.py"))
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or ())

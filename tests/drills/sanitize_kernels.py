@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from kernel_calls import call, make_calls  # noqa: E402  now that it can be found
+from support.kernel_calls import call, make_calls  # noqa: E402  now that it can be found
 
 COMPILER = "g++"
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import timm_without_torchvision as timm
 import torch
-from recipe import draw_images, draw_labels, draw_weights
+from support.draws import draw_images, draw_labels, draw_weights
 
 HERE = Path(__file__).parent
 state = json.loads((HERE.parent / "state/timm/halonet_h1.json").read_text())

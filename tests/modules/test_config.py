@@ -8,11 +8,13 @@ from typing import Literal
 
 import pytest
 
-from mindcv_halo import list_models, options
-from mindcv_halo.config import (
+from mindcv_halo import list_models
+from mindcv_halo.config.options import Recipe, RunOptions, flatten, list_options, option
+from mindcv_halo.config.parse import (
     Switch,
     create_parser,
     make_recipe,
+    options,
     parse_args,
     parse_command,
     parse_recipe,
@@ -20,9 +22,8 @@ from mindcv_halo.config import (
     read_recipe,
     save_recipe,
 )
+from mindcv_halo.config.types import may_stand_alone
 from mindcv_halo.errors import UnknownNameError, UserError
-from mindcv_halo.option_types import may_stand_alone
-from mindcv_halo.options import Recipe, RunOptions, flatten, list_options, option
 
 BOOLEANS = [key for key, found in list_options().items() if may_stand_alone(found.annotation)]
 SPELLINGS = {

@@ -15,10 +15,10 @@ import pytest
 
 from mindcv_halo.config import make_recipe
 from mindcv_halo.deploy import read_metadata
-from mindcv_halo.engine.training import train
+from mindcv_halo.engine.train import train
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import read_weights, write_weights
-from mindcv_halo.utils.run_state import load_state
+from mindcv_halo.runs.state import load_state
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mindcv_halo"

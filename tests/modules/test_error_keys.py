@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 
 import mindspore as ms
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 
 from mindcv_halo.config import make_recipe
-from mindcv_halo.engine import training
+from mindcv_halo.config.options import Recipe, list_options
 from mindcv_halo.errors import UserError
-from mindcv_halo.options import Recipe, list_options
-from mindcv_halo.utils.path import make_folder
+from mindcv_halo.files.path import make_folder
+
+training = import_module("mindcv_halo.engine.train")  # the attribute of that name is the function
 
 # key: a value of the right type that cannot be, and the other keys without which it would not matter
 BAD = {

@@ -22,13 +22,13 @@ from mindcv_halo import (
     create_transforms,
 )
 from mindcv_halo.config import make_recipe, read_recipe
+from mindcv_halo.config.idle_keys import find_idle_keys
+from mindcv_halo.config.options import Recipe, list_options
 from mindcv_halo.data import dataset_factory
 from mindcv_halo.data.image_arrays import ImageArrays
-from mindcv_halo.engine.idle_keys import find_idle_keys
-from mindcv_halo.engine.preparation import resolve_transform
+from mindcv_halo.engine.setup import resolve_transform
 from mindcv_halo.errors import UserError
-from mindcv_halo.options import Recipe, list_options
-from mindcv_halo.utils.idle_settings import IdleSettingWarning, collect_idle
+from mindcv_halo.idle_settings import IdleSettingWarning, collect_idle
 
 ROOT = Path(__file__).parents[2]
 

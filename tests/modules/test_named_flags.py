@@ -10,33 +10,32 @@ from pathlib import Path
 import pytest
 
 from mindcv_halo.cli import COMMANDS, main
-from mindcv_halo.options import list_options
+from mindcv_halo.config.options import list_options
 
 PACKAGE = Path(__file__).parents[2] / "mindcv_halo"
 WITH_RECIPE = ("train", "validate", "infer", "serve", "export")
 # Which commands say what stands in a file: all of these must have the flags that it names.
 SPEAKERS = {
-    "config.py": WITH_RECIPE,
+    "config/parse.py": WITH_RECIPE,
     "deploy/air.py": ("export",),
-    "engine/assembly.py": ("train",),
-    "engine/converting.py": ("convert",),
-    "engine/evaluation.py": ("validate",),
-    "engine/explaining.py": ("infer",),
-    "engine/exporting.py": ("export",),
-    "engine/inference.py": ("infer", "serve"),
+    "engine/convert.py": ("convert",),
+    "engine/validate.py": ("validate",),
+    "engine/explain.py": ("infer",),
+    "engine/export.py": ("export",),
+    "engine/infer.py": ("infer", "serve"),
     "engine/labels.py": ("validate", "infer", "serve", "export"),
-    "engine/preparation.py": WITH_RECIPE,
-    "engine/reading.py": ("train",),
-    "engine/resuming.py": ("train",),
-    "engine/training.py": ("train",),
-    "models/weights/weight_file.py": ("convert",),
+    "engine/setup.py": WITH_RECIPE,
+    "engine/batches.py": ("train",),
+    "engine/resume.py": ("train",),
+    "engine/train.py": ("train",),
+    "models/weights/open.py": ("convert",),
     "native/build.py": WITH_RECIPE,
     "native/operators.py": WITH_RECIPE,
     "serving/server.py": ("serve",),
-    "utils/distributed.py": WITH_RECIPE,
+    "distributed/join.py": WITH_RECIPE,
 }
 ANY_COMMAND = {"help", "name", "config"}  # --name value stands for any flag
-OTHER_PROGRAMS = {("native/build.py", "version"), ("utils/distributed.py", "map-by")}  # of the compiler, and of mpirun
+OTHER_PROGRAMS = {("native/build.py", "version"), ("distributed/join.py", "map-by")}  # of the compiler, and of mpirun
 OWN_FUNCTIONS = {"list_command": "list", "_write": "infer"}
 # Words that no code of ours defines.
 OF_OTHERS = {
@@ -79,7 +78,7 @@ def test_every_flag_that_a_text_names(capsys):
                     commands = SPEAKERS[name]
                 lacking = [command for command in commands if flag not in flags[command]]
                 assert not lacking, f"{name}:{line} names --{flag}, which {lacking} has not"
-    assert speakers - {"cli.py"} == SPEAKERS.keys() - {"config.py"} | (speakers & {"config.py"})
+    assert speakers - {"cli.py"} == SPEAKERS.keys() - {"config/parse.py"} | (speakers & {"config/parse.py"})
 
 
 def defined_names() -> set[str]:

@@ -19,8 +19,8 @@ from mindcv_halo import (
     create_scheduler,
     create_transforms,
 )
+from mindcv_halo.config.options import Recipe, list_options
 from mindcv_halo.errors import UserError
-from mindcv_halo.options import Recipe, list_options
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import LAST_RESORT
+from support.limits import LAST_RESORT
 
 import mindcv_halo
-from mindcv_halo import config, engine
+from mindcv_halo import engine
+from mindcv_halo.config import parse as config
 from mindcv_halo.models import weights
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import yaml
 
 from mindcv_halo import get_pretrained_cfg, list_models
 from mindcv_halo.config import make_recipe, read_recipe
-from mindcv_halo.options import Recipe
+from mindcv_halo.config.options import Recipe
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "configs").rglob("*.yaml"))

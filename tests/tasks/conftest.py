@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_once import make_once
 from PIL import Image
+from support.made_once import make_once
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe

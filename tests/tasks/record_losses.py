@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from mindcv_halo import cli
-from mindcv_halo.engine.training import TrainingRun
-from mindcv_halo.utils.topology import find_rank
+from mindcv_halo.distributed.launchers import find_rank
+from mindcv_halo.engine.train import TrainingRun
 
 run_steps = TrainingRun._run_steps
 losses: list[float] = []

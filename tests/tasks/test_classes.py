@@ -12,9 +12,9 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from awkward_names import AWKWARD
 from conftest import CLASSES, command  # tests/tasks/conftest.py
-from made_once import make_once
+from support.awkward_names import AWKWARD
+from support.made_once import make_once
 
 from mindcv_halo import cli, create_model
 from mindcv_halo.cli import main

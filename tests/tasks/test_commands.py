@@ -9,7 +9,7 @@ import pytest
 
 from mindcv_halo import cli, engine
 from mindcv_halo.cli import COMMANDS, main
-from mindcv_halo.options import list_options
+from mindcv_halo.config.options import list_options
 
 # What each needs to get as far as looking at another flag.
 ENOUGH = {"infer": ["absent.png"], "convert": ["absent.ckpt", "out.ckpt"], "info": ["halonet_test"]}

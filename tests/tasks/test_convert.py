@@ -8,16 +8,16 @@ import mindspore as ms
 import numpy as np
 import pytest
 from conftest import command
-from drawn_norms import draw_norms
 from mindspore import Tensor
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from support.drawn_norms import draw_norms
 
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
 from mindcv_halo.cli import main
+from mindcv_halo.config.options import list_options
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import READERS, open_weights, read_weights, save_network, to_timm
-from mindcv_halo.options import list_options
 
 
 def arrays_of(network) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import runpy
 import pytest
 
 from mindcv_halo.cli import main
-from mindcv_halo.options import list_options
+from mindcv_halo.config.options import list_options
 from mindcv_halo.scheduler.scheduler_factory import create_scheduler
 
 

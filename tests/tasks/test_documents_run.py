@@ -19,11 +19,11 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from limits import LAST_RESORT
-from peers import read_state
 from PIL import Image
 from safetensors.numpy import save_file
-from weight_files import arrays_of, make_network, write_keras
+from support.limits import LAST_RESORT
+from support.peers import read_state
+from support.weight_files import arrays_of, make_network, write_keras
 
 from mindcv_halo import create_model
 from mindcv_halo.cli import COMMANDS, main

@@ -13,15 +13,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import CLASSES, command  # tests/tasks/conftest.py
-from drawn_norms import draw_norms
 from mindspore import Tensor, nn
-from recipe import draw_images
+from support.drawn_norms import draw_norms
+from support.draws import draw_images
 from test_golden_models import GOLDENS, SEED, load_network, read
 
 from mindcv_halo import Predictor, create_model, fuse_batchnorm
 from mindcv_halo.cli import main
+from mindcv_halo.config.options import list_options
 from mindcv_halo.deploy import read_metadata, write_onnx
-from mindcv_halo.options import list_options
 
 # Of the largest logit: float32 in two libraries.
 TOLERANCE = 1e-4

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
+from mindcv_halo.config.options import Recipe
 from mindcv_halo.models.macs import count_macs
-from mindcv_halo.options import Recipe
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from differentiate import differentiate
 from mindspore import Tensor, nn, ops
-from peers import build_network, read_state
-from recipe import draw_images, draw_labels, draw_weights, sample_places
-from ways import take
+from support.differentiate import differentiate
+from support.draws import draw_images, draw_labels, draw_weights, sample_places
+from support.peers import build_network, read_state
+from support.ways import take
 
 from mindcv_halo.models.weights import load_weights
 

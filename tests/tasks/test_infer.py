@@ -20,10 +20,9 @@ from mindcv_halo import Predictor, create_model
 from mindcv_halo.cli import main
 from mindcv_halo.config import make_recipe
 from mindcv_halo.data.class_names import imagenet_class_names
-from mindcv_halo.engine.evaluation import predict_logits
-from mindcv_halo.engine.loaded_images import find_loaded_images
-from mindcv_halo.engine.preparation import build_network, make_val_loader
-from mindcv_halo.engine.reading import read_batches
+from mindcv_halo.engine.batches import find_loaded_images, read_batches
+from mindcv_halo.engine.setup import build_network, make_val_loader
+from mindcv_halo.engine.validate import predict_logits
 
 
 def save_network(folder: Path, num_classes: int = len(CLASSES)) -> str:

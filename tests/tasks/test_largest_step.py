@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
-from ways import has_kernels
+from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_loss, create_model, create_optimizer
-from mindcv_halo.utils.train_step import TrainStep
+from mindcv_halo.training.step import TrainStep
 
 
 class Sum(nn.Cell):
@@ -23,9 +23,9 @@ def test_halonet_h7_on_two_ranks(mode, monkeypatch):
     monkeypatch.setattr(ops, "AllReduce", Sum)
     network = create_model("halonet_h7", num_classes=2)
     optimizer = create_optimizer(network, "adamw")
-    if has_kernels():  # which compile in less time; the portable means have a test in test_rank_mean.py
+    if has_kernels():  # which compile in less time; the portable means have a test in test_all_reduce.py
         network, optimizer = accelerate(network), accelerate(optimizer)
     step = TrainStep(network, create_loss(), optimizer, num_ranks=2)
     if has_kernels():
-        accelerate(step.rank_mean)
+        accelerate(step.all_reduce_mean)
     step.compile(Tensor(np.zeros((1, 3, 64, 64), np.float32)), Tensor(np.zeros(1, np.int32)))

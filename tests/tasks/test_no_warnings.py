@@ -14,7 +14,7 @@ from conftest import command  # tests/tasks/conftest.py
 from PIL import Image
 
 from mindcv_halo.cli import main
-from mindcv_halo.utils.quiet_pillow import quiet_pillow
+from mindcv_halo.data.quiet_pillow import quiet_pillow
 
 CLASSES = ("猫", "$a_b$", "line\nbreak", "long " * 30)
 FLAGS = {"model": "halonet_test", "image_resize": "32", "device_target": "CPU", "mode": "1"}

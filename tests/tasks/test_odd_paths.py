@@ -17,16 +17,16 @@ from mindcv_halo import create_dataset, create_optimizer
 from mindcv_halo.cli import main
 from mindcv_halo.data import read_decodable
 from mindcv_halo.deploy import read_metadata, run_mindir, run_onnx, write_mindir, write_onnx
-from mindcv_halo.engine.image_paths import list_images
+from mindcv_halo.engine.images import list_images
+from mindcv_halo.files.checkpoint_file import write_checkpoint
+from mindcv_halo.files.safetensors_file import write_safetensors
+from mindcv_halo.files.whole_file import write_whole
 from mindcv_halo.models import create_model
-from mindcv_halo.models.weights.read_ckpt import read_ckpt
-from mindcv_halo.models.weights.read_safetensors import read_safetensors
+from mindcv_halo.models.weights.formats.ckpt import read_ckpt
+from mindcv_halo.models.weights.formats.safetensors import read_safetensors
 from mindcv_halo.optim import optimizer_state
-from mindcv_halo.utils.checkpoint_file import write_checkpoint
-from mindcv_halo.utils.curves import plot_curves
-from mindcv_halo.utils.metrics_table import MetricsTable
-from mindcv_halo.utils.safetensors_file import write_safetensors
-from mindcv_halo.utils.whole_file import write_whole
+from mindcv_halo.report.pictures import plot_curves
+from mindcv_halo.runs.metrics_table import MetricsTable
 
 NAMES = (
     "plain", "a blank", "copy (1)", "a=b", "a+b", "a,b", "100%", "a#b", "it's", "模型", "café", "🙂", "-dash", "$HOME",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from limits import LAST_RESORT
+from support.limits import LAST_RESORT
 
 ROOT = Path(__file__).parents[2]
 

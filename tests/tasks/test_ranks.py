@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from limits import LAST_RESORT
-from made_once import make_once
 from safetensors.numpy import load_file
+from support.limits import LAST_RESORT
+from support.made_once import make_once
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe
-from mindcv_halo.utils.train_step import STATISTICS
+from mindcv_halo.training.step import STATISTICS
 
 TESTS = Path(__file__).parents[1]
 # requirements/test.txt installs Open MPI beside this Python; another one on the PATH serves too.

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_once import make_once
 from safetensors.numpy import load_file
+from support.made_once import make_once
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe, read_recipe
-from mindcv_halo.engine.assembly import plan_rates
-from mindcv_halo.engine.training import TrainingRun
+from mindcv_halo.engine.setup import plan_rates
+from mindcv_halo.engine.train import TrainingRun
 from mindcv_halo.errors import TrainingStoppedError, UserError
 
 # Everything that has a state or draws random numbers; the batches of an epoch do not fill its updates.

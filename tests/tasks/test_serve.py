@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import mindspore as ms
 import numpy as np
 import pytest
-from limits import LAST_RESORT
 from PIL import Image
+from support.limits import LAST_RESORT
 
 from mindcv_halo import Prediction, Predictor, create_model
 from mindcv_halo.cli import main

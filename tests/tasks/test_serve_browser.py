@@ -11,8 +11,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from limits import LAST_RESORT
 from PIL import Image
+from support.limits import LAST_RESORT
 
 from mindcv_halo import create_model
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from limits import LAST_RESORT
+from support.limits import LAST_RESORT
 
 ROOT = Path(__file__).parents[2]
 

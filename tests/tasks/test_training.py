@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import struct
+from importlib import import_module
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
-from device_queue import DeviceQueue
+from support.device_queue import DeviceQueue
 
 from mindcv_halo import create_model, engine
 from mindcv_halo.config import make_recipe, read_recipe
 from mindcv_halo.data import MnistDownload
-from mindcv_halo.engine import training
 from mindcv_halo.errors import TrainingStoppedError
 from mindcv_halo.models.weights import read_weights
-from mindcv_halo.utils import weight_average
-from mindcv_halo.utils.metrics import MetricsCounter
+from mindcv_halo.runs.metrics import MetricsCounter
+from mindcv_halo.training import ema as ema
+
+training = import_module("mindcv_halo.engine.train")  # the attribute of that name is the function
 
 
 def run(flags: dict[str, str], **changes) -> tuple[engine.TrainingResult, dict[str, np.ndarray]]:
@@ -95,7 +97,7 @@ def test_validation_counts_every_image_once(flags, plain_run, batch_size):
 
 def test_a_runs_recipe_validates_its_averages(flags, monkeypatch):
     """As the run itself did."""
-    monkeypatch.setattr(weight_average, "RAMP", 1)  # else so few updates hardly average
+    monkeypatch.setattr(ema, "RAMP", 1)  # else so few updates hardly average
     result = engine.train(make_recipe({**flags, "ema": "True", "ema_decay": "0.9", "mode": "1"}))
     recipe = read_recipe(result.last_checkpoint.parent / "recipe.yaml") | {"ckpt_path": str(result.last_checkpoint)}
     averages, live = (engine.validate(make_recipe({**recipe, "ema": ema})) for ema in (True, False))

@@ -20,12 +20,12 @@ from mindcv_halo import (
     list_models,
 )
 from mindcv_halo.config import make_recipe, read_recipe, save_recipe
+from mindcv_halo.config.options import Recipe
 from mindcv_halo.engine import TrainingResult, train, validate
 from mindcv_halo.models.features import FeatureExtractor
 from mindcv_halo.models.macs import count_macs
 from mindcv_halo.models.specs import Halo, Spec, Stage, Stem
-from mindcv_halo.options import Recipe
-from mindcv_halo.utils.metrics import Metrics
+from mindcv_halo.runs.metrics import Metrics
 
 
 def models() -> None:

@@ -1,13 +1,13 @@
 """Weights from files: ours, timm's, MindCV's and Keras's, each a table of names."""
 
 from .fit import fit_weights, load_weights
-from .from_timm import to_timm
 from .identify import count_classes, find_model, find_options
+from .open import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise
 from .own_network import fill_network, load_own_weights
 from .pretrained import fetch_pretrained, weights_folder
 from .save import describe_classes, describe_network, save_network, write_weights
+from .sources.timm import to_timm
 from .training_state import select_weights
-from .weight_file import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise
 
 __all__ = [
     "OURS",

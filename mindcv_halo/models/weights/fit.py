@@ -13,12 +13,12 @@ from ...errors import UserError
 from ..features import FeatureExtractor
 from ..layers.random_drop import DRAWS
 from ..specs import Halo
+from .formats.contents import readable
 from .identify import SPECS, find_model
+from .open import is_anchor, recognise
 from .position_tables import TABLES, list_tables, resize_table
-from .reading import readable
 from .rules import Source, translate
 from .training_state import select_weights
-from .weight_file import is_anchor, recognise
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"

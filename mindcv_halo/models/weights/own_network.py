@@ -10,8 +10,8 @@ from mindspore import Parameter, Tensor, load_param_into_net, nn
 
 from ...errors import UserError
 from ..layers.random_drop import DRAWS
-from .reading import readable
-from .weight_file import read_weights
+from .formats.contents import readable
+from .open import read_weights
 
 _SHOWN = 3  # names of each kind of difference that an error lists
 _logger = logging.getLogger("mindcv_halo")

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...errors import UserError
-from ...utils.download import RemoteFile, download, get_default_download_root
-from ...utils.path import find_mirror
-from .weight_file import READERS, recognise
+from ...files.download import RemoteFile, download, get_default_download_root
+from ...files.path import find_mirror
+from .open import READERS, recognise
 
 _logger = logging.getLogger("mindcv_halo")
 

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 import numpy as np
 
 from ...errors import UserError
-from .reading import readable
+from .formats.contents import readable
 
 # The leaves of convolutions and linear layers.
 SAME = {"weight": "weight", "bias": "bias"}

@@ -10,11 +10,11 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from ...errors import UserError
-from ...utils.checkpoint_file import write_checkpoint
-from ...utils.safetensors_file import write_safetensors
+from ...files.checkpoint_file import write_checkpoint
+from ...files.safetensors_file import write_safetensors
 from ..layers.random_drop import DRAWS
 from ..network import HaloNet
-from .reading import CHECKSUM, CLASS_NAMES, checksum
+from .formats.contents import CHECKSUM, CLASS_NAMES, checksum
 
 
 def save_network(network: nn.Cell, path: str | Path, class_names: Sequence[str] | None = None) -> None:

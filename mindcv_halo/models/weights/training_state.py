@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from ...errors import UserError
-from .reading import readable
+from .formats.contents import readable
 
 # What MindSpore, MindCV, Lightning and torch call the network inside a wrapper.
 WRAPPERS = {"network", "_network", "backbone", "_backbone", "net", "model", "module", "_orig_mod"}

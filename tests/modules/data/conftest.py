@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_files import ARRAY_FILES
 from PIL import Image
+from support.array_files import ARRAY_FILES
 
 
 def draw_picture(seed: int, height: int = 40, width: int = 48) -> np.ndarray:

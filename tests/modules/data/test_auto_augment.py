@@ -20,7 +20,7 @@ from mindcv_halo.data import (
     rand_augment_transform,
     trivial_augment_wide_transform,
 )
-from mindcv_halo.data.augment_op import OPERATIONS, WIDE_OPERATIONS, AugmentSettings
+from mindcv_halo.data.augment_ops import OPERATIONS, WIDE_OPERATIONS, AugmentSettings
 from mindcv_halo.data.auto_augment import create_auto_augment
 from mindcv_halo.errors import UserError
 

@@ -12,7 +12,7 @@ from mindspore.dataset.transforms import OneHot
 from PIL import Image
 
 from mindcv_halo.data import create_dataset, create_loader, seed_epoch
-from mindcv_halo.engine.reading import check_image_files, read_batches
+from mindcv_halo.engine.batches import check_image_files, read_batches
 from mindcv_halo.errors import UserError
 
 BAD = ("b/2.png", "b/5.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from awkward_names import AWKWARD
+from support.awkward_names import AWKWARD
 
 from mindcv_halo.data.class_names import (
     format_class_names,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_files import CIFAR_NAMES, cifar10_files, mnist_files
+from support.array_files import CIFAR_NAMES, cifar10_files, mnist_files
 
 from mindcv_halo.data import create_dataset, dataset_download, get_class_names, get_dataset_size
 from mindcv_halo.data.dataset_download import Cifar10Download, MnistDownload, RemoteFile

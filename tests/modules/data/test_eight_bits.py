@@ -10,7 +10,7 @@ from PIL import Image
 
 from mindcv_halo.data.decoding import decode, read_decodable
 from mindcv_halo.data.eight_bits import reduce_depth, to_rgb
-from mindcv_halo.engine.image_pixels import read_pixels
+from mindcv_halo.engine.images import read_pixels
 
 
 def draw() -> Image.Image:

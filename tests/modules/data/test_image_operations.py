@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from mindcv_halo.data import image_operations
+from mindcv_halo.data import augment_ops as image_operations
 
 
 def gradient(height: int = 12, width: int = 16) -> Image.Image:

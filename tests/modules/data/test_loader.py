@@ -9,7 +9,7 @@ from mindspore.dataset import vision
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms, seed_epoch
 from mindcv_halo.data.keyed_transform import KeyedTransform
-from mindcv_halo.engine.loaded_images import count_skipped, find_left_out
+from mindcv_halo.engine.batches import count_skipped, find_left_out
 from mindcv_halo.errors import UserError
 
 FULL = {"auto_augment": "randaug-m9-n2-mstd0.5-inc1", "re_prob": 0.5, "re_value": "random"}

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from awkward_names import AWKWARD
+from support.awkward_names import AWKWARD
 
 from mindcv_halo import create_model
 from mindcv_halo.deploy import encode_metadata, read_metadata, require_onnx, write_onnx

@@ -7,8 +7,8 @@ from dataclasses import replace
 import mindspore as ms
 import numpy as np
 import pytest
-from drawn_norms import draw_norms
 from mindspore import Tensor
+from support.drawn_norms import draw_norms
 
 from mindcv_halo import HaloNet, create_model, fuse_batchnorm
 from mindcv_halo.deploy import read_metadata, run_mindir, write_mindir

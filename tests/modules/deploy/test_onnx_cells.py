@@ -8,8 +8,8 @@ import mindspore as ms
 import numpy as np
 import onnx
 import pytest
-from drawn_norms import draw_norms
 from mindspore import Tensor, nn
+from support.drawn_norms import draw_norms
 
 from mindcv_halo import FeatureExtractor, HaloNet, create_model, fuse_batchnorm
 from mindcv_halo.deploy import run_onnx, write_onnx

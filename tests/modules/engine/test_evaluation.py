@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindcv_halo.engine.evaluation import evaluate
-from mindcv_halo.utils.metrics import MetricsCounter
+from mindcv_halo.engine.validate import evaluate
+from mindcv_halo.runs.metrics import MetricsCounter
 
 NUM_CLASSES = 6
 LOGITS = np.random.default_rng(0).standard_normal((11, NUM_CLASSES)).astype(np.float32)

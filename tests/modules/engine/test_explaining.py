@@ -11,7 +11,7 @@ from PIL import Image
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.config import make_recipe
-from mindcv_halo.engine.explaining import predict_and_explain
+from mindcv_halo.engine.explain import predict_and_explain
 from mindcv_halo.engine.explanation_picture import draw_explanation
 from mindcv_halo.errors import UserError
 

@@ -6,21 +6,24 @@ import json
 import re
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
-from drawn_norms import draw_norms
 from PIL import Image
+from support.drawn_norms import draw_norms
 
 from mindcv_halo import create_model
 from mindcv_halo.config import make_recipe
 from mindcv_halo.data.transforms_factory import INTERPOLATIONS
 from mindcv_halo.deploy import air
-from mindcv_halo.engine import EXPORT_FORMATS, export, exporting
-from mindcv_halo.engine.exporting import describe
+from mindcv_halo.engine import EXPORT_FORMATS, export
+from mindcv_halo.engine.export import describe
 from mindcv_halo.errors import UserError
+
+exporting = import_module("mindcv_halo.engine.export")  # the attribute of that name is the function
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mindcv_halo.engine.image_paths import list_images, show_progress
+from mindcv_halo.engine.images import list_images, show_progress
 from mindcv_halo.errors import UserError
 
 

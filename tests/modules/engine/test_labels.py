@@ -7,22 +7,17 @@ from pathlib import Path
 
 import mindspore as ms
 import pytest
-from awkward_names import AWKWARD
 from safetensors.numpy import save_file
-from weight_files import arrays_of
+from support.awkward_names import AWKWARD
+from support.weight_files import arrays_of
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.config import make_recipe
-from mindcv_halo.data.class_names import (
-    format_class_names,
-    imagenet_class_names,
-    imagenet_synsets,
-    name_all_classes,
-)
+from mindcv_halo.data.class_names import format_class_names, imagenet_class_names, imagenet_synsets, name_all_classes
 from mindcv_halo.data.image_folder import scan_image_folder
-from mindcv_halo.engine.converting import convert
+from mindcv_halo.engine.convert import convert
 from mindcv_halo.engine.labels import find_class_names, find_labels, note_order_of_numbers
-from mindcv_halo.engine.preparation import fit_class_names
+from mindcv_halo.engine.setup import fit_class_names
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import open_weights, save_network, to_timm, write_weights
 

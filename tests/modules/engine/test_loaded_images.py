@@ -12,7 +12,7 @@ from mindspore.dataset import vision
 from PIL import Image
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms, seed_epoch
-from mindcv_halo.engine.loaded_images import find_loaded_images
+from mindcv_halo.engine.batches import find_loaded_images
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from awkward_names import AWKWARD
+from support.awkward_names import AWKWARD
 
 from mindcv_halo.engine import FORMATS, Prediction
 

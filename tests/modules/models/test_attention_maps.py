@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from reference import halo_attention, oracle_name
+from support.oracle import halo_attention, oracle_name
 
 from mindcv_halo import attention_maps, create_model, list_attention_layers
 from mindcv_halo.errors import UserError

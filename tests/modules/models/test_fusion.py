@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn_norms import draw_norms
 from mindspore import Tensor, nn
+from support.drawn_norms import draw_norms
 
 from mindcv_halo import create_model, fuse_batchnorm, get_pretrained_cfg, list_models
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.layers import ConvNormAct, LambdaLayer
-from mindcv_halo.utils.amp import auto_mixed_precision
+from mindcv_halo.training.amp import auto_mixed_precision
 
 # H4 to H7 are H3's blocks in other numbers and sizes.
 SMALL = list_models(exclude_filters=[f"halonet_h{number}" for number in (4, 5, 6, 7)])

@@ -8,10 +8,10 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from differentiate import differentiate, weighted_sum
 from mindspore import Tensor
-from reference import halo_attention, oracle_name
-from ways import take
+from support.differentiate import differentiate, weighted_sum
+from support.oracle import halo_attention, oracle_name
+from support.ways import take
 
 from mindcv_halo.models.layers import HaloAttention
 

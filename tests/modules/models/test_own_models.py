@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
-from weight_files import arrays_of
+from support.weight_files import arrays_of
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from peers import build_network, list_states, read_state
+from support.peers import build_network, list_states, read_state
 
 from mindcv_halo import list_models
 from mindcv_halo.errors import UserError

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from weight_files import arrays_of, make_network
+from support.weight_files import arrays_of, make_network
 
 from mindcv_halo import (
     FeatureExtractor,
@@ -29,7 +29,7 @@ from mindcv_halo import (
     register_model,
 )
 from mindcv_halo.config import make_recipe
-from mindcv_halo.engine.preparation import build_network, resolve_transform
+from mindcv_halo.engine.setup import build_network, resolve_transform
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import registry
 from mindcv_halo.models.features import FeatureExtractWrapper

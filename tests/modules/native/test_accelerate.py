@@ -7,10 +7,10 @@ from copy import deepcopy
 import mindspore as ms
 import numpy as np
 import pytest
-from differentiate import differentiate, weighted_sum
-from drawn_norms import draw_norms
 from mindspore import Tensor, nn
-from ways import has_kernels
+from support.differentiate import differentiate, weighted_sum
+from support.drawn_norms import draw_norms
+from support.ways import has_kernels
 
 from mindcv_halo import accelerate, attention_maps, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 
 import pytest
-from ways import has_kernels
+from support.ways import has_kernels
 
 from mindcv_halo.native import NativeUnavailableError
 from mindcv_halo.native.build import LIBRARY, ONEDNN, build_kernels

@@ -15,9 +15,9 @@ from itertools import product
 import mindspore as ms
 import numpy as np
 import pytest
-from drawn_norms import draw_norms
 from mindspore import Parameter, Tensor, nn
-from ways import has_kernels
+from support.drawn_norms import draw_norms
+from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
@@ -25,7 +25,7 @@ from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.specs import HALONET_TEST, ChannelAttention
 from mindcv_halo.native.as_built import find_changes
-from mindcv_halo.utils.amp import auto_mixed_precision
+from mindcv_halo.training.amp import auto_mixed_precision
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from differentiate import differentiate, weighted_sum
 from mindspore import Tensor, nn, ops
-from ways import has_kernels
+from support.differentiate import differentiate, weighted_sum
+from support.ways import has_kernels
 
 from mindcv_halo.models.layers.conv_norm_act import make_norm
 from mindcv_halo.models.layers.stem_pool import StemPool

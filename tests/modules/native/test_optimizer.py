@@ -6,12 +6,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn, ops
-from ways import has_kernels
+from support.ways import has_kernels
 
 from mindcv_halo import accelerate
 from mindcv_halo.loss import create_loss
 from mindcv_halo.optim import create_optimizer
-from mindcv_halo.utils.train_step import TrainStep
+from mindcv_halo.training.step import TrainStep
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 
@@ -54,11 +54,11 @@ def test_takes_the_same_steps(mode, options):
 
 def test_an_update_that_is_left_out_changes_nothing():
     """Where the loss scale finds a gradient that is not finite, weights and averages stay."""
-    from mindcv_halo.utils.loss_scale import LossScale
+    from mindcv_halo.training.grad_scaler import GradScaler
 
     network = Layers()
     optimizer = accelerate(create_optimizer(network, "adamw", lr=0.1, weight_decay=0.1))
-    step = TrainStep(network, create_loss(), optimizer, loss_scale=LossScale(2.0, dynamic=False, skips=True))
+    step = TrainStep(network, create_loss(), optimizer, grad_scaler=GradScaler(2.0, dynamic=False, skips=True))
     before = {parameter.name: parameter.asnumpy().copy() for parameter in (network.scale, network.weight)}
     bad = Tensor(np.full((8, 37), np.nan, np.float32))
     step(bad, Tensor(np.zeros(8, np.int32)))

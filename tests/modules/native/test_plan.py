@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
-from ways import has_kernels
+from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model
 from mindcv_halo.native.operators import MeanPixels, MoveChannels, make_plan_runner

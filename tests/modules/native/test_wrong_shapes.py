@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kernel_calls import call, make_calls
-from ways import has_kernels
+from support.kernel_calls import call, make_calls
+from support.ways import has_kernels
 
 from mindcv_halo.native.build import SOURCES
 from mindcv_halo.native.operators import load_kernels

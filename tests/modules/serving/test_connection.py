@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from limits import LAST_RESORT
+from support.limits import LAST_RESORT
 
 uvicorn = pytest.importorskip("uvicorn")
 

@@ -25,9 +25,9 @@ from mindspore.train import Model
 import mindcv_halo.utils as utils
 from mindcv_halo import create_loss, create_optimizer
 from mindcv_halo.errors import UserError
+from mindcv_halo.training.amp import auto_mixed_precision
+from mindcv_halo.training.step import TrainStep as OwnTrainStep
 from mindcv_halo.utils import reduce_manager
-from mindcv_halo.utils.amp import auto_mixed_precision
-from mindcv_halo.utils.train_step import TrainStep as OwnTrainStep
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -60,7 +60,7 @@ def test_names():
     assert sorted(utils.__all__) == utils.__all__ and set(utils.__all__) <= set(dir(utils))
     for name in utils.__all__:
         value = getattr(utils, name)
-        assert value.__doc__ and value.__module__.startswith("mindcv_halo.utils"), name
+        assert value.__doc__ and value.__module__.startswith("mindcv_halo."), name
     for module, name in SUBMODULES.items():
         assert hasattr(importlib.import_module(f"mindcv_halo.utils.{module}"), name), module
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
@@ -166,8 +166,8 @@ def test_compressed_files(suffix, opener, tmp_path):
 
 
 def test_downloads(tmp_path, monkeypatch):
+    from mindcv_halo.files import download
     from mindcv_halo.models.helpers import get_checkpoint_download_root
-    from mindcv_halo.utils import download
 
     archive = pack(tmp_path / "x.tar.gz")
     served: list[str] = []

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from safetensors.numpy import save_file
-from weight_files import arrays_of as arrays
-from weight_files import make_network
+from support.weight_files import arrays_of as arrays
+from support.weight_files import make_network
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
+from mindcv_halo.files.checkpoint_file import write_checkpoint
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo, Spec
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
-from mindcv_halo.utils.checkpoint_file import write_checkpoint
 
 
 @pytest.fixture

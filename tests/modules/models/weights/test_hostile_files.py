@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile_files import evil_pickles, hostile_ckpt, hostile_keras, hostile_safetensors, hostile_torch
-from weight_files import make_network, write_all
+from support.hostile_files import evil_pickles, hostile_ckpt, hostile_keras, hostile_safetensors, hostile_torch
+from support.weight_files import make_network, write_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import load_weights, open_weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from weight_files import arrays_of
+from support.weight_files import arrays_of
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError

@@ -58,7 +58,7 @@ def test_one_pixel_alone_keeps_the_middle():
 
 
 def test_the_tables_of_a_network():
-    from weight_files import make_network
+    from support.weight_files import make_network
 
     from mindcv_halo.models.specs import Halo
 

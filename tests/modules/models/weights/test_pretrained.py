@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_server import FaultyServer
-from weight_files import arrays_of, make_network
+from support.faulty_server import FaultyServer
+from support.weight_files import arrays_of, make_network
 
 from mindcv_halo import create_model, get_pretrained_cfg, is_model, is_model_pretrained, list_models
 from mindcv_halo.errors import UserError
+from mindcv_halo.files import download
 from mindcv_halo.models import halonet
 from mindcv_halo.models.weights import save_network, to_timm, write_weights
-from mindcv_halo.utils import download
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
-from weight_files import encode_ckpt, encode_entry
+from support.weight_files import encode_ckpt, encode_entry
 
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.weights.read_ckpt import read_ckpt
-from mindcv_halo.utils.checkpoint_file import write_checkpoint
+from mindcv_halo.files.checkpoint_file import write_checkpoint
+from mindcv_halo.models.weights.formats.ckpt import read_ckpt
 
 VALUES = {
     "float32": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from peers import STATE, read_state
-from recipe import draw_weights
-from weight_files import arrays_of, make_network, write_keras, write_torch
+from support.draws import draw_weights
+from support.peers import STATE, read_state
+from support.weight_files import arrays_of, make_network, write_keras, write_torch
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 from safetensors.numpy import save_file
-from weight_files import arrays_of, make_network
+from support.weight_files import arrays_of, make_network
 
 from mindcv_halo import create_model
 from mindcv_halo.cli import main

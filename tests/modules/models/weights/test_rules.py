@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from peers import list_states, read_state
+from support.peers import list_states, read_state
 
 from mindcv_halo.models.weights import find_model, recognise, to_timm
-from mindcv_halo.models.weights.from_timm import TIMM
 from mindcv_halo.models.weights.rules import translate
+from mindcv_halo.models.weights.sources.timm import TIMM
 
 # timm's halonet_h1 is no model of ours: 8 heads in every stage.
 TIMM_MODELS = sorted(model for peer, model in list_states() if peer == "timm" and model != "halonet_h1")

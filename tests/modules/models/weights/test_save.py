@@ -5,7 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from weight_files import arrays_of, make_network
+from support.weight_files import arrays_of, make_network
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 from mindspore.dataset import NumpySlicesDataset
 from mindspore.train import CheckpointConfig, Model, ModelCheckpoint
-from weight_files import NUM_CLASSES, arrays_of
+from support.weight_files import NUM_CLASSES, arrays_of
 
 from mindcv_halo import create_loss, create_model, create_optimizer
 from mindcv_halo.engine import convert
@@ -19,10 +19,10 @@ from mindcv_halo.models.helpers import auto_map, load_model_checkpoint
 from mindcv_halo.models.weights import load_weights, open_weights
 from mindcv_halo.models.weights.training_state import _STATE
 from mindcv_halo.optim.optim_factory import _OPTIMIZERS
-from mindcv_halo.utils.amp import auto_mixed_precision
-from mindcv_halo.utils.loss_scale import LossScale
-from mindcv_halo.utils.train_step import TrainStep
-from mindcv_halo.utils.weight_average import WeightAverage
+from mindcv_halo.training.amp import auto_mixed_precision
+from mindcv_halo.training.ema import EMA
+from mindcv_halo.training.grad_scaler import GradScaler
+from mindcv_halo.training.step import TrainStep
 
 # A warning of Python's would reach the user with the path of a source file.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -61,8 +61,8 @@ def averaging_step(network: nn.Cell) -> nn.Cell:
         create_loss(),
         optimizer,
         accumulation_steps=2,
-        loss_scale=LossScale(8.0, dynamic=True),
-        average=WeightAverage(network),
+        grad_scaler=GradScaler(8.0, dynamic=True),
+        ema=EMA(network),
     )
 
 
@@ -127,7 +127,7 @@ def test_every_way_to_save(network, way, tmp_path):
 def test_averages_among_everything_else(network, tmp_path):
     weights, path = arrays_of(network), tmp_path / "x.ckpt"
     step = averaging_step(Wrapper(network, "network"))
-    for average in step.average.averages:
+    for average in step.ema.averages:
         average.set_data(Tensor(average.asnumpy() + 1))
     ms.save_checkpoint(step, str(path), append_dict=APPENDED)
     fits(path, weights)

@@ -1,0 +1,1 @@
+"""What a validation leaves for people: tables, pictures, and a page of them."""

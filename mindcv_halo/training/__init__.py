@@ -1,0 +1,1 @@
+"""What happens between a batch and the weights: precision, the step, and what it is made of."""

@@ -1,0 +1,105 @@
+"""The environment that MindSpore loads in: the user's own values win."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import mindspore as ms
+import pytest
+
+from mindcv_halo.errors import UserError
+from mindcv_halo.runtime import FOLDERS, count_devices, find_device, share_processors, use_device
+
+PRINT = "import mindcv_halo, os; print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+DESCRIBE = "from mindcv_halo.runtime import describe_environment as describe; print(describe())"
+
+
+def run(code: str, **environment: str) -> str:
+    clean = {name: value for name, value in os.environ.items() if name not in ("ONEDNN_MAX_CPU_ISA", "GLOG_v")}
+    return subprocess.check_output([sys.executable, "-c", code], env={**clean, **environment}, text=True).strip()
+
+
+def test_the_default_is_set():
+    assert run(PRINT) == "AVX2"
+
+
+def test_the_users_value_wins_and_is_said():
+    assert run(PRINT, ONEDNN_MAX_CPU_ISA="AVX") == "AVX"
+    assert "ONEDNN_MAX_CPU_ISA=AVX (yours)" in run(DESCRIBE, ONEDNN_MAX_CPU_ISA="AVX")
+
+
+def test_an_import_that_came_first_is_said():
+    assert "ONEDNN_MAX_CPU_ISA unset (MindSpore was imported before" in run(f"import mindspore; {DESCRIBE}")
+
+
+def test_mindspore_leaves_nothing_in_the_working_directory(tmp_path):
+    """What its compiler could not compile, which it would write to rank_0/om there."""
+    code = (
+        "import mindcv_halo, mindspore as ms\n"
+        "class Wrong(ms.nn.Cell):\n    def construct(self, x): return x.absent\n"
+        "ms.set_context(mode=0)\ntry: Wrong()(ms.Tensor(1.0))\nexcept AttributeError: print('refused')"
+    )
+    (tmp_path / "wrong.py").write_text(code)
+    (tmp_path / "empty").mkdir()
+    environ = {**os.environ, "MINDCV_HALO_HOME": str(tmp_path / "home"), "PYTHONPATH": os.getcwd()}
+    for name in FOLDERS:
+        environ.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "wrong.py"], cwd=tmp_path / "empty", env=environ, capture_output=True, text=True
+    )
+    assert done.stdout == "refused\n"
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert (tmp_path / "home" / "mindspore" / "rank_0" / "om" / "analyze_fail.ir").exists()
+
+
+def test_devices():
+    assert find_device() in ("Ascend", "GPU", "CPU")
+    assert find_device("CPU") == "CPU"
+    with pytest.raises(UserError, match=r"device_target 'GPU' is not available here: this MindSpore has"):
+        find_device("GPU")
+
+
+@pytest.mark.parametrize("device", ["Ascend", "GPU"])
+def test_a_device_among_several(monkeypatch, device):
+    """As far as a machine without them goes: what MindSpore is asked for."""
+    asked = []
+    monkeypatch.setattr(ms.hal, "is_available", lambda name: name in (device, "CPU"))
+    monkeypatch.setattr(ms.hal, "device_count", lambda name: {device: 8}[name])
+    monkeypatch.setattr(ms, "set_device", lambda *arguments: asked.append(arguments))
+    assert find_device() == device and count_devices(device) == 8
+    assert use_device(None, local_rank=3) == device
+    assert asked == [(device, 3)]
+
+    def refuse(*arguments):
+        raise RuntimeError("The 'mindspore.set_device' can not be modified.")
+
+    monkeypatch.setattr(ms, "set_device", refuse)
+    with pytest.raises(UserError, match=rf"^device_target {device}: MindSpore already runs on CPU in this process"):
+        use_device(device)
+    assert use_device("CPU", local_rank=3) == "CPU"  # already so
+
+
+@pytest.mark.parametrize(
+    "allowed, local_size, expected",
+    [
+        (range(8), 2, [{0, 1, 2, 3}, {4, 5, 6, 7}]),
+        (range(8), 3, [{0, 1}, {2, 3, 4}, {5, 6, 7}]),
+        (range(2), 4, [{0}, {0}, {1}, {1}]),  # shared where there are too few
+        (range(8), 1, [None]),
+        (range(4, 8), 2, [None, None]),  # bound by the launcher or the user
+    ],
+)
+def test_processes_of_a_machine_share_its_processors(monkeypatch, allowed, local_size, expected):
+    bound: list[set[int] | None] = []
+    monkeypatch.setattr(os, "cpu_count", lambda: max(allowed) + 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(allowed))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, processors: bound.append(set(processors)))
+    for local_rank in range(local_size):
+        before = len(bound)
+        share_processors(local_rank, local_size)
+        if len(bound) == before:
+            bound.append(None)
+    assert bound == expected
+    assert count_devices("CPU") == len(allowed)
