@@ -8,7 +8,6 @@ where that is out of date.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -29,20 +28,6 @@ from model_cards import count_parameters, write_card, write_index  # noqa: E402
 
 ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.json"
-# Pages of the site that lie elsewhere, where people look for them.
-COPIES = {
-    "contributing.md": "CONTRIBUTING.md",
-    "changelog.md": "CHANGELOG.md",
-    "recipes.md": "configs/README.md",
-    "performance.md": "benchmarks/RESULTS.md",
-}
-# Their links, where they lie and on the site.
-MOVED_LINKS = {
-    "](docs/": "](",
-    "](../docs/": "](",
-    "](speed.png)": "](pictures/speed.png)",
-    "](../benchmarks/RESULTS.md)": "](performance.md)",
-}
 
 
 def main() -> None:
@@ -56,24 +41,9 @@ def main() -> None:
         (DOCS / "models" / f"{name}.md").write_text(write_card(network, facts[name][1], results), encoding="utf-8")
         draw_architecture.draw(network.spec, size, DOCS / "pictures" / f"{name}.png")
     (DOCS / "models" / "index.md").write_text(write_index(facts), encoding="utf-8")
-    for name, text in copy_pages().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
-    shutil.copy(ROOT / "benchmarks" / "speed.png", DOCS / "pictures")
     draw_window.draw(DOCS / "pictures" / "window.png")
     draw_cost.draw(results, DOCS / "pictures" / "cost.png")
     draw_schedules.draw(DOCS / "pictures" / "schedules.png")
-
-
-def copy_pages() -> dict[str, str]:
-    """Names and texts of the pages out of COPIES, whose links hold where they are put."""
-    pages = {}
-    for name, source in COPIES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        for there, here in MOVED_LINKS.items():
-            text = text.replace(there, here)
-        pages[name] = text
-    pages["performance.md"] += "\n## Cost over size\n\n![Seconds and memory over pixels](pictures/cost.png)\n"
-    return pages
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _speed(name: str, results: dict[str, Any]) -> str:
     table = _table(("work", "batch", "images/s", "fastest peer", "ratio", "GB"), rows)
     return (
         f"{table}\n\nOne run of `make bench` on {machine['cores']} cores of {machine['processor'].partition(',')[0]}, "
-        f"float32, {results['image_size']} x {results['image_size']}; [all of it](../performance.md)."
+        f"float32, {results['image_size']} x {results['image_size']}; [all of it](../../benchmarks/RESULTS.md)."
     )
 
 

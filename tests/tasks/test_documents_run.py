@@ -31,13 +31,7 @@ from mindcv_halo.models import halonet, registry
 from mindcv_halo.models.weights import save_network, to_timm
 
 ROOT = Path(__file__).parents[2]
-WRITTEN = {
-    "configuration.md",
-    "contributing.md",
-    "changelog.md",
-    "recipes.md",
-    "performance.md",
-}  # test_generated_docs.py
+WRITTEN = {"configuration.md"}  # test_generated_docs.py
 PAGES = [
     *(ROOT / name for name in ("README.md", "configs/README.md", "CONTRIBUTING.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in WRITTEN),

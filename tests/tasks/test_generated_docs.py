@@ -76,11 +76,6 @@ def test_index(scripts):
     assert (DOCS / "models" / "index.md").read_text(encoding="utf-8") == text, "make pages"
 
 
-def test_pages_of_the_project(scripts):
-    for name, text in scripts.generate.copy_pages().items():
-        assert (DOCS / name).read_text(encoding="utf-8") == text, f"{name}: make pages"
-
-
 @pytest.mark.parametrize("name", PUBLISHED_GMACS)
 def test_macs(name):
     """Ours count no softmax and no interpolated positions, which is up to 2 % of timm's figures."""

@@ -37,12 +37,14 @@ def test_it_builds(mkdocs, tmp_path):
     [
         ("[nowhere](absent.md)", "absent.md"),
         ("[nowhere](training.md#absent)", "#absent"),
+        ("[nowhere](../README.md)", "README.md"),
         ("::: mindcv_halo.absent", "absent"),
     ],
 )
 def test_a_page_that_leads_nowhere_fails(mkdocs, tmp_path, line, warning):
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name in ("mkdocs.yml", "CONTRIBUTING.md", "CHANGELOG.md", "configs", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "mindcv_halo").symlink_to(ROOT / "mindcv_halo")
     with (tmp_path / "docs" / "index.md").open("a") as page:
         page.write(f"\n{line}\n")
