@@ -60,7 +60,7 @@ $(VENV)-mindcv/ready: requirements/bench-mindcv.txt
 	$(VENV)-mindcv/bin/pip install --quiet --requirement requirements/bench-mindcv.txt
 	touch $@
 
-$(VENV)/ready: requirements/test.txt setup.py
+$(VENV)/ready: requirements/test.txt pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12"; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)

@@ -1,4 +1,4 @@
-"""Whatever is imported is declared in setup.py: as a requirement, or as an extra that an error names."""
+"""Whatever is imported is declared in pyproject.toml: as a requirement, or as an extra that an error names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import mindspore
 import numpy as np
@@ -20,6 +19,11 @@ from mindcv_halo.errors import UserError
 from mindcv_halo.models.weights import read_weights, write_weights
 from mindcv_halo.runs.state import load_state
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mindcv_halo"
 # What a distribution's module is called, where it is another word.
@@ -30,9 +34,8 @@ UNGUARDED = {"serving/server.py", "serving/limits.py"}  # which the command impo
 
 def declared() -> dict[str, set[str]]:
     """The modules of the requirements, under "", and of each extra."""
-    with patch("setuptools.setup") as setup:
-        exec(compile((ROOT / "setup.py").read_text(), ROOT / "setup.py", "exec"), {"__file__": str(ROOT / "setup.py")})
-    told = {"": setup.call_args.kwargs["install_requires"], **setup.call_args.kwargs["extras_require"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    told = {"": project["dependencies"], **project["optional-dependencies"]}
     names = {extra: [re.match(r"[\w-]+", text)[0] for text in texts] for extra, texts in told.items()}
     return {extra: {MODULES.get(name, name) for name in some} for extra, some in names.items()}
 
