@@ -29,6 +29,7 @@ SPEAKERS = {
     "engine/reading.py": ("train",),
     "engine/resuming.py": ("train",),
     "engine/training.py": ("train",),
+    "engine/used_keys.py": ("validate", "infer", "serve"),
     "models/weights/weight_file.py": ("convert",),
     "native/build.py": WITH_RECIPE,
     "native/operators.py": WITH_RECIPE,
