@@ -1,0 +1,112 @@
+"""What the tests of remedies share: an error that names a way out is provoked, and the way out is tried."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mindcv_halo.errors import UserError
+
+PACKAGE = Path(__file__).parents[1] / "mindcv_halo"
+ERRORS = ("UserError", "NativeUnavailableError", "unknown_name")
+_WAYS_OUT = re.compile(
+    r"^unknown|;|--\w|\b(give|take|leave|set|use|install|choose|pass|make|move|write|rename|put|correct|delete|create|call|"
+    r"start|try|change|convert|turn|build|shrink|crop|enlarge|check|export|needs?)\b"
+)
+
+
+class Case(NamedTuple):
+    said: str  # a pattern, with the remedy
+    provoke: Callable[[Any], object]
+    remedy: Callable[[Any], object]
+
+
+class Site(NamedTuple):
+    """A place in the sources where an error is made."""
+
+    path: str
+    first: int
+    last: int
+    text: str  # with {} for what it fills in
+
+
+def text_of(call: ast.Call) -> str:
+    is_name = call.func.id == "unknown_name"  # whose text is of the nearest names
+    parts = ["unknown "] if is_name else []
+    for node in call.args[:1] if is_name else call.args:
+        for piece in node.values if isinstance(node, ast.JoinedStr) else [node]:
+            parts.append(piece.value if isinstance(piece, ast.Constant) else "{}")
+    return "".join(map(str, parts))
+
+
+def list_sites(files: Iterable[Path]) -> list[Site]:
+    """Every error for the user that is raised, or made to be raised by a caller."""
+    return [
+        Site(str(path), node.lineno, node.end_lineno, text_of(node))
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS
+    ]
+
+
+def names_a_way_out(text: str) -> bool:
+    return bool(_WAYS_OUT.search(text))
+
+
+def site_of(error: UserError) -> tuple[str, int]:
+    """The file and the line that raised it."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
+
+
+def is_met(site: Site, errors: Iterable[UserError]) -> bool:
+    """Whether one of the errors is from there: by its line, or, of one that a function returned, by its text."""
+    pattern = re.compile(".*".join(map(re.escape, site.text.split("{}"))), re.DOTALL)
+    for error in errors:
+        path, line = site_of(error)
+        if path == site.path and (site.first <= line <= site.last or pattern.fullmatch(str(error))):
+            return True
+    return False
+
+
+def try_all(
+    cases: Sequence[Case],
+    bench: Any,
+    files: Iterable[Path],
+    elsewhere: Mapping[str, str],
+    counts: Callable[[str], bool] = names_a_way_out,
+) -> None:
+    """Provoke each error and try what it says; all errors of `files` must be met, but those that stand `elsewhere`."""
+    errors, wrong, tried = [], [], set()
+    for case in cases:
+        try:
+            case.provoke(bench)
+        except UserError as error:
+            errors.append(error)
+            if not re.search(case.said, str(error)):
+                wrong.append(f"{case.said} is not said: {error}")
+        else:
+            wrong.append(f"{case.said} is not said, nor anything else")
+        if case.remedy in tried:
+            continue
+        tried.add(case.remedy)
+        try:
+            case.remedy(bench)
+        except UserError as error:
+            wrong.append(f"{case.said}: its remedy does not work: {error}")
+    assert not wrong, "\n".join(wrong)
+    sites = [site for site in list_sites(files) if counts(site.text)]
+    untried = {
+        f"{Path(site.path).name}:{site.first}: {site.text}"
+        for site in sites
+        if not is_met(site, errors) and not any(part in site.text for part in elsewhere)
+    }
+    assert not untried, json.dumps(sorted(untried), indent=1)
+    idle = [part for part in elsewhere if not any(part in site.text for site in sites)]
+    assert not idle, f"no error says {idle}"
