@@ -65,14 +65,15 @@ def site_of(error: UserError) -> tuple[str, int]:
     return trace.tb_frame.f_code.co_filename, trace.tb_lineno
 
 
-def is_met(site: Site, errors: Iterable[UserError]) -> bool:
-    """Whether one of the errors is from there: by its line, or, of one that a function returned, by its text."""
-    pattern = re.compile(".*".join(map(re.escape, site.text.split("{}"))), re.DOTALL)
-    for error in errors:
-        path, line = site_of(error)
-        if path == site.path and (site.first <= line <= site.last or pattern.fullmatch(str(error))):
-            return True
-    return False
+def is_met(site: Site, error: UserError) -> bool:
+    """Whether an error is from there: by its line, or, of one that a function returned, by its text."""
+    path, line = site_of(error)
+    pattern = ".*".join(map(re.escape, site.text.split("{}")))
+    if path == site.path and site.first <= line <= site.last:
+        return True
+    if (path == site.path or PACKAGE not in Path(path).parents) and re.fullmatch(pattern, str(error), re.DOTALL):
+        return True
+    return isinstance(error.__context__, UserError) and is_met(site, error.__context__)  # which a caller completed
 
 
 def try_all(
@@ -105,7 +106,7 @@ def try_all(
     untried = {
         f"{Path(site.path).name}:{site.first}: {site.text}"
         for site in sites
-        if not is_met(site, errors) and not any(part in site.text for part in elsewhere)
+        if not any(is_met(site, error) for error in errors) and not any(part in site.text for part in elsewhere)
     }
     assert not untried, json.dumps(sorted(untried), indent=1)
     idle = [part for part in elsewhere if not any(part in site.text for site in sites)]
