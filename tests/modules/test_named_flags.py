@@ -37,7 +37,12 @@ SPEAKERS = {
     "utils/distributed.py": WITH_RECIPE,
 }
 ANY_COMMAND = {"help", "name", "config"}  # --name value stands for any flag
-OTHER_PROGRAMS = {("native/build.py", "version"), ("utils/distributed.py", "map-by")}  # of the compiler, and of mpirun
+# Of the compiler, of mpirun and of msrun.
+OTHER_PROGRAMS = {
+    ("native/build.py", "version"),
+    ("utils/distributed.py", "map-by"),
+    ("utils/topology.py", "master_port"),
+}
 OWN_FUNCTIONS = {"list_command": "list", "_write": "infer"}
 # Words that no code of ours defines.
 OF_OTHERS = {
