@@ -16,7 +16,10 @@ from mindcv_halo.config import make_recipe, parse_recipe, read_recipe
 from mindcv_halo.models.weights import save_network
 
 FILES = [PACKAGE / name for name in ("config.py", "option_types.py", "cli.py")]
-ELSEWHERE = {"choose a place that can be written": "of a disk that fails: tests/tasks/test_infer.py"}
+ELSEWHERE = {
+    "its state is saved, --resume True goes on": "of a signal: tests/tasks/test_resume.py",
+    "choose a place that can be written": "of a disk that fails: tests/tasks/test_infer.py",
+}
 
 
 class Bench:

@@ -45,6 +45,8 @@ from mindcv_halo.utils.topology import Topology
 
 FILES = sorted((PACKAGE / "engine").glob("*.py"))
 ELSEWHERE = {
+    "make room, and go on with --resume True": "of a disk that is full: tests/tasks/test_resume.py",
+    "or loss_scale_type dynamic may help": "of a loss that is not finite: tests/tasks/test_training.py",
     "it was not written": "names no way out",
     "it is damaged": "names no way out",
     "go on with the version before": "of another version of this library",

@@ -39,10 +39,12 @@ ELSEWHERE_FILES = {"model_factory.py", "helpers.py"}  # which tests/modules/mode
 FILES = [path for room in ROOMS for path in sorted((PACKAGE / room).glob("*.py")) if path.name not in ELSEWHERE_FILES]
 ELSEWHERE = {
     "set MINDCV_HALO_HOME to a folder that can be written": "of a disk that fails: test_build.py",
+    "is no kernel of plans; add it": "to who writes a kernel",
     "set CXX to another C++17 compiler": "of a compiler that fails: test_build.py",
 }
 
 
+FIXED = replace(HALONET_TEST, name="fixed", stages=(Stage("T", 16, 8, stride=1, num_heads=2),))
 TINY = replace(HALONET_TEST, name="tiny", stages=(Stage("CA", 16, 8, stride=1, num_heads=2),))
 
 
@@ -64,7 +66,7 @@ class Bench:
     def __init__(self, folder: Path):
         self.folder = folder
         self.shared = self.net()  # for what leaves a network as it is
-        self.images = Tensor(np.zeros((1, 3, 16, 16), np.float32))
+        self.images = IMAGES
 
     def net(self, **options) -> HaloNet:
         return HaloNet(TINY, 3, **options).set_train(False)
@@ -163,6 +165,13 @@ def plain_tmp(bench: Bench, name: str) -> None:
             pass
 
 
+def train(network: nn.Cell) -> None:
+    """A step forth and back."""
+    network.set_train()
+    ms.value_and_grad(lambda x: network(x).sum(), None, network.trainable_params())(IMAGES)
+
+
+IMAGES = Tensor(np.zeros((1, 3, 16, 16), np.float32))
 NAMES = {"name": "first"}, {"name": "second"}
 CASES = [
     # ---- attention maps
@@ -254,6 +263,30 @@ CASES = [
         lambda b: halonet_test(out_indices=(1,), features_only=True),
     ),
     Case(r"or leave it out$", lambda b: halonet_test(out_indices=(1,)), lambda b: halonet_test()),
+    Case(
+        r"its batch norms are folded into its convolutions; train the network that fuse_batchnorm was given",
+        lambda b: train(fuse_batchnorm(b.net())),
+        lambda b: fuse_batchnorm(network := b.net()) and train(network),
+    ),
+    Case(
+        r"the images' shape \(1, 3, 16, 16\) must .*; for another number of channels build the model with in_channels",
+        lambda b: b.net(in_channels=1)(b.images),
+        lambda b: b.net(in_channels=3)(b.images),
+    ),
+    Case(
+        r"images of 16x16, but the model was built for 32x32; build it with image_resize \(image_size\) set to",
+        lambda b: HaloNet(FIXED, 3, image_size=32)(b.images),
+        lambda b: HaloNet(FIXED, 3, image_size=16)(b.images),
+    ),
+    Case(
+        r"a 4x4 map, but the position tables cover 16x16; build the model with image_resize \(image_size\) of the images",
+        lambda b: HaloNet(FIXED, 3, image_size=32).stages[0][0](
+            Tensor(np.zeros((1, HALONET_TEST.stem.widths[-1], 4, 4), np.float32))
+        ),
+        lambda b: HaloNet(FIXED, 3, image_size=8).stages[0][0](
+            Tensor(np.zeros((1, HALONET_TEST.stem.widths[-1], 4, 4), np.float32))
+        ),
+    ),
     Case(
         r"count_macs: the network is on native kernels; count before accelerate",
         lambda b: count_macs(b.native(), (16, 16)),
@@ -402,6 +435,29 @@ KERNELS = [
         r"has a precision of its own.*|.*leave accelerate out, or build the network without the change",
         lambda b: b.native(auto_mixed_precision(b.net(), "O2")),
         lambda b: [auto_mixed_precision(b.net(), "O2"), b.native(b.net())],
+    ),
+    Case(
+        r"native kernels take a mindspore.Tensor; convert with mindspore.Tensor\(images\)",
+        lambda b: b.native()(b.images.asnumpy()),
+        lambda b: b.native()(Tensor(b.images.asnumpy())),
+    ),
+    Case(
+        r"native kernels take float32; convert with .astype\(mindspore.float32\)",
+        lambda b: b.native()(b.images.astype(ms.float16)),
+        lambda b: b.native()(b.images.astype(ms.float16).astype(ms.float32)),
+    ),
+    Case(
+        r"native kernels: shape \(1, 3, 0, 0\) holds no image; give one of at least 1 x 1 pixels",
+        lambda b: b.native()(Tensor(np.zeros((1, 3, 0, 0), np.float32))),
+        lambda b: b.native()(Tensor(np.zeros((1, 3, 1, 1), np.float32))),
+    ),
+    *(
+        Case(
+            r"this network is frozen, for inference: train one that accelerate was given without `frozen`",
+            lambda b, provoke=provoke: provoke(b.native(frozen=True)),
+            lambda b: train(b.native()),
+        )
+        for provoke in (train, lambda network: network.stem.set_train())
     ),
     Case(
         r"copy the network \(or fuse_batchnorm it\) first, and accelerate the copy",
