@@ -13,7 +13,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
-from remedies import PACKAGE, Case, try_all
+from remedies import Case, try_all
+from ways import has_kernels
 
 from mindcv_halo import FeatureExtractor, create_model, fuse_batchnorm
 from mindcv_halo.config import make_recipe
@@ -34,9 +35,6 @@ from mindcv_halo.models.weights import save_network
 from mindcv_halo.native import accelerate, build, operators
 from mindcv_halo.utils.amp import auto_mixed_precision
 
-ROOMS = ("models", "models/layers", "native", "deploy")
-ELSEWHERE_FILES = {"model_factory.py", "helpers.py"}  # which tests/modules/models/weights/test_remedies.py has
-FILES = [path for room in ROOMS for path in sorted((PACKAGE / room).glob("*.py")) if path.name not in ELSEWHERE_FILES]
 ELSEWHERE = {
     "set MINDCV_HALO_HOME to a folder that can be written": "of a disk that fails: test_build.py",
     "is no kernel of plans; add it": "to who writes a kernel",
@@ -171,6 +169,10 @@ def train(network: nn.Cell) -> None:
     ms.value_and_grad(lambda x: network(x).sum(), None, network.trainable_params())(IMAGES)
 
 
+def train_unfrozen(bench: Bench) -> None:
+    train(bench.native())
+
+
 IMAGES = Tensor(np.zeros((1, 3, 16, 16), np.float32))
 NAMES = {"name": "first"}, {"name": "second"}
 CASES = [
@@ -279,7 +281,7 @@ CASES = [
         lambda b: HaloNet(FIXED, 3, image_size=16)(b.images),
     ),
     Case(
-        r"a 4x4 map, but the position tables cover 16x16; build the model with image_resize \(image_size\) of the images",
+        r"a 4x4 map, but the position tables cover 16x16; build the model with image_resize \(image_size\) of the",
         lambda b: HaloNet(FIXED, 3, image_size=32).stages[0][0](
             Tensor(np.zeros((1, HALONET_TEST.stem.widths[-1], 4, 4), np.float32))
         ),
@@ -426,7 +428,7 @@ CASES = [
     Case(
         r"needs onnx and onnxruntime; pip install mindcv_halo\[onnx\]",
         lambda b: lacking(("onnx",), lambda: require_onnx("x")),
-        lambda b: pytest.importorskip("onnxruntime") and require_onnx("x"),
+        lambda b: require_onnx("x"),
     ),
     Case(r"set TMPDIR to such a folder", lambda b: plain_tmp(b, "a b"), lambda b: plain_tmp(b, "plain")),
 ]
@@ -455,7 +457,7 @@ KERNELS = [
         Case(
             r"this network is frozen, for inference: train one that accelerate was given without `frozen`",
             lambda b, provoke=provoke: provoke(b.native(frozen=True)),
-            lambda b: train(b.native()),
+            train_unfrozen,
         )
         for provoke in (train, lambda network: network.stem.set_train())
     ),
@@ -511,4 +513,6 @@ def bench(tmp_path) -> Bench:
 
 
 def test_every_remedy_about_models_works(bench, pynative):
-    try_all([*CASES, *KERNELS], bench, FILES, ELSEWHERE)
+    if not has_kernels():
+        pytest.skip("no native kernels: no C++ compiler here, or not the MindSpore that they fit")
+    try_all([*CASES, *KERNELS], bench, "models", ELSEWHERE)
