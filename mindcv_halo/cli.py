@@ -11,18 +11,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from . import engine
+from .config.options import Recipe
 from .config.parse import Switch, parse_command, parse_recipe, parse_words
 from .data.decoder_noise import drop_decoder_noise
 from .distributed.join import leave_group
 from .distributed.launchers import find_rank
 from .engine.infer import check_job
+from .engine.used_keys import find_idle_flags
 from .errors import TrainingStoppedError, UserError, unknown_name
 from .files.path import find_kind
 from .files.text import put_in_one_line
@@ -36,13 +39,6 @@ from .version import __version__
 
 _READS_IMAGES = ("train", "validate", "infer", "serve")
 _OTHERS_WAIT = 3.0  # seconds
-# Flags that are for training, though somebody might expect something of them here.
-_IDLE_IN_VALIDATION = {
-    "--amp_level": "--amp_level (--val_amp_level is for it)",
-    "--drop_remainder": "--drop_remainder (every image counts)",
-    "--aug_repeats": "--aug_repeats",
-    "--shuffle": "--shuffle",
-}
 _MOST_DIGITS = 18  # of a whole number; Python refuses to read thousands of them
 
 
@@ -107,12 +103,9 @@ def validate(argv: Sequence[str]) -> None:
         "class_names": "file of the names of the classes' folders, in the order of the labels: one a line, or JSON",
         "num_samples": "refused: every image of the split counts",
     }
-    recipe, extras = parse_command(argv, validate.__doc__, flags)
+    recipe, extras = _parse("validate", argv, flags)
     if extras["num_samples"] not in (None, "None"):
         raise UserError("--num_samples is for training: validation counts every image of val_split; leave it out")
-    idle = [text for flag, text in _IDLE_IN_VALIDATION.items() if any(word.split("=")[0] == flag for word in argv)]
-    if idle and not find_rank(os.environ):
-        print(f"no effect in validation: {', '.join(idle)}", file=sys.stderr)
     engine.validate(recipe, extras["report"], class_names=extras["class_names"])
 
 
@@ -128,7 +121,7 @@ def infer(argv: Sequence[str]) -> None:
         "explain_layer": "with --explain: a layer's name, or its number; by default the last",
         "explain_query": (("Y", "X"), "with --explain: a pixel of what the network sees; by default its middle"),
     }
-    recipe, extras = parse_command(argv, infer.__doc__, flags, ("IMAGE", "image files, and folders of them"))
+    recipe, extras = _parse("infer", argv, flags, ("IMAGE", "image files, and folders of them"))
     images = extras["IMAGE"] + ([extras["image_path"]] if extras["image_path"] is not None else [])
     if not images:
         raise UserError("prediction needs an image: name files and folders, or give --image_path PATH")
@@ -167,7 +160,7 @@ def serve(argv: Sequence[str]) -> None:
         "max_pixels": f"of an image, {Limits.max_pixels} by default",
         "timeout": f"seconds for an image to arrive, and as many for its prediction, {Limits.timeout:g} by default",
     }
-    recipe, extras = parse_command(argv, serve.__doc__, flags)
+    recipe, extras = _parse("serve", argv, flags)
     require_server_library()
     numbers = {
         name: _read_number(name, extras[name], 1) for name in ("max_bytes", "max_pixels") if extras[name] is not None
@@ -183,6 +176,20 @@ def serve(argv: Sequence[str]) -> None:
         predictor = engine.Predictor.from_recipe(recipe, class_names=extras["class_names"], top_k=top_k)
         with suppress(KeyboardInterrupt):
             run_server(predictor, host, listener, limits)
+
+
+def _parse(
+    command: str,
+    argv: Sequence[str],
+    flags: Mapping[str, str | Switch | tuple[tuple[str, ...], str]],
+    operands: tuple[str, str] | None = None,
+) -> tuple[Recipe, dict[str, Any]]:
+    """As parse_command, which says on standard error which flags the command has no use for, once in a job."""
+    recipe, extras, given = parse_command(argv, COMMANDS[command].__doc__, flags, operands)
+    idle = find_idle_flags(command, recipe, given)
+    if idle and not find_rank(os.environ):
+        print(put_in_one_line(idle), file=sys.stderr)
+    return recipe, extras
 
 
 def _read_number(name: str, text: str | None, least: int, *, default: int = 0) -> int:
@@ -260,7 +267,7 @@ def export(argv: Sequence[str]) -> None:
         "dynamic_batch": Switch("any number of images in a run (mindir and onnx)"),
         "class_names": "file of the classes' names: one a line, or JSON",
     }
-    recipe, extras = parse_command(argv, export.__doc__, flags)
+    recipe, extras = _parse("export", argv, flags)
     is_dynamic = extras["dynamic_batch"]
     if is_dynamic and extras["batch_size"] is not None:
         raise UserError("--batch_size fixes the batch, and --dynamic_batch True leaves it open; give one of them")

@@ -26,7 +26,8 @@ no value.
 
 A value that nothing comes of beside the others is said when training begins, in one line: `no effect: clip_value 5.0
 (clip_grad is False)`. Defaults are not meant, so that a recipe may hold all keys. Factories that are called in Python
-warn of such arguments (`IdleSettingWarning`), and `create_model` refuses them.
+warn of such arguments (`IdleSettingWarning`), and `create_model` refuses them. The other commands say on standard error
+which of the flags that they are given they have no use for: `no effect: --lr 1.0 (it is for training)`.
 
 This page is written by `make pages` from the option groups in `mindcv_halo/config/options.py`: each group is the
 arguments of one factory.

@@ -34,7 +34,7 @@ def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
 
     Raises UserError with one line for unknown keys and flags (with the nearest), and for values of a wrong type.
     """
-    recipe, _ = parse_command(argv, description, {})
+    recipe, *_ = parse_command(argv, description, {})
     return recipe
 
 
@@ -53,12 +53,12 @@ def parse_command(
     description: str,
     extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]],
     operands: tuple[str, str] | None = None,
-) -> tuple[Recipe, dict[str, Any]]:
+) -> tuple[Recipe, dict[str, Any], dict[str, Any]]:
     """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, and values are text.
 
     A flag that takes several values has (their names, help) there, and gives a list; a Switch gives a boolean. One with
     the name of a recipe's key takes the place of that key's flag. `operands` is a name and help for arguments without a
-    flag, which come back as a list under that name.
+    flag, which come back as a list under that name. Last come the keys and values that were given as flags.
     """
     options = {key: option for key, option in list_options().items() if key not in extra}
     parser = _make_parser(description, options, extra)
@@ -83,7 +83,7 @@ def parse_command(
         extras[operands[0]] = [*values.pop(operands[0], []), *last]
     from_file = {} if config is None else read_recipe(config)
     from_flags = {key: convert_value(f"--{key}", _as_written(text), options[key]) for key, text in values.items()}
-    return make_recipe({**from_file, **from_flags}), extras
+    return make_recipe({**from_file, **from_flags}), extras, from_flags
 
 
 def _make_parser(
@@ -216,7 +216,7 @@ def _find_recipe(path: Path, name: Path) -> Path:
     if path.is_file() or name.is_absolute():
         return path
     inside = Path(*name.parts[1:]) if name.parts[:1] == (RECIPES,) else name
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / RECIPES
     shipped = (installed if installed.is_dir() else package.parent / RECIPES) / inside
     return shipped if shipped.is_file() else path

@@ -52,6 +52,11 @@ def read_arrays(name: str, root: str, split: str, download: bool = False) -> Ima
     if folder is None and download:
         downloader.download()
         folder = _find(names, downloader.path)
+        if folder is None:  # an archive is fetched where its folder is not there
+            raise UserError(
+                f"{name}: {downloader.path} lacks {', '.join(names)}, or some of these; remove that folder, and it is "
+                "fetched anew"
+            )
     if folder is None:
         raise UserError(
             f"{name}: neither {root} nor {downloader.path} holds {', '.join(names)}; "

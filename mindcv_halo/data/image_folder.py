@@ -99,7 +99,7 @@ def _check_folder_names(names: Sequence[str], folder: Path) -> None:
     if twins:
         raise UserError(
             f"{folder} has two class folders that are both called {printable(twins[0])}: one is written with letter "
-            "and accent in one piece, the other in two; put their images into one"
+            "and accent in one piece, the other in two; put all images into one, and remove the other"
         )
 
 

@@ -74,9 +74,10 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
     is_vision = _is_minddatas(first)
     name = type(first).__name__
     if isinstance(first, _DECODERS) and not (sample.is_encoded and sample.image_type.kind in "uSU"):
+        own = sample.name or ("mnist" if sample.image[-1:] == (1,) else "cifar10")
         raise UserError(
             f"transform begins with {name}, but the images are arrays of shape {sample.image} and type "
-            f"{sample.image_type}, not files; use create_transforms({sample.name or 'cifar10'!r}) or take it out"
+            f"{sample.image_type}, not files; use create_transforms({own!r}) or take it out"
         )
     if is_vision and sample.is_encoded and not isinstance(first, _DECODERS):
         raise UserError(

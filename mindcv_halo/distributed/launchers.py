@@ -221,7 +221,8 @@ def _check(topology: Topology) -> Topology:
             f"does not fit {topology.size} processes in all"
         )
     if topology.port is not None and not 1024 <= topology.port < 65536:
-        raise UserError(f"port {topology.port} of rank 0's machine must be from 1024 to 65535; set MASTER_PORT")
+        way_out = "give msrun another --master_port" if topology.has_cluster else "set MASTER_PORT"
+        raise UserError(f"port {topology.port} of rank 0's machine must be from 1024 to 65535; {way_out}")
     if topology.size > 1 and not topology.masters:
         raise UserError(
             f"{topology.launcher} started {topology.size} processes on several machines and does not tell where rank 0 "

@@ -25,15 +25,8 @@ from ..runtime import to_array, use_device
 from .images import ImageLike, list_images, read_pixels, show_progress
 from .labels import ClassNames, find_class_names
 from .setup import build_network, find_place, make_transforms, set_jit_level
+from .used_keys import PREDICTION
 from .validate import predict_logits
-
-_IDLE = {"seed", "drop_rate", "drop_path_rate", "amp_level", "loss_scale_type", "loss_scale"}
-# The keys of a recipe that prediction has a use for.
-_KEYS = {
-    *(key for key, option in list_options().items() if option.group in ("system", "model", "precision")),
-    *("dataset", "data_dir", "train_split", "exif", "batch_size", "ema"),
-    *("image_resize", "interpolation", "crop_pct", "mean", "std"),
-} - {*_IDLE, "drop_overflow_update"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ class Predictor:
         top_k: int = 5,
         **options: Any,
     ):
-        idle = next((key for key in options if key in list_options() and key not in _KEYS), None)
+        idle = next((key for key in options if key in list_options() and key not in PREDICTION), None)
         if idle is not None:
             raise UserError(f"Predictor: {idle} {options[idle]} is of no use in prediction; leave it out")
         own = {"model": model_name, "ckpt_path": str(checkpoint_path), "pretrained": pretrained}
@@ -130,7 +123,7 @@ class Predictor:
 
         The recipe may be that of a training run whose head was new: the weights must fit as they are.
         """
-        values = {key: value for key, value in flatten(recipe).items() if key in _KEYS} | {"reset_head": False}
+        values = {key: value for key, value in flatten(recipe).items() if key in PREDICTION}
         own = values.pop("batch_size")
         return cls(
             values.pop("model"),

@@ -163,7 +163,7 @@ def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: i
             continue  # on another number of ranks
         raise UserError(
             f"resume: {key} was {value!r} and is {now[key]!r} now; resume with the run's own recipe.yaml, or start "
-            "anew in another ckpt_save_dir"
+            "anew in another ckpt_save_dir, with resume False"
         )
 
 

@@ -150,7 +150,8 @@ def _uses_native_kernels(recipe: Recipe, network: nn.Cell, is_training: bool) ->
         if device != "CPU":
             raise NativeUnavailableError(f"native_kernels are for CPUs, and this runs on {device}; leave them out")
         if level != "O0" or precision.amp_cast_list:
-            raise NativeUnavailableError(f"native_kernels are for float32, not amp level {level}; leave one out")
+            what = "amp_cast_list" if precision.amp_cast_list else f"amp level {level}"
+            raise NativeUnavailableError(f"native_kernels are for float32, not {what}; leave one out")
         if is_training and recipe.step.sync_bn:
             raise NativeUnavailableError("native_kernels know no sync_bn; leave one out")
         load_kernels()

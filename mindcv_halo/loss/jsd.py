@@ -57,5 +57,8 @@ class JSDCrossEntropy(ClassificationLoss):
 @constexpr(check=False)
 def _split_size(batch: int, num_splits: int) -> int:
     if batch % num_splits:
-        raise UserError(f"JSD: a batch of {batch} does not divide into {num_splits} splits; set aug_splits to match")
+        raise UserError(
+            f"JSD: a batch of {batch} does not divide into {num_splits} splits; give that many copies of the images, "
+            "which aug_splits 3 (separate) makes, or set num_splits to match"
+        )
     return batch // num_splits

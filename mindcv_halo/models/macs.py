@@ -22,10 +22,10 @@ def count_macs(network: HaloNet, image_size: tuple[int, int]) -> int:
     size, padding to whole blocks included. Raises UserError for a network that `accelerate` changed, and for what is no
     size.
     """
+    if isinstance(network, HaloNet) and type(network).channels_first is not HaloNet.channels_first:
+        raise UserError("count_macs: the network is on native kernels; count before accelerate")
     if type(network) is not HaloNet:
-        raise UserError(
-            f"count_macs: {type(network).__name__} is no HaloNet as create_model makes it; count before accelerate"
-        )
+        raise UserError(f"count_macs: {type(network).__name__} is no HaloNet; give one as create_model makes it")
     image_size = check_size("count_macs", "image_size", image_size)
     total = 0
 

@@ -101,7 +101,7 @@ def restore(parameters: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray
     if different:
         raise UserError(
             f"resume: the state does not fit this run: {'; '.join(different)}; use the recipe.yaml of the run, or "
-            "another ckpt_save_dir"
+            "start anew in another ckpt_save_dir, with resume False"
         )
     for name, value in arrays.items():
         parameters[name].set_data(Tensor(value))

@@ -206,9 +206,10 @@ def _one_cycle(plan: _Plan) -> tuple[float, list[float]]:
 def _cyclic(plan: _Plan) -> tuple[float, list[float]]:
     half = plan.length * plan.steps_per_epoch / plan.num_cycles / 2
     if half < 1:
+        most = plan.length * plan.steps_per_epoch // 2
         raise UserError(
             f"num_cycles {plan.num_cycles} leaves less than two steps for a cycle of cyclic; "
-            f"use at most {plan.length * plan.steps_per_epoch // 2}"
+            f"use {f'at most {most}' if most else 'more epochs'}"
         )
     rates = cyclic_lr(
         plan.min_lr,

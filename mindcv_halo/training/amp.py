@@ -45,7 +45,7 @@ def auto_mixed_precision(
     if amp_level == "O0" and not amp_cast_list:
         return network
     if amp_dtype == "bfloat16":
-        _require_bfloat16()
+        _require_bfloat16("leave amp_cast_list out" if amp_cast_list else "amp_level O0")
     half = HALF_TYPES[amp_dtype]
     unable = _find_unable(half)
     if amp_cast_list:
@@ -68,15 +68,13 @@ def to_float32(logits: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ..
     return logits.astype(mstype.float32)
 
 
-def _require_bfloat16() -> None:
-    """Raise UserError unless the device computes with it."""
+def _require_bfloat16(otherwise: str) -> None:
+    """Raise UserError unless the device computes with it; `otherwise` is what else can be done."""
     device = mindspore.get_context("device_target")
     if device != "Ascend":
-        raise UserError(
-            f"amp_dtype bfloat16: MindSpore has no such kernels on a {device}; use float16, or amp_level O0"
-        )
+        raise UserError(f"amp_dtype bfloat16: MindSpore has no such kernels on a {device}; use float16, or {otherwise}")
     if not has_bfloat16():
-        raise UserError(f"amp_dtype bfloat16: {name_chip()} does not compute with it; use float16, or amp_level O0")
+        raise UserError(f"amp_dtype bfloat16: {name_chip()} does not compute with it; use float16, or {otherwise}")
 
 
 def _find_unable(half: mstype.Type) -> tuple[type[nn.Cell], ...]:

@@ -17,13 +17,13 @@ _logger = logging.getLogger("mindcv_halo")
 
 
 class CheckpointManager:
-    """Saves checkpoints and keeps some: "top_k" those of the highest metric, "latest_k" the last, None all.
+    """Saves checkpoints and keeps some: "top_k" those of the highest metric, "latest_k" the last, None or "None" all.
 
     Files are at any moment whole or absent. Raises UserError for another policy.
     """
 
     def __init__(self, ckpt_save_policy: str | None = None):
-        if ckpt_save_policy is not None and ckpt_save_policy not in _POLICIES[:2]:
+        if ckpt_save_policy is not None and ckpt_save_policy not in _POLICIES:
             raise unknown_name("ckpt_save_policy", ckpt_save_policy, _POLICIES)
         self.ckpt_save_policy = ckpt_save_policy
         self._files: list[tuple[str, float]] = []  # best or oldest first

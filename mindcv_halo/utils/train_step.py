@@ -75,17 +75,17 @@ def _make_grad_scaler(scale_sense: float | Tensor | nn.Cell, of_optimizer: float
     scale = float(scale_sense.get_loss_scale() if is_cell else Tensor(scale_sense, mindspore.float32).asnumpy())
     if not scale > 0:
         raise UserError(f"loss_scale (scale_sense) {scale:g} must be above 0")
+    if of_optimizer != 1 and (is_cell or clip_grad):
+        raise UserError(
+            f"the optimizer has a loss_scale of {of_optimizer:g} of its own, which does not go with clip_grad, nor "
+            "with a scale that leaves out updates; create it with loss_scale 1"
+        )
     if of_optimizer not in (1.0, scale):
         raise UserError(
             f"loss_scale (scale_sense) {scale:g} is not the loss_scale {of_optimizer:g} of the optimizer; create the "
             "optimizer with the same, or with 1"
         )
     if of_optimizer != 1:
-        if is_cell or clip_grad:
-            raise UserError(
-                f"the optimizer has a loss_scale of {of_optimizer:g} of its own, which does not go with clip_grad, nor "
-                "with a scale that leaves out updates; create it with loss_scale 1"
-            )
         return _ScaleOfOptimizer(scale)
     if isinstance(scale_sense, nn.DynamicLossScaleUpdateCell):
         return GradScaler(scale, dynamic=True, growth_steps=int(getattr(scale_sense, "scale_window", GROWTH_STEPS)))

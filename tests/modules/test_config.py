@@ -9,12 +9,12 @@ from typing import Literal
 import pytest
 
 from mindcv_halo import list_models
+from mindcv_halo.config import options
 from mindcv_halo.config.options import Recipe, RunOptions, flatten, list_options, option
 from mindcv_halo.config.parse import (
     Switch,
     create_parser,
     make_recipe,
-    options,
     parse_args,
     parse_command,
     parse_recipe,
@@ -93,7 +93,7 @@ def test_a_saved_recipe_reads_back_the_same(tmp_path):
 
 
 def test_a_script_has_flags_of_its_own():
-    recipe, extras = parse_command(["--image_path", "x.png", "--lr", "2"], "", {"image_path": "", "top_k": ""})
+    recipe, extras, _ = parse_command(["--image_path", "x.png", "--lr", "2"], "", {"image_path": "", "top_k": ""})
     assert extras == {"image_path": "x.png", "top_k": None}
     assert recipe.scheduler.lr == 2
 
@@ -218,16 +218,16 @@ def test_a_boolean_flag_swallows_no_operand():
     for operand in ("cat.jpg", "folder/yes", "2", "true.png", "./no"):
         alone = [part for key in BOOLEANS for part in (f"--{key}", operand)]
         for argv in (alone, [operand, *alone[:-1]], ["--lr", "1", *alone, "--seed=3", operand]):
-            recipe, extras = parse_command(argv, "", {}, ("IMAGE", ""))
+            recipe, extras, _ = parse_command(argv, "", {}, ("IMAGE", ""))
             assert extras["IMAGE"] == [operand] * argv.count(operand)
             assert all(flatten(recipe)[key] is True for key in BOOLEANS)
 
 
 def test_a_boolean_word_before_an_operand_is_the_flags_value():
     for word, value in (("no", False), ("ON", True)):
-        recipe, extras = parse_command(["--pretrained", word, "a.jpg"], "", {}, ("IMAGE", ""))
+        recipe, extras, _ = parse_command(["--pretrained", word, "a.jpg"], "", {}, ("IMAGE", ""))
         assert (recipe.model.pretrained, extras["IMAGE"]) == (value, ["a.jpg"])
-    recipe, extras = parse_command(["--pretrained", "--", "no", "--ema"], "", {}, ("IMAGE", ""))
+    recipe, extras, _ = parse_command(["--pretrained", "--", "no", "--ema"], "", {}, ("IMAGE", ""))
     assert (recipe.model.pretrained, recipe.step.ema, extras["IMAGE"]) == (True, False, ["no", "--ema"])
 
 
@@ -254,7 +254,7 @@ def test_a_boolean_may_have_a_third_value(monkeypatch, recipe_file, annotation, 
 
     Third.__annotations__["pace"] = annotation
     monkeypatch.setattr(options, "Recipe", replace_default(Recipe, "run", Third()))
-    monkeypatch.setattr("mindcv_halo.config.Recipe", options.Recipe)
+    monkeypatch.setattr("mindcv_halo.config.parse.Recipe", options.Recipe)
     for argv, value in (
         (["--pace"], True),
         (["--pace", "--lr", "1"], True),
@@ -264,7 +264,7 @@ def test_a_boolean_may_have_a_third_value(monkeypatch, recipe_file, annotation, 
     ):
         pace = parse_recipe(argv).run.pace
         assert pace == value and type(pace) is type(value)
-    recipe, extras = parse_command(["--pace", "auto", "--ema", "auto"], "", {}, ("IMAGE", ""))
+    recipe, extras, _ = parse_command(["--pace", "auto", "--ema", "auto"], "", {}, ("IMAGE", ""))
     assert (recipe.run.pace, extras["IMAGE"]) == ("auto", ["auto"])
     assert read_recipe(recipe_file("pace: auto")) == {"pace": "auto"}
     with pytest.raises(UserError, match=r"^--pace: 'maybe' is .*True.*False.*auto"):

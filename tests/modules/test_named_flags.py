@@ -28,6 +28,7 @@ SPEAKERS = {
     "engine/batches.py": ("train",),
     "engine/resume.py": ("train",),
     "engine/train.py": ("train",),
+    "engine/used_keys.py": ("validate", "infer", "serve"),
     "models/weights/open.py": ("convert",),
     "native/build.py": WITH_RECIPE,
     "native/operators.py": WITH_RECIPE,
@@ -35,7 +36,12 @@ SPEAKERS = {
     "distributed/join.py": WITH_RECIPE,
 }
 ANY_COMMAND = {"help", "name", "config"}  # --name value stands for any flag
-OTHER_PROGRAMS = {("native/build.py", "version"), ("distributed/join.py", "map-by")}  # of the compiler, and of mpirun
+# Of the compiler, of mpirun and of msrun.
+OTHER_PROGRAMS = {
+    ("native/build.py", "version"),
+    ("distributed/join.py", "map-by"),
+    ("distributed/launchers.py", "master_port"),
+}
 OWN_FUNCTIONS = {"list_command": "list", "_write": "infer"}
 # Words that no code of ours defines.
 OF_OTHERS = {

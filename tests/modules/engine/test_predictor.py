@@ -265,7 +265,7 @@ def test_a_strip_of_an_image_is_refused_before_it_is_resized(checkpoint, tmp_pat
         ({"top_k": 0}, r"top_k 0 must be at least 1"),
         ({"imagesize": 3}, r"unknown recipe key 'imagesize'; nearest: image_resize"),
         ({"model_name": "halonet_5"}, r"unknown model 'halonet_5'"),
-        ({"reset_head": True}, r"reset_head is for training"),
+        ({"reset_head": True}, r"reset_head True is of no use in prediction; leave it out"),
     ],
 )
 def test_bad_settings(checkpoint, changes, message):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from mindspore import nn
 from safetensors.numpy import save_file
+from support.remedies import Case, try_all
 from support.weight_files import arrays_of, make_network
 
 from mindcv_halo import create_model
 from mindcv_halo.cli import main
 from mindcv_halo.engine import convert
-from mindcv_halo.errors import UserError
-from mindcv_halo.models import helpers, model_factory
+from mindcv_halo.models import helpers
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.registry import _entrypoints, register_model
 from mindcv_halo.models.specs import HALONET_TEST
@@ -35,9 +30,6 @@ from mindcv_halo.models.weights import (
 )
 from mindcv_halo.models.weights.position_tables import TABLES
 from mindcv_halo.models.weights.pretrained import _mirrored
-
-PACKAGE = Path(model_factory.__file__).parent
-FILES = [*sorted((PACKAGE / "weights").glob("*.py")), PACKAGE / "model_factory.py", PACKAGE / "helpers.py"]
 
 # Raised where no remedy is: each of these has a test of its own.
 ELSEWHERE = {
@@ -100,12 +92,6 @@ class Bench:
     def saved(self, class_names: list[str] | None = None, **options) -> str:
         save_network(make_network(**options), self.folder / "own.ckpt", class_names)
         return str(self.folder / "own.ckpt")
-
-
-class Case(NamedTuple):
-    said: str  # a pattern, with the remedy
-    provoke: Callable[[Bench], object]
-    remedy: Callable[[Bench], object]
 
 
 BIAS = "classifier.bias"
@@ -328,6 +314,11 @@ CASES = [
     ),
     # ---- create_model's own
     Case(
+        r"unknown create_model option 'num_class'; nearest: num_classes",
+        lambda b: create_model("halonet_test", num_class=5),
+        lambda b: create_model("halonet_test", num_classes=5),
+    ),
+    Case(
         r"leave it out for 1000", lambda b: create_model("halonet_test", None), lambda b: create_model("halonet_test")
     ),
     Case(
@@ -469,56 +460,5 @@ def bench(tmp_path, monkeypatch) -> Bench:
         _entrypoints.pop(name, None)
 
 
-def site_of(error: UserError) -> tuple[str, int]:
-    """The file and the line that raised it."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
-
-
-def text_of(call: ast.Call) -> str:
-    """What an error says, with {} for what it fills in."""
-    parts = []
-    for node in call.args:
-        for piece in node.values if isinstance(node, ast.JoinedStr) else [node]:
-            parts.append(piece.value if isinstance(piece, ast.Constant) else "{}")
-    return "".join(map(str, parts))
-
-
-def list_sites() -> dict[tuple[str, int, int], str]:
-    """Every `raise UserError(...)` about weights: its file and lines, and what it says."""
-    raised = [
-        (path, node)
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
-    ]
-    return {
-        (str(path), node.lineno, node.end_lineno): text_of(node.exc)
-        for path, node in raised
-        if getattr(node.exc.func, "id", "") == "UserError"
-    }
-
-
 def test_every_remedy_works(bench, capsys):
-    hits, tried = set(), set()
-    for case in CASES:
-        with pytest.raises(UserError) as caught:
-            case.provoke(bench)
-        assert re.search(case.said, str(caught.value)), f"{case.said}\n{caught.value}"
-        hits.add(site_of(caught.value))
-        if case.remedy in tried:
-            continue
-        tried.add(case.remedy)
-        try:
-            case.remedy(bench)
-        except UserError as error:
-            pytest.fail(f"{case.said}: its remedy does not work: {error}")
-    untried = {
-        f"{Path(path).name}:{first}: {text}"
-        for (path, first, last), text in list_sites().items()
-        if not any(path == file and first <= line <= last for file, line in hits)
-        and not any(part in text for part in ELSEWHERE)
-    }
-    assert not untried, json.dumps(sorted(untried), indent=1)
+    try_all(CASES, bench, "weights", ELSEWHERE, counts=lambda text: True)
