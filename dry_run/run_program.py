@@ -18,7 +18,7 @@ import numpy as np
 
 from mindcv_halo.distributed.launchers import Topology
 from mindcv_halo.distributed.process_group import ProcessGroup
-from mindcv_halo.engine import setup as preparation
+from mindcv_halo.engine import setup
 
 from .devices import ROOT
 
@@ -40,16 +40,16 @@ class SimulatedGroup(ProcessGroup):
 
 def join_group(topology: Topology, device: str) -> ProcessGroup:
     """The real joining, with a group that needs no partners."""
-    group = preparation_join_group(topology, device)
+    group = real_join_group(topology, device)
     return SimulatedGroup(group.rank, group.size)
 
 
-preparation_join_group = preparation.join_group
+real_join_group = setup.join_group
 
 if __name__ == "__main__":
     del sys.argv[0]
     with (
-        mock.patch.object(preparation, "join_group", join_group),
-        mock.patch.object(preparation, "count_devices", lambda device: NUM_DEVICES),
+        mock.patch.object(setup, "join_group", join_group),
+        mock.patch.object(setup, "count_devices", lambda device: NUM_DEVICES),
     ):
         runpy.run_path(str(ROOT / sys.argv[0]), run_name="__main__")
