@@ -137,7 +137,7 @@ def _replace(path: Path, text: str) -> None:
 def run_tests(tree: Path, arguments: list[str], limit: float, **environ: str) -> tuple[int | None, str]:
     """Pytest's exit status in the tree, None where it took too long, and what it printed."""
     plugins = ["-p", "no:cacheprovider", "-n", "0"] if importlib.util.find_spec("xdist") else ["-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", *plugins, *arguments]
+    command = [sys.executable, "-m", "pytest", "-v", "--tb=no", *plugins, *arguments]
     environ = {**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "400", **environ}
     process = subprocess.Popen(
         command,
@@ -161,8 +161,8 @@ def run_tests(tree: Path, arguments: list[str], limit: float, **environ: str) ->
 
 
 def find_failures(output: str) -> list[str]:
-    """The node ids of the tests that failed, out of pytest's summary."""
-    return re.findall(r"^FAILED (.+?)(?: - .*)?$", output, re.MULTILINE)
+    """The node ids of the tests that failed; those whose fixtures did are errors, not failures."""
+    return re.findall(r"^(\S+::.+) FAILED +\[ *\d+%\]$", output, re.MULTILINE)
 
 
 def acquit(tree: Path, verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -9,12 +9,12 @@ from typing import Literal
 import pytest
 
 from mindcv_halo import list_models
+from mindcv_halo.config import options
 from mindcv_halo.config.options import Recipe, RunOptions, flatten, list_options, option
 from mindcv_halo.config.parse import (
     Switch,
     create_parser,
     make_recipe,
-    options,
     parse_args,
     parse_command,
     parse_recipe,
