@@ -142,10 +142,12 @@ def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
 
 
 def test_old_checkpoints_go_and_the_best_stays(flags):
-    run(flags, epoch_size=4, keep_checkpoint_max=2)
+    result, _ = run(flags, epoch_size=4, keep_checkpoint_max=2)
     names = sorted(path.name for path in Path(flags["ckpt_save_dir"]).glob("*.ckpt"))
     assert [name for name in names if "-" in name] == ["halonet_test-3_3.ckpt", "halonet_test-4_3.ckpt"]
     assert {"halonet_test_best.ckpt", "halonet_test_last.ckpt"} <= set(names)
+    top1 = [float(row["top1"]) for row in rows(flags["ckpt_save_dir"])]
+    assert result.best_top1 == max(top1) > min(top1)
 
 
 def test_steps_fed_from_a_queue_are_the_same(flags, plain_weights, monkeypatch):

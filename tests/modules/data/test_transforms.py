@@ -69,6 +69,15 @@ def test_certain_flips(picture, hflip, vflip):
     np.testing.assert_allclose(Compose(operators)(encode(picture(0))), normalise(expected), atol=1e-5)
 
 
+def test_every_other_image_is_flipped(picture):
+    """By default: of 64, 12 to 52 in all but one of a million runs."""
+    operators = create_transforms("", (40, 48), True, scale=(1.0, 1.0), ratio=(1.2, 1.2))
+    dataset = ds.NumpySlicesDataset(np.stack([encode(picture(0))] * 64), "image").map(operators, "image")
+    flipped = normalise(picture(0)[:, ::-1])
+    seen = [image for (image,) in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)]
+    assert 12 <= sum(np.allclose(image, flipped, atol=1e-5) for image in seen) <= 52
+
+
 def names_of(operators: list) -> list[str]:
     return [type(operator).__name__ for operator in operators]
 

@@ -312,3 +312,13 @@ def test_images_that_do_not_fit(mode):
 def test_the_fixed_size_is_an_option():
     network = create_model("halobotnet_50t", num_classes=3, image_size=(64, 96)).set_train(False)
     assert network(images(size=(64, 96))).shape == (2, 3)
+
+
+def test_a_block_starts_as_its_shortcut(pynative):
+    """Where there is one; a block without is to pass something on."""
+    block = create_model("halonet_test").set_train(False).stages[1][1]
+    x = Tensor(np.random.standard_normal((2, 48, 8, 8)).astype(np.float32))
+    np.testing.assert_array_equal(block(x).asnumpy(), block.act(x).asnumpy())
+    without = create_model("haloregnetz_b").stages[1][0]
+    assert not without.has_shortcut
+    assert (without.expand.norm.gamma.asnumpy() == 1).all()

@@ -170,10 +170,12 @@ def test_an_update_waits_for_its_batches(mode):
     assert_same(before, weights_of(step), tolerance=0)
 
 
-@pytest.mark.parametrize("clip_mode", ["norm", "value"])
-def test_clipping_bounds_an_update(mode, clip_mode):
+@pytest.mark.parametrize("clip_mode, grad_scaler", [("norm", 1024.0), ("value", None)])
+def test_clipping_bounds_an_update(mode, clip_mode, grad_scaler):
+    """Whatever the gradients were scaled by before."""
     before = weights_of(make_step())
-    after = run(make_step(clip_mode=clip_mode, clip_value=0.01))
+    scaler = None if grad_scaler is None else GradScaler(grad_scaler)
+    after = run(make_step(clip_mode=clip_mode, clip_value=0.01, grad_scaler=scaler))
     moves = np.concatenate([(after[name] - before[name]).ravel() for name in before]) / 0.5
     largest = np.linalg.norm(moves) if clip_mode == "norm" else np.abs(moves).max()
     assert largest == pytest.approx(0.01, rel=1e-3)
