@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .. import specs
+from ..halonet import SPECS
 from ..specs import BOTTLENECK_ATTENTION, CONVOLUTION, HALO_ATTENTION, LAMBDA_LAYER, Spec
 from .position_tables import TABLES
 from .rules import Source, translate
@@ -18,8 +18,6 @@ from .rules import Source, translate
 _MOST_CHANNELS = 256  # of an image,
 _MOST_ROWS = 512  # and of a table: the strict comparison refuses what has more
 _MOST_CLASSES = 1_000_000  # that a file may say it has, before anybody gives each a name
-
-SPECS = {spec.name: spec for spec in vars(specs).values() if isinstance(spec, Spec)}
 
 # What each kind of block has and none of those after it.
 _MARKS = {
@@ -91,7 +89,7 @@ def count_classes(source: Source, weights: Mapping[str, np.ndarray]) -> int | No
 def _read_structure(ours: Mapping[str, np.ndarray]) -> Structure:
     stem = (_size(ours, f"stem.conv{number}.conv.weight", 0) for number in count(1))
     patterns = []
-    for stage in range(len(specs.HALONET_50T.stages)):
+    for stage in range(max(len(spec.stages) for spec in SPECS.values())):
         letters = (_letter(ours, f"stages.{stage}.{block}.") for block in count())
         patterns.append("".join(takewhile(bool, letters)))
     gates = {name.partition(".mix.gate.")[2] for name in ours if ".mix.gate." in name}
