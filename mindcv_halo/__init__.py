@@ -9,6 +9,7 @@ from .data import *  # noqa: E402, F403
 from .engine import Prediction, Predictor  # noqa: E402
 from .loss import *  # noqa: E402, F403
 from .models import *  # noqa: E402, F403
+from .models.halonet import *  # noqa: E402, F403  # for type checkers, which follow no list that is put together
 from .native import accelerate  # noqa: E402
 from .optim import *  # noqa: E402, F403
 from .scheduler import *  # noqa: E402, F403

@@ -25,6 +25,7 @@ import draw_schedules  # noqa: E402
 import draw_window  # noqa: E402
 from configuration_page import write_configuration  # noqa: E402
 from model_cards import count_parameters, write_card, write_index  # noqa: E402
+from model_lists import write_lists  # noqa: E402
 
 ROOT = DOCS.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.json"
@@ -41,6 +42,8 @@ def main() -> None:
         (DOCS / "models" / f"{name}.md").write_text(write_card(network, facts[name][1], results), encoding="utf-8")
         draw_architecture.draw(network.spec, size, DOCS / "pictures" / f"{name}.png")
     (DOCS / "models" / "index.md").write_text(write_index(facts), encoding="utf-8")
+    for name, text in write_lists({name: parameters for name, (parameters, _) in facts.items()}).items():
+        (ROOT / name).write_text(text, encoding="utf-8")
     draw_window.draw(DOCS / "pictures" / "window.png")
     draw_cost.draw(results, DOCS / "pictures" / "cost.png")
     draw_schedules.draw(DOCS / "pictures" / "schedules.png")

@@ -47,14 +47,14 @@ def convert(
     _check_output(Path(source), path, to)
     file = open_weights(source, ema=ema, strip_prefix=True)
     if model is None:
-        name, options = find_model(file.source, file.arrays, file.origin)
+        name, options = find_model(file)
     else:
         name = canonical_name(model)
-        options = find_options(name, file.source, file.arrays)
+        options = find_options(name, file)
     if file.halo:
         options |= {"block_size": file.halo.block_size, "halo_size": file.halo.halo_size}
     network = create_model(name, dialect=dialect or file.dialect, mask_padding=file.mask_padding, **options)
-    arrays = fit_weights(network, file.arrays, origin=file.origin, halo=file.halo)
+    arrays = fit_weights(network, file)
     if to == "timm":
         _check_timm(network.spec, network.dialect, network.mask_padding, source)
         arrays, notes = to_timm(arrays), {"format": "pt"}

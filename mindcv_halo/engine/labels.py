@@ -183,7 +183,7 @@ def _read_weights(recipe: Recipe) -> _Weights:
     if is_own_model(model_name):  # whose names of weights nobody knows
         return _Weights(None, names_in_weights(checkpoint), are_foreign=False)
     file = open_weights(checkpoint, ema=recipe.step.ema)
-    return _Weights(count_classes(file.source, file.arrays), file.class_names, file.source is not OURS)
+    return _Weights(count_classes(file), file.class_names, file.source is not OURS)
 
 
 def _list_found(options: DatasetOptions) -> list[str]:

@@ -1,27 +1,10 @@
 """The models: registry, specifications, layers, weights."""
 
-from . import layers
+from . import halonet, layers
 from .attention_maps import AttentionMap, attention_maps, list_attention_layers
 from .features import FeatureExtractor, FeatureExtractWrapper
 from .fusion import fuse_batchnorm
-from .halonet import (
-    halobotnet_50t,
-    halonet_26t,
-    halonet_50t,
-    halonet_eca26t,
-    halonet_h0,
-    halonet_h1,
-    halonet_h2,
-    halonet_h3,
-    halonet_h4,
-    halonet_h5,
-    halonet_h6,
-    halonet_h7,
-    halonet_se33t,
-    halonet_test,
-    haloregnetz_b,
-    lamhalobotnet_50t,
-)
+from .halonet import *  # noqa: F403
 from .helpers import build_model_with_cfg, load_model_checkpoint, load_pretrained
 from .model_factory import create_model
 from .network import HaloNet
@@ -61,20 +44,5 @@ __all__ = [
     "load_pretrained",
     "model_entrypoint",
     "register_model",
-    "halobotnet_50t",
-    "halonet_26t",
-    "halonet_50t",
-    "halonet_eca26t",
-    "halonet_h0",
-    "halonet_h1",
-    "halonet_h2",
-    "halonet_h3",
-    "halonet_h4",
-    "halonet_h5",
-    "halonet_h6",
-    "halonet_h7",
-    "halonet_se33t",
-    "halonet_test",
-    "haloregnetz_b",
-    "lamhalobotnet_50t",
 ]
+__all__ += halonet.__all__

@@ -42,7 +42,7 @@ def fuse_batchnorm(network: nn.Cell) -> nn.Cell:
     replaced = [conv.weight for conv in convs if isinstance(conv, nn.Conv2d)]
     fused = deepcopy(network, {id(weight): weight for weight in replaced})  # which need no copy
     for name, cell in fused.cells_and_names():
-        fold = _FOLDS.get(type(cell))
+        fold = FOLDS.get(type(cell))
         if fold is not None and not any(isinstance(child, FoldedNorm) for child in cell.cells()):
             _check_precision(name, cell)
             fold(cell)
@@ -66,7 +66,7 @@ def _fold_lambda_layer(cell: LambdaLayer) -> None:
     cell.norm_v = FoldedNorm()
 
 
-_FOLDS: dict[type[nn.Cell], Callable[[nn.Cell], None]] = {
+FOLDS: dict[type[nn.Cell], Callable[[nn.Cell], None]] = {
     ConvNormAct: _fold_conv_norm_act,
     LambdaLayer: _fold_lambda_layer,
 }

@@ -160,4 +160,4 @@ def _load_halonet(model: HaloNet | FeatureExtractor, file: WeightFile, reset_hea
         )
     if file.mask_padding and not model.mask_padding:
         raise UserError(f"{file.origin}: its weights were trained with mask_padding True; build the model with it")
-    load_weights(model, file.arrays, origin=file.origin, reset_head=reset_head, halo=file.halo)
+    load_weights(model, file, reset_head=reset_head)

@@ -31,9 +31,9 @@ def count_macs(network: HaloNet, image_size: tuple[int, int]) -> int:
 
     def count(cell: nn.Cell, inputs: tuple[Tensor, ...], out: Tensor) -> None:
         nonlocal total
-        total += _COUNTS[type(cell)](cell, inputs[0].shape, out.shape)
+        total += COUNTS[type(cell)](cell, inputs[0].shape, out.shape)
 
-    hooks = [cell.register_forward_hook(count) for _, cell in network.cells_and_names() if type(cell) in _COUNTS]
+    hooks = [cell.register_forward_hook(count) for _, cell in network.cells_and_names() if type(cell) in COUNTS]
     was_training = network.training
     try:
         with pynative_mode():
@@ -68,7 +68,7 @@ def _of_lambda_layer(cell: LambdaLayer, shape: tuple[int, ...], _: tuple[int, ..
     return pixels * cell.dim_key * cell.dim_value * (1 + cell.num_heads)
 
 
-_COUNTS = {
+COUNTS = {
     nn.Conv2d: _of_weights,
     nn.Dense: _of_weights,
     HaloAttention: _of_halo_attention,

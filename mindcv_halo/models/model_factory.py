@@ -181,9 +181,7 @@ def create_model(
             network, maps = build(dialect=DIALECTS[file.dialect])
         if file.mask_padding and not mask_padding:
             raise UserError(f"{file.origin}: its weights were trained with mask_padding True; set mask_padding to True")
-        load_weights(
-            network, file.arrays, origin=file.origin, reset_head=reset_head, resize_pos=resize_pos, halo=file.halo
-        )
+        load_weights(network, file, reset_head=reset_head, resize_pos=resize_pos)
     return network if maps is None else maps
 
 

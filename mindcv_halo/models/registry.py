@@ -1,37 +1,82 @@
 """Which models there are: MindCV's registry functions, with the peers' names as aliases.
 
-A model function is registered under its own name. The `default_cfgs` beside it in its module, if there are any, say
-what its weights expect; `NAME.TAG` there describes other published weights of the same model, and everything here that
-takes a name takes that too.
+A model function is registered under its own name, with what its images and weights are. `NAME.TAG` are other published
+weights of the same model, and everything here that takes a name takes that too. A table `default_cfgs` in the scope
+that the function is written in, as MindCV's modules have it, is understood as well.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from inspect import signature, unwrap
-from typing import Any
+from inspect import isfunction, signature, unwrap
+from typing import Any, TypeVar, overload
 
 from ..errors import UserError, unknown_name
-from .default_cfgs import ASSUMED
+from .default_cfg import ASSUMED
 from .layers.checks import check_flag, check_positive, check_whole, check_wholes, is_number
 
-_entrypoints: dict[str, Callable] = {}
-_aliases: dict[str, str] = {}
+_Function = TypeVar("_Function", bound=Callable)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What was registered under one name."""
+
+    fn: Callable
+    cfgs: Mapping[str, Mapping[str, Any]]  # of NAME and every NAME.TAG
+    aliases: tuple[str, ...]
+
+
+_models: dict[str, _Model] = {}
 _logger = logging.getLogger("mindcv_halo")
 
 
-def register_model(fn: Callable) -> Callable:
+@overload
+def register_model(fn: _Function) -> _Function: ...
+
+
+@overload
+def register_model(
+    *,
+    cfg: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Mapping[str, Any]] | None = None,
+    aliases: Iterable[str] = (),
+) -> Callable[[_Function], _Function]: ...
+
+
+def register_model(
+    fn: Callable | None = None,
+    *,
+    cfg: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Mapping[str, Any]] | None = None,
+    aliases: Iterable[str] = (),
+) -> Callable:
     """Decorator: `create_model(fn.__name__)` calls `fn(pretrained=..., num_classes=..., in_channels=..., ...)`.
 
     `fn` is a function or a class, from a package, a script or a notebook; it is called with those of the arguments that
     it takes. A second model of the same name takes the place of the first; the log says so if it is of another module.
+
+    Args:
+        cfg: what its images and weights are, with MindCV's keys: `input_size`, `mean`, `std`, `crop_pct`,
+            `interpolation`, `num_classes`, `url`; what it leaves out is MindCV's.
+        tags: the same of other published weights for it, which go by NAME.TAG.
+        aliases: other names for it, such as another library's.
+
     Raises UserError for what has no name, or none that can be part of a file's, and for what does not tell its
     arguments.
     """
+    if fn is None and (cfg is not None or tags or aliases):
+        return lambda function: _register(function, cfg, tags or {}, tuple(aliases))
+    return _register(fn, cfg, tags or {}, tuple(aliases))
+
+
+def _register(
+    fn: Callable, cfg: Mapping[str, Any] | None, tags: Mapping[str, Mapping[str, Any]], aliases: tuple[str, ...]
+) -> Callable:
     name = getattr(fn, "__name__", None)
     if not callable(fn) or not isinstance(name, str) or not name or name == "<lambda>":
         raise UserError(f"register_model: {fn!r} must be a function or a class with a name, which is the model's")
@@ -46,25 +91,27 @@ def register_model(fn: Callable) -> Callable:
         raise UserError(
             f"register_model: {name} does not tell its arguments; wrap it in a function of your own"
         ) from error
-    earlier = _entrypoints.get(name)
-    if earlier is not None and _module_of(earlier) != _module_of(fn):
-        _logger.warning(f"register_model: {name} of {_module_of(earlier)} gives way to that of {_module_of(fn)}")
-    _entrypoints[name] = fn
-    exported = getattr(sys.modules.get(_module_of(fn)), "__all__", None)
+    earlier = _models.get(name)
+    if earlier is not None and _module_of(earlier.fn) != _module_of(fn):
+        _logger.warning(f"register_model: {name} of {_module_of(earlier.fn)} gives way to that of {_module_of(fn)}")
+    cfgs = ({} if cfg is None else {name: cfg}) | {f"{name}.{tag}": other for tag, other in tags.items()}
+    _models[name] = _Model(fn, cfgs, aliases)
+    exported = _scope_of(fn).get("__all__")
     if isinstance(exported, list) and name not in exported:
         exported.append(name)  # as in MindCV, where `from my_models import *` brings the models
     return fn
 
 
-def register_aliases(aliases: dict[str, str]) -> None:
-    """Other libraries' names for registered models."""
-    _aliases.update(aliases)
-
-
 def list_aliases(model_name: str) -> list[str]:
-    """What other libraries call a model, in the order in which they were registered."""
+    """What other libraries call a model, and its published weights."""
     name = canonical_name(model_name)
-    return [alias for alias, target in _aliases.items() if _tagged_names().get(target, target) == name]
+    return [alias for alias, target in _aliases().items() if _tagged_names().get(target, target) == name]
+
+
+def list_cfgs(module: str) -> dict[str, Mapping[str, Any]]:
+    """What the models of a module were registered with, by name or NAME.TAG, in the module's order."""
+    models = (model for model in _models.values() if _module_of(model.fn) == module)
+    return {name: cfg for model in models for name, cfg in model.cfgs.items()}
 
 
 def canonical_name(model_name: str) -> str:
@@ -73,19 +120,19 @@ def canonical_name(model_name: str) -> str:
     Raises UnknownNameError with the nearest names.
     """
     name = _resolve(model_name)
-    return name if name in _entrypoints else _tagged_names()[name]
+    return name if name in _models else _tagged_names()[name]
 
 
 def is_model(model_name: str) -> bool:
     """Whether `create_model` knows the name, aliases and tags included."""
     return isinstance(model_name, str) and (
-        model_name in _entrypoints or model_name in _aliases or model_name in _tagged_names()
+        model_name in _models or model_name in _aliases() or model_name in _tagged_names()
     )
 
 
 def model_entrypoint(model_name: str) -> Callable:
     """The function that builds the model."""
-    return _entrypoints[canonical_name(model_name)]
+    return _models[canonical_name(model_name)].fn
 
 
 def is_own_model(model_name: str) -> bool:
@@ -109,7 +156,7 @@ def list_models(
     excluded = [pattern for pattern in _as_list(exclude_filters) if pattern]
     return sorted(
         name
-        for name in [*_entrypoints, *(_tagged_names() if pretrained else ())]
+        for name in [*_models, *(_tagged_names() if pretrained else ())]
         if (not included or any(fnmatchcase(name, pattern) for pattern in included))
         and (not module or _file_of(name) == module)
         and (not pretrained or is_model_pretrained(name))
@@ -119,7 +166,7 @@ def list_models(
 
 def list_modules() -> list[str]:
     """Names of the files that define models; `__main__` for a script or a notebook."""
-    return sorted({_file_of(name) for name in _entrypoints})
+    return sorted({_file_of(name) for name in _models})
 
 
 def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> bool:
@@ -136,10 +183,10 @@ def is_model_pretrained(model_name: str) -> bool:
 def get_pretrained_cfg(model_name: str) -> dict[str, Any]:
     """A copy of the model's default_cfg: input size, normalisation, published weights and accuracy.
 
-    Empty for a model of your own whose module describes none.
+    Empty for a model of your own that was registered without.
     """
     name = _resolve(model_name)
-    return deepcopy(_cfgs_beside(canonical_name(name)).get(name, {}))
+    return deepcopy(_cfgs_of(canonical_name(name)).get(name, {}))
 
 
 def complete_cfg(model_name: str) -> dict[str, Any]:
@@ -187,33 +234,47 @@ def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
 def _resolve(model_name: str) -> str:
     """Our name for a model, with its tag if it has one. A model's own name goes before a peer's for another."""
     name = model_name if isinstance(model_name, str) else str(model_name)
-    if name not in _entrypoints:
-        name = _aliases.get(name, name)
-    tagged = _tagged_names()
-    if name not in _entrypoints and name not in tagged:
-        raise unknown_name("model", model_name, [*_entrypoints, *_aliases, *tagged])
+    aliases, tagged = _aliases(), _tagged_names()
+    if name not in _models:
+        name = aliases.get(name, name)
+    if name not in _models and name not in tagged:
+        raise unknown_name("model", model_name, [*_models, *aliases, *tagged])
     return name
+
+
+def _aliases() -> dict[str, str]:
+    """Every other name, and the model, or NAME.TAG, that it is for: timm calls weights by their name on its hub."""
+    aliases = {alias: name for name, model in _models.items() for alias in model.aliases}
+    for name in _models:
+        for entry, cfg in _cfgs_of(name).items():
+            owner, _, published = str(cfg.get("hub_id", "")).partition("/")
+            if owner == "timm":
+                aliases[published] = entry
+    return aliases
 
 
 def _tagged_names() -> dict[str, str]:
     """Every NAME.TAG, and the model that it is of."""
-    return {
-        tagged: name
-        for name in _entrypoints
-        for tagged in _cfgs_beside(name)
-        if tagged.startswith(f"{name}.") and tagged not in _entrypoints
-    }
+    return {tagged: name for name in _models for tagged in _cfgs_of(name) if tagged != name and tagged not in _models}
 
 
-def _cfgs_beside(name: str) -> dict[str, Mapping[str, Any]]:
-    """What the module of a registered model says of its weights; entries of other kinds are somebody else's."""
-    fn = unwrap(_entrypoints[name])
-    module = sys.modules.get(_module_of(fn))
-    scope = getattr(fn, "__globals__", vars(module) if module else {})  # a class has no globals of its own
-    cfgs = scope.get("default_cfgs")
-    if not isinstance(cfgs, Mapping):
-        return {}
-    return {key: cfg for key, cfg in cfgs.items() if isinstance(key, str) and isinstance(cfg, Mapping)}
+def _cfgs_of(name: str) -> dict[str, Mapping[str, Any]]:
+    """The cfgs of NAME and every NAME.TAG: as registered, and then what a MindCV-style table says of it."""
+    table = _scope_of(_models[name].fn).get("default_cfgs")
+    beside = table if isinstance(table, Mapping) else {}
+    cfgs = {**_models[name].cfgs, **{key: beside[key] for key in beside if _is_of(name, key)}}
+    return {key: cfg for key, cfg in cfgs.items() if isinstance(cfg, Mapping)}
+
+
+def _is_of(name: str, key: object) -> bool:
+    return isinstance(key, str) and (key == name or key.startswith(f"{name}."))
+
+
+def _scope_of(fn: Callable) -> dict[str, Any]:
+    """The names of the module, script or notebook that a function, or a method of a class, is written in."""
+    fn = unwrap(fn)
+    functions = [fn, *(part for part in vars(fn).values() if isfunction(part) and part.__module__ == fn.__module__)]
+    return next((part.__globals__ for part in functions if isfunction(part)), {})
 
 
 def _module_of(fn: Callable) -> str:

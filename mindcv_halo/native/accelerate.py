@@ -7,42 +7,15 @@ from collections.abc import Iterator
 import mindspore
 from mindspore import nn
 
-from ..distributed.all_reduce import AllReduceMean
 from ..errors import UserError
-from ..models.features import FeatureExtractor
-from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
-from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
-from ..models.layers.stem_pool import StemPool
 from ..models.network import HaloNet
-from ..optim.adamw import AdamW
-from . import layers, whole_network
-from .all_reduce import NativeAllReduceMean
+from . import all_reduce, layers, optimizer, whole_network  # noqa: F401  (their classes tell what they stand for)
 from .as_built import find_changes
 from .guarded import guard
 from .operators import load_kernels
-from .optimizer import NativeAdamW
-
-_NATIVE: dict[type[nn.Cell], type[nn.Cell]] = {
-    ConvNormAct: layers.NativeConvNormAct,
-    HaloAttention: layers.NativeHaloAttention,
-    ConvMix: layers.NativeConvMix,
-    AttentionMix: layers.NativeAttentionMix,
-    SqueezeExcite: layers.NativeSqueezeExcite,
-    EfficientChannelAttention: layers.NativeEfficientChannelAttention,
-    StemPool: layers.NativeStemPool,
-    Bottleneck: layers.NativeBottleneck,
-    HaloNet: whole_network.NativeHaloNet,
-    FeatureExtractor: whole_network.NativeFeatureExtractor,
-}
-
-
-_PARTS: dict[type[nn.Cell], type[nn.Cell]] = {
-    AdamW: NativeAdamW,
-    AllReduceMean: NativeAllReduceMean,
-}  # of a training step
-_WHOLE = (HaloNet, FeatureExtractor, HaloAttention)  # what can be accelerated by itself
+from .registry import NATIVE, has_kernels, is_called
 
 
 def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
@@ -64,23 +37,24 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
 
     Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
     """
-    part = _PARTS.get(type(network))
-    if part is None and not (type(network) in _WHOLE and _can_be_native(network)):
+    entry = NATIVE.get(type(network))
+    if entry is None or not entry.alone or not entry.takes(network):
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":
         raise UserError(f"accelerate: the native kernels are for CPUs, and MindSpore runs on {device}")
-    if part is None:
+    is_part = entry.check is None  # of a training step
+    if not is_part:
         _refuse_changes(network, frozen)
     load_kernels()
-    if part is not None:
-        network.__class__ = part
+    if is_part:
+        network.__class__ = entry.kind
         network.prepare()
         return network
-    accelerated = {name: cell for name, cell in network.cells_and_names() if _can_be_native(cell)}
+    accelerated = {name: cell for name, cell in network.cells_and_names() if has_kernels(cell)}
     inside = dict(_list_inside(network, frozen))
     for cell in accelerated.values():
-        cell.__class__ = _NATIVE[type(cell)]
+        cell.__class__ = NATIVE[type(cell)].kind
     if isinstance(network, HaloAttention):
         network.alone = True
     else:
@@ -93,10 +67,6 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     if frozen and isinstance(network, HaloNet):
         network.freeze()
     return network
-
-
-def _can_be_native(cell: nn.Cell) -> bool:
-    return type(cell) in _NATIVE and not (isinstance(cell, HaloAttention) and cell.scrambled_windows)
 
 
 def _refuse_changes(network: nn.Cell, frozen: bool) -> None:
@@ -119,7 +89,7 @@ def _list_inside(network: nn.Cell, frozen: bool) -> Iterator[tuple[str, nn.Cell]
         name
         for name, cell in network.cells_and_names()
         if name in ("classifier", "dropout")
-        or (name.endswith((".attention", ".gate")) and not _can_be_native(cell) and type(cell) is not nn.Identity)
+        or (name.endswith((".attention", ".gate")) and is_called(cell))
         or (name.endswith(".drop_path.keep") and not frozen)  # stochastic depth draws as ever, and counts its draws
     ]
     for name, cell in network.cells_and_names():

@@ -7,8 +7,10 @@ from mindspore import Tensor
 
 from ..distributed.all_reduce import AllReduceMean
 from .operators import make_join, make_share
+from .registry import native
 
 
+@native(AllReduceMean, alone=True)
 class NativeAllReduceMean(AllReduceMean):
     """The mean as a few operators, in place of several for each tensor, which take a third of a step's compilation."""
 

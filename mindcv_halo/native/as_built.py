@@ -7,7 +7,7 @@ operators, shapes and types of parameters, hooks, precision. What a layer calls 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import mindspore
@@ -25,13 +25,13 @@ from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.random_drop import DropPath
 from ..models.layers.stem_pool import LOWEST, StemPool
 from ..models.network import HaloNet
-from .guarded import has_hooks
+from .guarded import MINDSPORES_OWN, has_hooks
+from .registry import NATIVE, Check, is_called
 
 # What differs between two cells that compute the same. A norm's numbers are compared with its operators'.
-_IGNORED = {
-    *("training", "requires_grad", "is_top_cell", "arguments_key", "cell_type", "grad_ops_label", "has_bprop"),
-    *("mixed_precision_type", "weight_init", "bias_init", "gamma_init", "beta_init", "moving_mean_init"),
-    *("moving_var_init", "cls_name", "parallel_mode", "eps", "momentum", "use_batch_statistics", "seed", "frozen"),
+_IGNORED = MINDSPORES_OWN | {
+    *("weight_init", "bias_init", "gamma_init", "beta_init", "moving_mean_init", "moving_var_init"),
+    *("cls_name", "parallel_mode", "eps", "momentum", "use_batch_statistics", "frozen"),
 }
 _ACTIVATIONS: dict[type[nn.Cell], str | None] = {
     UnbiasedSiLU: "silu",
@@ -58,7 +58,7 @@ def is_plain_dense(cell: nn.Cell) -> bool:
 def find_changes(network: nn.Cell) -> list[str]:
     """What kernels would not do as the cells of `network` do it, each a phrase that names the cell.
 
-    Takes the classes in CHECKS below as a whole; [] where a network is as create_model makes it.
+    [] where a network, or a layer that can be accelerated alone, is as create_model makes it.
     """
     state = np.random.get_state()
     try:
@@ -70,7 +70,7 @@ def find_changes(network: nn.Cell) -> list[str]:
 
 def _check(path: str, cell: nn.Cell) -> Iterator[str]:
     """Changes of a cell and of all in it that kernels stand for."""
-    check = CHECKS.get(type(cell))
+    check = NATIVE[type(cell)].check if type(cell) in NATIVE else _CALLED.get(type(cell))
     if check is None:
         yield f"{path} is a {type(cell).__name__}, for which there is no kernel"
         return
@@ -156,7 +156,7 @@ def _norm_agrees(norm: nn.BatchNorm2d) -> bool:
     )
 
 
-def _check_conv_norm_act(path: str, cell: ConvNormAct) -> Iterator[str]:
+def check_conv_norm_act(path: str, cell: ConvNormAct) -> Iterator[str]:
     conv = cell.conv
     if type(conv) is not nn.Conv2d:
         yield f"{path}.conv is a {type(conv).__name__}, which stands where a Conv2d was built"
@@ -182,7 +182,7 @@ def _check_conv_norm_act(path: str, cell: ConvNormAct) -> Iterator[str]:
         yield from _compare(f"{path}.norm", cell.norm, built.norm)
 
 
-def _check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
+def check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
     built = HaloAttention(
         cell.dim,
         cell.num_heads * cell.dim_value,
@@ -200,8 +200,8 @@ def _check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
     yield from _compare(path or "the attention", cell, built)
 
 
-def _check_attention_mix(path: str, cell: AttentionMix) -> Iterator[str]:
-    if type(cell.attention) is HaloAttention:
+def check_attention_mix(path: str, cell: AttentionMix) -> Iterator[str]:
+    if not is_called(cell.attention):
         yield from _check(f"{path}.attention", cell.attention)
     yield from _compare(f"{path}.norm", cell.norm, make_norm(cell.norm.num_features))
     yield from _check_activation(f"{path}.act", cell.act)
@@ -214,28 +214,28 @@ def _check_activation(path: str, cell: nn.Cell) -> Iterator[str]:
         yield from _compare(path, cell, type(cell)())
 
 
-def _check_conv_mix(path: str, cell: ConvMix) -> Iterator[str]:
+def check_conv_mix(path: str, cell: ConvMix) -> Iterator[str]:
     yield from _check_one_of(f"{path}.conv", cell.conv, ConvNormAct)
-    if type(cell.gate) in CHECKS:
+    if not is_called(cell.gate):
         yield from _check(f"{path}.gate", cell.gate)
 
 
-def _check_squeeze_excite(path: str, cell: SqueezeExcite) -> Iterator[str]:
+def check_squeeze_excite(path: str, cell: SqueezeExcite) -> Iterator[str]:
     channels, hidden = cell.expand.out_channels, cell.reduce.out_channels
     built = SqueezeExcite(channels, ratio=hidden / channels, act=name_activation(cell.act) or "relu")
     yield from _compare(path, cell, built)
 
 
-def _check_efficient_channel_attention(path: str, cell: EfficientChannelAttention) -> Iterator[str]:
+def check_efficient_channel_attention(path: str, cell: EfficientChannelAttention) -> Iterator[str]:
     length = cell.conv.kernel_size[1]
     yield from _compare(path, cell, EfficientChannelAttention(2 ** (2 * length - 1)))
 
 
-def _check_stem_pool(path: str, cell: StemPool) -> Iterator[str]:
+def check_stem_pool(path: str, cell: StemPool) -> Iterator[str]:
     yield from _compare(path, cell, StemPool(zero_border=cell.border != LOWEST))
 
 
-def _check_bottleneck(path: str, cell: Bottleneck) -> Iterator[str]:
+def check_bottleneck(path: str, cell: Bottleneck) -> Iterator[str]:
     yield from _check_one_of(f"{path}.reduce", cell.reduce, ConvNormAct)
     yield from _check_one_of(f"{path}.mix", cell.mix, ConvMix, AttentionMix)
     yield from _check_one_of(f"{path}.expand", cell.expand, ConvNormAct)
@@ -276,7 +276,7 @@ def _list_in_order(path: str, cell: nn.SequentialCell) -> Iterator[tuple[str, nn
         yield f"{path}.{name}", child if child is runs else cell
 
 
-def _check_network(path: str, network: HaloNet) -> Iterator[str]:
+def check_network(path: str, network: HaloNet) -> Iterator[str]:
     if type(network.stem) is not nn.SequentialCell:
         yield f"stem is a {type(network.stem).__name__}, which stands where a SequentialCell was built"
     else:
@@ -285,7 +285,7 @@ def _check_network(path: str, network: HaloNet) -> Iterator[str]:
     yield from _check_one_of("final_conv", network.final_conv, ConvNormAct, nn.Identity)
 
 
-def _check_feature_extractor(path: str, extractor: FeatureExtractor) -> Iterator[str]:
+def check_feature_extractor(path: str, extractor: FeatureExtractor) -> Iterator[str]:
     yield from _check_stem("stem", extractor.stem)
     yield from _check_stages("stages", extractor.stages)
 
@@ -302,17 +302,5 @@ def _check_identity(path: str, cell: nn.Identity) -> Iterator[str]:
     yield from ()
 
 
-CHECKS: dict[type[nn.Cell], Callable[[str, Any], Iterator[str]]] = {
-    HaloNet: _check_network,
-    FeatureExtractor: _check_feature_extractor,
-    HaloAttention: _check_halo_attention,
-    Bottleneck: _check_bottleneck,
-    ConvNormAct: _check_conv_norm_act,
-    ConvMix: _check_conv_mix,
-    AttentionMix: _check_attention_mix,
-    SqueezeExcite: _check_squeeze_excite,
-    EfficientChannelAttention: _check_efficient_channel_attention,
-    StemPool: _check_stem_pool,
-    DropPath: _check_drop_path,
-    nn.Identity: _check_identity,
-}
+# What has no kernel and is called between those that have one.
+_CALLED: dict[type[nn.Cell], Check] = {DropPath: _check_drop_path, nn.Identity: _check_identity}

@@ -16,6 +16,11 @@ HOOKS = (  # where MindSpore keeps a cell's
     *("_lazy_forward_pre_hook", "_lazy_forward_hook", "_lazy_backward_pre_hook", "_lazy_backward_hook"),
     *("_cell_backward_pre_hook", "_cell_backward_hook", "_saved_tensors_pack_hook", "_shard_fn"),
 )
+# What MindSpore itself writes into cells as they run, and what people set that changes no number.
+MINDSPORES_OWN = {
+    *("training", "requires_grad", "is_top_cell", "arguments_key", "cell_type", "grad_ops_label", "has_bprop"),
+    *("mixed_precision_type", "parameter_layout_dict", "compile_cache", "seed"),
+}
 _FREE = {"use_batch_statistics"}  # which the norms' kernels ask for at every call
 
 
@@ -87,17 +92,10 @@ def guard(cell: nn.Cell, path: str, root: nn.Cell, *, frozen: bool, free: tuple[
     if isinstance(cell, Guarded):
         return
     fixed = {*cell._cells, *cell._params, *cell._primitives}
-    fixed |= {name for name, value in vars(cell).items() if not name.startswith("_") and name not in _LIVE}
+    fixed |= {name for name, value in vars(cell).items() if not name.startswith("_") and name not in MINDSPORES_OWN}
     fixed -= {*free, *_FREE}
     object.__setattr__(cell, "_guard", _Guard(path, frozenset(fixed), frozen, root, cell is root))
     cell.__class__ = _guarded(type(cell))
-
-
-# What MindSpore itself writes into cells as they run, and what people set that changes no number.
-_LIVE = {
-    *("training", "requires_grad", "is_top_cell", "arguments_key", "cell_type", "grad_ops_label", "has_bprop"),
-    *("mixed_precision_type", "parameter_layout_dict", "compile_cache", "seed"),
-}
 
 
 _REGISTERS = (

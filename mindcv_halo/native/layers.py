@@ -2,7 +2,7 @@
 
 Each is a subclass of the portable layer with the same parameters, and what `accelerate` turns that layer into:
 `prepare` makes its kernels. `construct` computes with them; `plan` adds the same kernels to a frozen network's plan
-(networks.py).
+(whole_network.py). What `@native` says of a class is all that `accelerate` knows of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.layers.stem_pool import StemPool
 from ..models.layers.window import num_blocks
+from . import as_built
 from .as_built import name_activation
 from .guarded import FROZEN
 from .operators import (
@@ -31,6 +32,7 @@ from .operators import (
     nothing,
 )
 from .plan import Map, Plan
+from .registry import native
 
 
 def check_type(x: Tensor) -> None:
@@ -74,6 +76,7 @@ class NormKernels(nn.Cell):
         return out
 
 
+@native(ConvNormAct, as_built.check_conv_norm_act)
 class NativeConvNormAct(ConvNormAct):
     """act(norm(conv(x)) + added), where only the last layer of a residual branch gets a map to add."""
 
@@ -119,6 +122,7 @@ class NativeConvNormAct(ConvNormAct):
         return self.finish(self.kernel(x, self.conv.weight, self.nothing, self.nothing), added)
 
 
+@native(HaloAttention, as_built.check_halo_attention, alone=True, takes=lambda cell: not cell.scrambled_windows)
 class NativeHaloAttention(HaloAttention):
     """Halo attention that does not scramble its windows."""
 
@@ -151,10 +155,8 @@ class NativeHaloAttention(HaloAttention):
         return plan.add(self.kernel, q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)
 
     def construct(self, x: Tensor) -> Tensor:
-        axis = 1 if self.alone else 3
-        if x.ndim != 4 or x.shape[axis] != self.dim:
-            raise ValueError(f"HaloAttention: shape {x.shape} must have 4 axes, and {self.dim} channels as axis {axis}")
         if self.alone:
+            self.check_input(x)
             check_type(x)
             x = self.to_last(x)
         q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
@@ -168,6 +170,7 @@ class NativeHaloAttention(HaloAttention):
         return self.to_first(out) if self.alone else out
 
 
+@native(AttentionMix, as_built.check_attention_mix)
 class NativeAttentionMix(AttentionMix):
     """Any attention: one without kernels sees the map as (B, C, H, W)."""
 
@@ -190,6 +193,7 @@ class NativeAttentionMix(AttentionMix):
         return self.finish(x, self.nothing)
 
 
+@native(ConvMix, as_built.check_conv_mix)
 class NativeConvMix(ConvMix):
     """Any gate: one without kernels sees the map as (B, C, H, W)."""
 
@@ -211,6 +215,7 @@ class NativeConvMix(ConvMix):
         return self.gate(x) if self.is_native else self.to_last(self.gate(self.to_first(x)))
 
 
+@native(SqueezeExcite, as_built.check_squeeze_excite)
 class NativeSqueezeExcite(SqueezeExcite):
     """Its two convolutions see one pixel a channel; in a plan they are kernels too."""
 
@@ -234,6 +239,7 @@ class NativeSqueezeExcite(SqueezeExcite):
         return self.gate(x, self.expand(self.act(self.reduce(mean))).reshape(batch, channels))
 
 
+@native(EfficientChannelAttention, as_built.check_efficient_channel_attention)
 class NativeEfficientChannelAttention(EfficientChannelAttention):
     def prepare(self, frozen: bool) -> None:
         self.mean = MeanPixels()
@@ -249,6 +255,7 @@ class NativeEfficientChannelAttention(EfficientChannelAttention):
         return self.gate(x, self.conv(mean).reshape(batch, channels))
 
 
+@native(StemPool, as_built.check_stem_pool)
 class NativeStemPool(StemPool):
     def prepare(self, frozen: bool) -> None:
         self.kernel = MaxPool(self.border)
@@ -260,6 +267,7 @@ class NativeStemPool(StemPool):
         return self.kernel(x)
 
 
+@native(Bottleneck, as_built.check_bottleneck)
 class NativeBottleneck(Bottleneck):
     """The residual shell, whose last norm also adds the shortcut and activates, but for stochastic depth in between."""
 

@@ -78,7 +78,7 @@ def number_kernel(name: str) -> int:
     """The number by which plans name a kernel."""
     number = load_kernels().number_kernel(name.encode())
     if number < 0:
-        raise ValueError(f"{name} is no kernel of plans; add it to the list in src/plan.cpp")
+        raise ValueError(f"{name} is no kernel: none of src/*.cpp defines it")
     return number
 
 

@@ -7,8 +7,10 @@ from mindspore import Tensor, ops
 
 from ..optim.adamw import AdamW
 from .operators import make_adamw
+from .registry import native
 
 
+@native(AdamW, alone=True)
 class NativeAdamW(AdamW):
     """AdamW as one kernel for all parameters, which it changes in place."""
 

@@ -1,4 +1,4 @@
-"""The models on native kernels: in and out go the usual (B, C, H, W), and in between are the layers of cells.py."""
+"""The models on native kernels: in and out go the usual (B, C, H, W), and in between are those of layers.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from ..models.features import FeatureExtractor
 from ..models.layers.bottleneck import AttentionMix, ConvMix
 from ..models.layers.random_drop import Dropout
 from ..models.network import HaloNet, check_images
-from .as_built import is_plain_dense
+from .as_built import check_feature_extractor, check_network, is_plain_dense
 from .guarded import FROZEN, guard, has_hooks
 from .layers import check_type
 from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
+from .registry import native
 
 
+@native(HaloNet, check_network, alone=True)
 class NativeHaloNet(HaloNet):
     """The network, which runs as one operator when it is frozen and all its layers have kernels."""
 
@@ -119,6 +121,7 @@ class PlannedNetwork(nn.Cell):
         return self.run_plan(x, *self.weights, self.write_plan(x.shape))
 
 
+@native(FeatureExtractor, check_feature_extractor, alone=True)
 class NativeFeatureExtractor(FeatureExtractor):
     def prepare(self, frozen: bool) -> None:
         self.to_first = MoveChannels("first")

@@ -133,7 +133,7 @@ def work(group: str, first: int, rounds: int, direct: bool) -> None:
                 del arrays
             else:
                 file = open_weights(str(path))
-                load_weights(network, file.arrays, origin=file.origin)
+                load_weights(network, file)
                 same = all(np.array_equal(value, good[name]) for name, value in arrays_of(network).items())
                 outcome = "loaded, unchanged" if same else "loaded, changed"
         except UserError as error:

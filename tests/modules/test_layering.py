@@ -22,7 +22,7 @@ FLOORS = (
 )
 BESIDE = {("training", "distributed")}  # the step averages over ranks
 STANDARD_LIBRARY_ONLY = [
-    *("errors.py", "version.py", "models/specs.py", "models/default_cfgs.py", "models/registry.py"),
+    *("errors.py", "version.py", "models/specs.py", "models/default_cfg.py", "models/registry.py"),
     *("models/layers/checks.py", "models/layers/rounding.py"),
     *("distributed/launchers.py", "distributed/rendezvous.py", "distributed/scheduler_process.py"),
 ]

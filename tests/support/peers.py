@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import nn
 
 from mindcv_halo import create_model
+from mindcv_halo.models.halonet import HALONET_H1
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import HALONET_H1
 
 STATE = Path(__file__).parents[1] / "state"
 

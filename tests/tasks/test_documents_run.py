@@ -159,7 +159,7 @@ def launch(words: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page, workplace, materials, capsys, monkeypatch):
     # What a page registers is gone with it.
-    monkeypatch.setattr(registry, "_entrypoints", dict(registry._entrypoints))
+    monkeypatch.setattr(registry, "_models", dict(registry._models))
     monkeypatch.setattr(halonet, "default_cfgs", dict(halonet.default_cfgs))
     if page.name == "training.md" or page.name == "new_model.md":
         pytest.importorskip("sklearn")

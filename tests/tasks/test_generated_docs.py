@@ -32,7 +32,7 @@ PUBLISHED_GMACS = {
 def scripts():
     """The modules of docs/scripts, by name."""
     sys.path.insert(0, str(DOCS / "scripts"))
-    names = ("generate", "configuration_page", "model_cards", "draw_architecture", "draw_window")
+    names = ("generate", "configuration_page", "model_cards", "model_lists", "draw_architecture", "draw_window")
     yield SimpleNamespace(**{name: import_module(name) for name in names})
     sys.path.remove(str(DOCS / "scripts"))
 
@@ -74,6 +74,11 @@ def test_index(scripts):
     facts = {name: (parameters_of(name), round(gmacs_of(name) * 1e9)) for name in list_models()}
     text = scripts.model_cards.write_index(facts)
     assert (DOCS / "models" / "index.md").read_text(encoding="utf-8") == text, "make pages"
+
+
+def test_lists_of_models(scripts):
+    for name, text in scripts.model_lists.write_lists({name: parameters_of(name) for name in list_models()}).items():
+        assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: make pages"
 
 
 @pytest.mark.parametrize("name", PUBLISHED_GMACS)

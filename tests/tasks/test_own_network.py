@@ -27,7 +27,7 @@ class SmallNet(nn.Cell):
 
 @pytest.fixture
 def small_net(monkeypatch) -> None:
-    monkeypatch.setattr(registry, "_entrypoints", dict(registry._entrypoints))
+    monkeypatch.setattr(registry, "_models", dict(registry._models))
     monkeypatch.delattr(sys.modules[__name__], "default_cfgs", raising=False)
 
     @register_model

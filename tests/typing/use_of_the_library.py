@@ -15,9 +15,11 @@ from mindcv_halo import (
     attention_maps,
     create_model,
     get_pretrained_cfg,
+    halonet_50t,
     is_model,
     list_attention_layers,
     list_models,
+    register_model,
 )
 from mindcv_halo.config import make_recipe, read_recipe, save_recipe
 from mindcv_halo.config.options import Recipe
@@ -33,6 +35,7 @@ def models() -> None:
     assert_type(is_model("halonet_50t"), bool)
     network = create_model("halonet_50t", num_classes=10, drop_path_rate=0.1)
     assert_type(network, HaloNet | FeatureExtractor)
+    assert_type(halonet_50t(num_classes=10), HaloNet | FeatureExtractor)
     assert isinstance(network, HaloNet)
     assert_type(network.num_features, int)
     assert_type(count_macs(network, (256, 256)), int)
@@ -41,6 +44,12 @@ def models() -> None:
     spec = Spec("mine", Stem((16,), (2,)), (Stage("CA", 32),), halo=Halo(8, 3))
     assert_type(spec.strides, tuple[int, ...])
     get_pretrained_cfg("halonet_50t")["input_size"]
+
+    @register_model(cfg={"input_size": (3, 64, 64)}, aliases=("ours",))
+    def mine(num_classes: int = 1000) -> HaloNet:
+        return HaloNet(spec, num_classes)
+
+    assert_type(mine(num_classes=3), HaloNet)
 
 
 def jobs() -> None:

@@ -136,13 +136,16 @@ class HaloAttention(RecomputedCell):
         self.matmul_transposed = ops.BatchMatMul(transpose_b=True)
 
     def construct(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.dim:
-            raise ValueError(f"HaloAttention: the input's shape {x.shape} must be (batch, {self.dim}, height, width)")
+        self.check_input(x)
         height, width = x.shape[2:]
         weights_NTQK, v_NTKD = self.attend(x)
         out = self.pool(self.unblock(self.matmul(weights_NTQK, v_NTKD), self.grid(height, width)))
         size = (num_blocks(height, self.stride), num_blocks(width, self.stride))
         return out if out.shape[2:] == size else out[:, :, : size[0], : size[1]]
+
+    def check_input(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.dim:
+            raise ValueError(f"HaloAttention: the input's shape {x.shape} must be (batch, {self.dim}, height, width)")
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of blocks that cover a map."""

@@ -2,7 +2,7 @@
 
 from .fit import fit_weights, load_weights
 from .identify import count_classes, find_model, find_options
-from .open import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise
+from .open import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise, recognise_weights
 from .own_network import fill_network, load_own_weights
 from .pretrained import fetch_pretrained, weights_folder
 from .save import describe_classes, describe_network, save_network, write_weights
@@ -27,6 +27,7 @@ __all__ = [
     "read_class_names",
     "read_weights",
     "recognise",
+    "recognise_weights",
     "save_network",
     "select_weights",
     "to_timm",

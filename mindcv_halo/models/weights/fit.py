@@ -15,10 +15,9 @@ from ..layers.random_drop import DRAWS
 from ..specs import Halo
 from .formats.contents import readable
 from .identify import SPECS, find_model
-from .open import is_anchor, recognise
+from .open import WeightFile, recognise_weights
 from .position_tables import TABLES, list_tables, resize_table
-from .rules import Source, translate
-from .training_state import select_weights
+from .rules import translate
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
@@ -30,14 +29,14 @@ _logger = logging.getLogger("mindcv_halo")
 
 def load_weights(
     network: nn.Cell,
-    weights: Mapping[str, np.ndarray],
+    weights: WeightFile | Mapping[str, np.ndarray],
     *,
     origin: str = "weights",
     reset_head: bool = False,
     resize_pos: bool = False,
     halo: Halo | None = None,
 ) -> None:
-    """Give `network` the weights, which may have the names of any of the sources: see fit_weights."""
+    """Give `network` the weights, of a file or with the names of any of the sources: see fit_weights."""
     ours = fit_weights(network, weights, origin=origin, reset_head=reset_head, resize_pos=resize_pos, halo=halo)
     load_param_into_net(
         network, {name: Parameter(Tensor(value.astype(np.float32)), name=name) for name, value in ours.items()}
@@ -46,14 +45,14 @@ def load_weights(
 
 def fit_weights(
     network: nn.Cell,
-    weights: Mapping[str, np.ndarray],
+    weights: WeightFile | Mapping[str, np.ndarray],
     *,
     origin: str = "weights",
     reset_head: bool = False,
     resize_pos: bool = False,
     halo: Halo | None = None,
 ) -> dict[str, np.ndarray]:
-    """The weights, which may have the names of any of the sources, as the network's parameters.
+    """The weights, of a file or with the names of any of the sources, as the network's parameters.
 
     Strict both ways: raises UserError with the difference when a name is missing, unknown, or has another shape, for
     values that are no finite floating-point numbers, and for weights that were trained with other windows.
@@ -61,16 +60,17 @@ def fit_weights(
     - The first convolution's weights for colour images are adapted to a network for images of other channels.
     - With `reset_head` a classifier of another size is left out, and the network keeps its own; the log says so.
     - With `resize_pos` position tables of other windows, or of another image size, are interpolated. `halo` are the
-      windows that the weights were trained with; by default, those of the model that the network is named after.
+      windows that the weights were trained with, where no file says it; by default, those of the model that the
+      network is named after.
     """
     parameters = {
         name: parameter
         for name, parameter in network.parameters_dict().items()
         if not name.endswith(DRAWS)  # the state of a run, not a weight
     }
-    weights = select_weights(weights, is_anchor, any_prefix=True, origin=origin)
-    source = recognise(weights, origin)
-    ours, names = translate(source, weights, parameters.keys())
+    file = weights if isinstance(weights, WeightFile) else recognise_weights(weights, origin, halo)
+    origin = file.origin
+    ours, names = translate(file.source, file.arrays, parameters.keys())
     ours = {name: value for name, value in ours.items() if not name.endswith(DRAWS)}
     _check_values(origin, ours, names)
     if _HEAD[0] not in parameters:  # a network without a head, for features
@@ -83,10 +83,10 @@ def fit_weights(
     if _FIRST_CONV in ours and _FIRST_CONV in parameters:
         ours[_FIRST_CONV] = _adapt_channels(origin, ours[_FIRST_CONV], parameters[_FIRST_CONV].shape)
     if resize_pos:
-        _resize_tables(origin, network, ours, halo)
+        _resize_tables(origin, network, ours, file.halo)
     else:
-        _check_windows(origin, network, halo)
-    _compare(network.spec.name, origin, source, weights, parameters, ours, names)
+        _check_windows(origin, network, file.halo)
+    _compare(network.spec.name, file, parameters, ours, names)
     return ours
 
 
@@ -169,9 +169,7 @@ def _check_windows(origin: str, network: nn.Cell, halo: Halo | None) -> None:
 
 def _compare(
     model: str,
-    origin: str,
-    source: Source,
-    weights: Mapping[str, np.ndarray],
+    file: WeightFile,
     parameters: Mapping[str, Parameter],
     ours: Mapping[str, np.ndarray],
     names: Mapping[str, str],
@@ -183,7 +181,7 @@ def _compare(
         return
     shapes = {name: (ours[name].shape, parameters[name].shape) for name in reshaped}
     if not missing and not unknown:
-        _explain_shapes(model, origin, shapes, ours, names)
+        _explain_shapes(model, file.origin, shapes, ours, names)
     parts = [
         f"{len(shown)} {kind} ({', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''})"
         for kind, shown in (
@@ -194,15 +192,15 @@ def _compare(
         if shown
     ]
     raise UserError(
-        f"{origin} (read as {source.name}'s names) does not fit {model}: {'; '.join(parts)}; "
-        f"{_find_way_out(model, source, weights)}"
+        f"{file.origin} (read as {file.source.name}'s names) does not fit {model}: {'; '.join(parts)}; "
+        f"{_find_way_out(model, file)}"
     )
 
 
-def _find_way_out(model: str, source: Source, weights: Mapping[str, np.ndarray]) -> str:
+def _find_way_out(model: str, file: WeightFile) -> str:
     """What to do about weights that do not fit a model, by the model whose structure they have."""
     try:
-        found, _ = find_model(source, weights, "")
+        found, _ = find_model(file)
     except UserError:
         return "it is another model's, and none of ours has its structure: build that model (register_model)"
     if found != model:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from .. import specs
+from ..halonet import SPECS
 from ..specs import BOTTLENECK_ATTENTION, CONVOLUTION, HALO_ATTENTION, LAMBDA_LAYER, Spec
+from .open import WeightFile
 from .position_tables import TABLES
-from .rules import Source, translate
 
 _MOST_CHANNELS = 256  # of an image,
 _MOST_ROWS = 512  # and of a table: the strict comparison refuses what has more
 _MOST_CLASSES = 1_000_000  # that a file may say it has, before anybody gives each a name
-
-SPECS = {spec.name: spec for spec in vars(specs).values() if isinstance(spec, Spec)}
 
 # What each kind of block has and none of those after it.
 _MARKS = {
@@ -41,26 +39,24 @@ class Structure:
     head_width: int | None
 
 
-def find_model(source: Source, weights: Mapping[str, np.ndarray], origin: str) -> tuple[str, dict[str, Any]]:
+def find_model(file: WeightFile) -> tuple[str, dict[str, Any]]:
     """The model with the structure of the weights, and the options of create_model that give it their shapes.
 
     Raises UserError when there is no such model.
     """
-    ours, _ = translate(source, weights, ())
-    structure = _read_structure(ours)
+    structure = _read_structure(file.ours)
     for spec in SPECS.values():
         if structure == _structure_of(spec, _conv_stages(spec, structure)):
-            return spec.name, find_options(spec.name, source, weights)
+            return spec.name, find_options(spec.name, file)
     raise UserError(
-        f"{origin}: no model has its stages {', '.join(structure.patterns)} with widths {structure.widths}; for a "
+        f"{file.origin}: no model has its stages {', '.join(structure.patterns)} with widths {structure.widths}; for a "
         "model of your own create it, with register_model, and load them there"
     )
 
 
-def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def find_options(model: str, file: WeightFile) -> dict[str, Any]:
     """The options of create_model with which `model` has the shapes of the weights, if it is their model."""
-    ours, _ = translate(source, weights, ())
-    spec = SPECS[model]
+    ours, spec = file.ours, SPECS[model]
     num_classes = _size(ours, "classifier.weight", 0) or 0
     if num_classes and ours["classifier.weight"].shape[1:] != (spec.num_features,):
         num_classes = 1  # the strict comparison refuses it; it may claim any number of classes
@@ -80,9 +76,9 @@ def find_options(model: str, source: Source, weights: Mapping[str, np.ndarray]) 
     return options
 
 
-def count_classes(source: Source, weights: Mapping[str, np.ndarray]) -> int | None:
+def count_classes(file: WeightFile) -> int | None:
     """The classes of the weights' classifier; None where they have none, or one that no network has."""
-    ours, _ = translate(source, weights, ())
+    ours = file.ours
     num_classes = _size(ours, "classifier.weight", 0)
     fits = _size(ours, "classifier.bias", 0) == num_classes and (num_classes or 0) <= _MOST_CLASSES
     return num_classes if fits else None
@@ -91,7 +87,7 @@ def count_classes(source: Source, weights: Mapping[str, np.ndarray]) -> int | No
 def _read_structure(ours: Mapping[str, np.ndarray]) -> Structure:
     stem = (_size(ours, f"stem.conv{number}.conv.weight", 0) for number in count(1))
     patterns = []
-    for stage in range(len(specs.HALONET_50T.stages)):
+    for stage in range(max(len(spec.stages) for spec in SPECS.values())):
         letters = (_letter(ours, f"stages.{stage}.{block}.") for block in count())
         patterns.append("".join(takewhile(bool, letters)))
     gates = {name.partition(".mix.gate.")[2] for name in ours if ".mix.gate." in name}

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,34 +14,14 @@ import numpy as np
 from ...errors import UserError
 from ...files.path import find_kind
 from ..specs import DIALECTS, Halo
-from .formats.ckpt import read_ckpt
+from .formats import FORMATS
 from .formats.contents import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, Contents, readable
-from .formats.foreign import read_keras, read_torch
-from .formats.safetensors import read_safetensors
-from .rules import Source
-from .sources.keras import KERAS
-from .sources.mindcv import MINDCV
-from .sources.timm import TIMM
+from .rules import Source, translate
+from .sources import SOURCES
+from .sources.ours import SOURCE as OURS
 from .training_state import select_weights
 
-OURS = Source("mindcv_halo", signature=r"stages\.0\.0\.reduce\.conv\.weight", dialect="timm", rules=())
-SOURCES = (OURS, TIMM, MINDCV, KERAS)
-READERS = {
-    ".ckpt": read_ckpt,
-    ".safetensors": read_safetensors,
-    ".pth": read_torch,
-    ".pt": read_torch,
-    ".bin": read_torch,
-    ".tar": read_torch,  # timm's .pth.tar
-    ".h5": read_keras,
-}
-# How files of these begin, whatever they are called: Lightning's .ckpt is torch's.
-_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
-_BEGINNINGS = {
-    b"PK\x03\x04": read_torch,
-    **dict.fromkeys(_PICKLES, read_torch),
-    b"\x89HDF\r\n\x1a\n": read_keras,
-}
+READERS = {suffix: kind.read for kind in FORMATS for suffix in kind.suffixes}
 _LONGEST_BEGINNING = 9
 
 _ANCHOR = re.compile("|".join(source.signature for source in SOURCES))
@@ -66,6 +47,18 @@ class WeightFile:
     halo: Halo | None
     mask_padding: bool
     class_names: tuple[str, ...] | None = None
+
+    @cached_property
+    def ours(self) -> dict[str, np.ndarray]:
+        """The arrays under our names, as far as these can be told without a network."""
+        return translate(self.source, self.arrays, ())[0]
+
+
+def recognise_weights(weights: Mapping[str, np.ndarray], origin: str, halo: Halo | None = None) -> WeightFile:
+    """What a file with these arrays would hold, whatever a training left among them; `halo` is what it would say."""
+    weights = select_weights(weights, is_anchor, any_prefix=True, origin=origin)
+    source = recognise(weights, origin)
+    return WeightFile(origin, weights, source, source.dialect, halo, mask_padding=False)
 
 
 def open_weights(path: str, *, ema: bool = False, strip_prefix: bool = False) -> WeightFile:
@@ -175,12 +168,10 @@ def _find_reader(file: Path) -> Callable[[Path], Contents]:
     """By how the file begins, which for some kinds leaves no doubt, else by its name."""
     with file.open("rb") as stream:
         beginning = stream.read(_LONGEST_BEGINNING)
-    # First, as it begins with the size of its header, which may be anything.
-    if beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < file.stat().st_size:
-        return read_safetensors
-    for mark, reader in _BEGINNINGS.items():
-        if beginning.startswith(mark):
-            return reader
+    size = file.stat().st_size
+    for kind in FORMATS:
+        if kind.begins(beginning, size):
+            return kind.read
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise UserError(

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace halo {
 
@@ -82,15 +83,25 @@ class Arguments {
 
 using Kernel = int(int count, void** params, int* ndims, int64_t** shapes, const char**, void*, void*);
 
-}  // namespace halo
+struct Entry {
+  const char* name;
+  Kernel* run;
+};
 
-// Kernels that others run, too.
-extern "C" {
-halo::Kernel convolution, batch_norm_inference, halo_attention, max_pool, mean_pixels, channel_gate, neighbour_channels,
-    channels_last;
+// All kernels; plans name one by its place.
+inline std::vector<Entry>& kernels() {
+  static std::vector<Entry> entries;
+  return entries;
 }
 
-// Defines an operator that MindSpore can call: HALO_KERNEL(name) { ... args ... }
+inline bool enter(const char* name, Kernel* run) {
+  kernels().push_back({name, run});
+  return true;
+}
+
+}  // namespace halo
+
+// Defines an operator that MindSpore and plans can call: HALO_KERNEL(name) { ... args ... }
 #define HALO_KERNEL(name)                                                                               \
   static void name##_body(const halo::Arguments& args);                                                 \
   extern "C" int name(int count, void** params, int* ndims, int64_t** shapes, const char** types, void*, void*) { \
@@ -102,4 +113,5 @@ halo::Kernel convolution, batch_norm_inference, halo_attention, max_pool, mean_p
       return 1;                                                                                         \
     }                                                                                                   \
   }                                                                                                     \
+  static const bool name##_entered = halo::enter(#name, name);                                          \
   static void name##_body(const halo::Arguments& args)

@@ -1,6 +1,5 @@
 // Runs a list of kernels as one operator; plan.py says what the list looks like.
 #include <cstring>
-#include <iterator>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -10,22 +9,6 @@
 #include "kernel.hpp"
 
 namespace {
-
-struct Entry {
-  const char* name;
-  halo::Kernel* run;
-};
-
-constexpr Entry KERNELS[] = {
-    {"convolution", convolution},
-    {"batch_norm_inference", batch_norm_inference},
-    {"halo_attention", halo_attention},
-    {"max_pool", max_pool},
-    {"mean_pixels", mean_pixels},
-    {"channel_gate", channel_gate},
-    {"neighbour_channels", neighbour_channels},
-    {"channels_last", channels_last},
-};
 
 enum Place : int64_t { PARAMETER, ARENA, CONSTANT, RESULT };
 
@@ -37,7 +20,7 @@ halo::Buffer arena;
 // The number by which a plan names a kernel, or -1.
 extern "C" int number_kernel(const char* name) {
   int number = 0;
-  for (const Entry& entry : KERNELS) {
+  for (const halo::Entry& entry : halo::kernels()) {
     if (std::strcmp(entry.name, name) == 0) return number;
     ++number;
   }
@@ -57,8 +40,9 @@ HALO_KERNEL(run_plan) {
   std::vector<int> ndims;
   std::vector<int64_t*> shapes;
   for (int64_t step = 0; step < plan[2]; ++step) {
-    if (next[0] < 0 || next[0] >= static_cast<int64_t>(std::size(KERNELS))) throw std::length_error("no such kernel");
-    const Entry& entry = KERNELS[next[0]];
+    const auto& kernels = halo::kernels();
+    if (next[0] < 0 || next[0] >= static_cast<int64_t>(kernels.size())) throw std::length_error("no such kernel");
+    const halo::Entry& entry = kernels[next[0]];
     const int64_t count = next[1];
     next += 2;
     params.clear();

@@ -12,7 +12,8 @@ from support.drawn_norms import draw_norms
 
 from mindcv_halo import HaloNet, create_model, fuse_batchnorm
 from mindcv_halo.deploy import read_metadata, run_mindir, write_mindir
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Halo, Stage
+from mindcv_halo.models.halonet import HALONET_TEST
+from mindcv_halo.models.specs import DIALECTS, ChannelAttention, Halo, Stage
 
 SIZE = (40, 52)
 MIXED = replace(

@@ -13,6 +13,7 @@ from support.drawn_norms import draw_norms
 
 from mindcv_halo import FeatureExtractor, HaloNet, create_model, fuse_batchnorm
 from mindcv_halo.deploy import run_onnx, write_onnx
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import (
     AttentionMix,
     Bottleneck,
@@ -26,7 +27,7 @@ from mindcv_halo.models.layers import (
     SqueezeExcite,
     StemPool,
 )
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Halo, Stage
+from mindcv_halo.models.specs import DIALECTS, ChannelAttention, Halo, Stage
 
 pytestmark = pytest.mark.usefixtures("pynative")
 

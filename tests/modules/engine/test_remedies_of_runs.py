@@ -26,8 +26,9 @@ from mindcv_halo.config.options import Recipe, flatten
 from mindcv_halo.distributed.launchers import Topology
 from mindcv_halo.distributed.process_group import ONE_PROCESS
 from mindcv_halo.engine import batches, images, infer, labels, resume, setup
-from mindcv_halo.models.registry import _entrypoints, register_model
-from mindcv_halo.models.specs import DIALECTS, HALONET_26T
+from mindcv_halo.models.halonet import HALONET_26T
+from mindcv_halo.models.registry import _models, register_model
+from mindcv_halo.models.specs import DIALECTS
 from mindcv_halo.models.weights import save_network
 from mindcv_halo.runs.state import save_state
 
@@ -491,10 +492,10 @@ CASES = [
 
 @pytest.fixture
 def bench(tmp_path) -> Bench:
-    before = dict(_entrypoints)
+    before = dict(_models)
     yield Bench(tmp_path)
-    _entrypoints.clear()
-    _entrypoints.update(before)
+    _models.clear()
+    _models.update(before)
 
 
 def test_every_remedy_about_runs_works(bench, pynative):

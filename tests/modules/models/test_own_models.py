@@ -14,10 +14,10 @@ from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import helpers, layers
 from mindcv_halo.models.features import FeatureExtractWrapper
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.helpers import ConfigDict, build_model_with_cfg, load_pretrained, make_divisible
 from mindcv_halo.models.layers import conv_norm_act, drop_path, identity, pooling, squeeze_excite
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import HALONET_TEST
 
 # A warning of Python's would reach the user with the path of a source file.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")

@@ -33,7 +33,7 @@ from mindcv_halo.engine.setup import build_network, resolve_transform
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import registry
 from mindcv_halo.models.features import FeatureExtractWrapper
-from mindcv_halo.models.specs import HALONET_TEST
+from mindcv_halo.models.halonet import HALONET_TEST
 
 OURS = list_models()
 PARTIAL_CFGS = [
@@ -70,7 +70,7 @@ class MyNet(nn.Cell):
 @pytest.fixture(autouse=True)
 def registered(monkeypatch) -> None:
     """What a test registers is gone with it."""
-    monkeypatch.setattr(registry, "_entrypoints", dict(registry._entrypoints))
+    monkeypatch.setattr(registry, "_models", dict(registry._models))
 
 
 FUNCTION = """
@@ -128,6 +128,37 @@ def test_a_cfg_that_says_more():
     copy = get_pretrained_cfg("my_net")
     copy["mean"] = None
     assert get_pretrained_cfg("my_net")["mean"] == (1.0,) * 3
+
+
+@pytest.mark.parametrize("kind", ["function", "class", "class without methods"])
+def test_a_model_that_says_all_of_itself(kind):
+    facts = {
+        **{"cfg": {"input_size": (3, 32, 32)}, "tags": {"big": {"url": "x"}, "hub": {"hub_id": "timm/net.best"}}},
+        **{"aliases": ("MyOwn", "mine")},
+    }
+
+    def my_net(num_classes=1000):
+        return MyNet(num_classes)
+
+    class Named(MyNet):
+        pass
+
+    thing = {"function": my_net, "class": type("my_net", (MyNet,), {"two": lambda self: 2})}.get(kind, Named)
+    thing.__name__ = "my_net"
+    assert register_model(**facts)(thing) is thing
+    assert create_model("mine", num_classes=3).head.out_channels == 3
+    assert registry.complete_cfg("MyOwn")["input_size"] == (3, 32, 32) == get_pretrained_cfg("my_net")["input_size"]
+    assert get_pretrained_cfg("my_net.big") == {"url": "x"} and list_models("my*", pretrained=True) == ["my_net.big"]
+    assert registry.list_aliases("my_net") == ["MyOwn", "mine", "net.best"]
+    assert get_pretrained_cfg("net.best") == {"hub_id": "timm/net.best"}
+    register_model(thing)  # once more, without
+    assert get_pretrained_cfg("my_net") == {} and not is_model("mine") and not is_model("my_net.big")
+
+
+def test_a_class_finds_the_table_beside_it():
+    source = "@register_model\nclass my_net(MyNet):\n    def work(self): ...\n"
+    define("nets", {"my_net": {"input_size": (3, 32, 32)}}, source)
+    assert get_pretrained_cfg("my_net") == {"input_size": (3, 32, 32)}
 
 
 @pytest.mark.parametrize(
@@ -272,13 +303,12 @@ def test_names_with_wildcards_in_them(name):
     assert isinstance(create_model(name, num_classes=3), MyNet)
 
 
-def test_a_modules_exports_grow(monkeypatch):
+def test_a_modules_exports_grow():
+    source = "__all__ = ['MyNet']\n" + 2 * FUNCTION + "@register_model\nclass Other(MyNet):\n    def work(self): ...\n"
     module = types.ModuleType("nets")
-    module.__all__ = ["MyNet"]
-    monkeypatch.setitem(sys.modules, "nets", module)
-    define("nets")
-    define("nets")
-    assert module.__all__ == ["MyNet", "my_net"]
+    vars(module).update(register_model=register_model, MyNet=MyNet)
+    exec(source, vars(module))
+    assert module.__all__ == ["MyNet", "my_net", "Other"]
 
 
 def test_a_tag_brings_its_own_weights(tmp_path, monkeypatch):

@@ -25,12 +25,13 @@ from mindcv_halo.engine.setup import build_network
 from mindcv_halo.models import FeatureExtractWrapper, halonet_test, registry
 from mindcv_halo.models.attention_maps import AttentionProbe, attention_maps
 from mindcv_halo.models.feature_info import find_out_indices
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.macs import count_macs
 from mindcv_halo.models.network import HaloNet
 from mindcv_halo.models.recompute import recompute_attention
-from mindcv_halo.models.registry import _entrypoints, complete_cfg, register_model
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Halo, Stage, find_dialect
+from mindcv_halo.models.registry import _models, complete_cfg, register_model
+from mindcv_halo.models.specs import DIALECTS, ChannelAttention, Halo, Stage, find_dialect
 from mindcv_halo.models.weights import save_network
 from mindcv_halo.native import accelerate, build, operators
 from mindcv_halo.training.amp import auto_mixed_precision
@@ -505,11 +506,11 @@ KERNELS = [
 
 @pytest.fixture
 def bench(tmp_path) -> Bench:
-    before = dict(_entrypoints)
+    before = dict(_models)
     (tmp_path / "a b").mkdir()
     yield Bench(tmp_path)
-    _entrypoints.clear()
-    _entrypoints.update(before)
+    _models.clear()
+    _models.update(before)
 
 
 def test_every_remedy_about_models_works(bench, pynative):

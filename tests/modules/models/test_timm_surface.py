@@ -14,8 +14,9 @@ from mindcv_halo import FeatureExtractor, HaloNet, create_model, fuse_batchnorm,
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import recompute
 from mindcv_halo.models.features import FeatureExtractWrapper
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import HaloAttention
-from mindcv_halo.models.specs import HALONET_TEST, Halo, Spec, Stage, Stem
+from mindcv_halo.models.specs import Halo, Spec, Stage, Stem
 
 SMALLEST = Spec("smallest", Stem((4,), (2,), pool=False), (Stage("C", 4, 4),), halo=Halo(2, 1))
 TINY = Spec("tiny", Stem((8,), (2,)), (Stage("C", 8, 8), Stage("A", 16, 8, stride=1)), halo=Halo(2, 1))

@@ -11,10 +11,11 @@ from mindspore import nn
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import HaloNet, layers, specs
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import squeeze_excite
 from mindcv_halo.models.layers.activation import make_activation
 from mindcv_halo.models.macs import count_macs
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, ChannelAttention, Dialect, Halo, Spec, Stage, Stem
+from mindcv_halo.models.specs import DIALECTS, ChannelAttention, Dialect, Halo, Spec, Stage, Stem
 
 NAN, INFINITE = float("nan"), float("inf")
 

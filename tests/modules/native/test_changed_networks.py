@@ -21,9 +21,10 @@ from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import HALONET_TEST, ChannelAttention
+from mindcv_halo.models.specs import ChannelAttention
 from mindcv_halo.native.as_built import find_changes
 from mindcv_halo.training.amp import auto_mixed_precision
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .contents import MOST_DIMENSIONS, MOST_ENTRIES, Contents, bfloat16_to_float32, check_shape, damaged
+from .contents import MOST_DIMENSIONS, MOST_ENTRIES, Contents, Format, bfloat16_to_float32, check_shape, damaged
 
 _DTYPES = {
     **{f"{sign}Int{bits}": np.dtype(f"{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)},
@@ -133,3 +133,6 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
         if byte < 128:
             return number, place
     raise ValueError("a number has more than ten bytes")
+
+
+CKPT = Format((".ckpt",), read_ckpt)

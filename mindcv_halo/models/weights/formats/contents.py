@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,16 @@ class Contents:
 
     arrays: dict[str, np.ndarray]
     notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of container."""
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Contents]
+    # Whether a file of so many bytes is of this kind beyond doubt, by its first nine, whatever it is called.
+    begins: Callable[[bytes, int], bool] = lambda beginning, size: False
 
 
 def damaged(path: Path, why: object) -> UserError:

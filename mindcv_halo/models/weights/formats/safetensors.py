@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ....files.safetensors_file import require_safetensors
-from .contents import CHECKSUM, MOST_ENTRIES, Contents, bfloat16_to_float32, checksum, damaged
+from .contents import CHECKSUM, MOST_ENTRIES, Contents, Format, bfloat16_to_float32, checksum, damaged
 
 _LARGEST_HEADER = 10 << 20  # bytes
 
@@ -43,3 +43,10 @@ def read_safetensors(path: Path) -> Contents:
     if CHECKSUM in notes and not halves and notes[CHECKSUM] != checksum(arrays):
         raise damaged(path, "its checksum is wrong")
     return Contents(arrays, notes)
+
+
+SAFETENSORS = Format(
+    (".safetensors",),
+    read_safetensors,
+    lambda beginning, size: beginning[8:] == b"{" and int.from_bytes(beginning[:8], "little") < size,
+)

@@ -11,7 +11,7 @@ _BLOCK = r"stack(?P<stage_from_1>\d)_block(?P<block_from_1>\d+)_"
 _OURS = "stages.{stage}.{block}."
 _POSITION = {"pos_emb_h": "height_rel", "pos_emb_w": "width_rel"}
 
-KERAS = Source(
+SOURCE = Source(
     name="Keras",
     signature=r"stack1_block1_deep_1_conv\.weight",
     dialect="keras",

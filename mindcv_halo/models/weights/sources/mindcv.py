@@ -9,7 +9,7 @@ _POSITION = {"rel_height": "height_rel", "rel_width": "width_rel"}
 _BLOCK = r"stage(?P<stage_from_1>\d)\.blocks\.(?P<block>\d+)\."
 _OURS = "stages.{stage}.{block}."
 
-MINDCV = Source(
+SOURCE = Source(
     name="MindCV",
     signature=r"stage1\.blocks\.0\.conv1_1x1\.conv\.weight",
     dialect="mindcv",

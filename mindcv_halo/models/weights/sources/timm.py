@@ -18,7 +18,7 @@ _NUMBERED_STEM = (
     Rule(r"stem\.conv(?P<number>\d)\.bn", "stem.conv{number}.norm", NORM),
 )
 _SINGLE_STEM = (Rule(r"stem\.conv", "stem.conv1.conv"), Rule(r"stem\.bn", "stem.conv1.norm", NORM))
-TIMM = Source(
+SOURCE = Source(
     name="timm",
     signature=r"stages\.0\.0\.conv1_1x1\.conv\.weight",
     dialect="timm",
@@ -52,6 +52,6 @@ TIMM = Source(
 def to_timm(ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Our weights as timm's state dict. What batch norms have counted, which nothing reads, is zero."""
     stem = _NUMBERED_STEM if "stem.conv2.conv.weight" in ours else _SINGLE_STEM
-    theirs = translate_back(replace(TIMM, rules=(*stem, *TIMM.rules)), ours)
+    theirs = translate_back(replace(SOURCE, rules=(*stem, *SOURCE.rules)), ours)
     norms = [name.removesuffix("running_mean") for name in theirs if name.endswith(".running_mean")]
     return theirs | {f"{norm}num_batches_tracked": np.zeros((), np.int64) for norm in norms}

@@ -17,8 +17,9 @@ from support.weight_files import make_network
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.files.checkpoint_file import write_checkpoint
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import DIALECTS, HALONET_TEST, Halo, Spec
+from mindcv_halo.models.specs import DIALECTS, Halo, Spec
 from mindcv_halo.models.weights import load_weights, open_weights, read_weights, recognise, save_network, to_timm
 
 
@@ -181,7 +182,7 @@ def test_values_that_are_not_finite(network):
 
 
 def test_names_of_no_halonet():
-    with pytest.raises(UserError, match=r"no HaloNet of mindcv_halo, timm, MindCV, Keras: .* like conv1.weight"):
+    with pytest.raises(UserError, match=r"no HaloNet of Keras, MindCV, mindcv_halo, timm: .* like conv1.weight"):
         recognise({"conv1.weight": np.zeros(1)})
 
 

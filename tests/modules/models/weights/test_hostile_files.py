@@ -33,7 +33,7 @@ def refuse(network, path: Path, what: str, content: bytes) -> None:
     before = sorted(path.parent.iterdir())
     try:
         file = open_weights(str(path))
-        load_weights(network, file.arrays, origin=file.origin)
+        load_weights(network, file)
     except UserError as error:
         text = str(error).replace(str(path), "")
         assert text.isprintable() and len(text) < 1000, f"{what}: {error!r}"

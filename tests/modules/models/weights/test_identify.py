@@ -8,7 +8,7 @@ from support.weight_files import arrays_of
 
 from mindcv_halo import create_model
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.weights import OURS, find_model
+from mindcv_halo.models.weights import find_model, recognise_weights
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from mindcv_halo.models.weights import OURS, find_model
 )
 def test_options_are_told_by_shapes(model, options):
     weights = arrays_of(create_model(model, **options))
-    name, found = find_model(OURS, weights, "the file")
+    name, found = find_model(recognise_weights(weights, "the file"))
     assert (name, found) == (model, options)
 
 
@@ -31,7 +31,7 @@ def test_weights_of_no_model():
     for change in ("stages.3.0.expand.conv.weight", "stages.3.0.mix.attention.kv.weight", "stem.conv1.conv.weight"):
         rest = {name: value for name, value in weights.items() if name != change}
         with pytest.raises(UserError, match=r"^the file: no model has its stages C, CA, A, .* with widths"):
-            find_model(OURS, rest, "the file")
+            find_model(recognise_weights(rest, "the file"))
     scalars = {name: np.float32(0) for name in weights}
     with pytest.raises(UserError, match=r"no model has its stages"):
-        find_model(OURS, scalars, "the file")
+        find_model(recognise_weights(scalars, "the file"))

@@ -16,9 +16,9 @@ from mindcv_halo import create_model
 from mindcv_halo.cli import main
 from mindcv_halo.engine import convert
 from mindcv_halo.models import helpers
+from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.registry import _entrypoints, register_model
-from mindcv_halo.models.specs import HALONET_TEST
+from mindcv_halo.models.registry import _models, register_model
 from mindcv_halo.models.weights import (
     WeightFile,
     fetch_pretrained,
@@ -429,7 +429,7 @@ def _with_mirror(mirror: str) -> None:
 def bench(tmp_path, monkeypatch) -> Bench:
     """With a few models of somebody's own, and a cache that has one file."""
     for name in OWN:
-        monkeypatch.delitem(_entrypoints, name, raising=False)
+        monkeypatch.delitem(_models, name, raising=False)
 
     def plain(num_classes: int = 2, pretrained: bool = False) -> nn.Cell:
         return Plain(2 if num_classes == 1000 else num_classes)
@@ -457,7 +457,7 @@ def bench(tmp_path, monkeypatch) -> Bench:
     network = make_network()
     yield Bench(tmp_path, network, arrays_of(network))
     for name in OWN:
-        _entrypoints.pop(name, None)
+        _models.pop(name, None)
 
 
 def test_every_remedy_works(bench, capsys):
