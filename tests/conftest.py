@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from support.ways import MODES, has_kernels
 
+# PyNative mode hands every operator to another thread and spins until it has run it: several times the work, on a busy
+# machine above all, for the same numbers. Programs that tests start are left alone.
+ms.runtime.launch_blocking()
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
@@ -33,6 +37,15 @@ def pynative():
     """Run the test in PyNative mode: a cell that runs once is not worth compiling."""
     before = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=before)
+
+
+@pytest.fixture
+def graph():
+    """Run the test in graph mode alone: what it looks for goes wrong there, or PyNative has a test of its own."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
     yield
     ms.set_context(mode=before)
 

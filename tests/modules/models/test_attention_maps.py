@@ -61,7 +61,7 @@ def expected_weights(attention, map_: np.ndarray, **arguments) -> np.ndarray:
         ("stages.1.1", {}, (29, 37), (28, 36)),  # the last blocks stick out of the map
     ],
 )
-def test_weights_are_those_of_the_oracle(mode, layer, options, size, query):
+def test_weights_are_those_of_the_oracle(pynative, layer, options, size, query):
     network, image = make_network(**options), make_image(*size)
     attention = next(cell for name, cell in network.cells_and_names() if name == f"{layer}.mix.attention")
     found = attention_maps(network, image, layer, query)

@@ -62,7 +62,11 @@ def test_every_cfg_has_what_a_pipeline_needs(name):
     assert f"{cfg['first_conv']}.weight" in names and f"{cfg['classifier']}.weight" in names
 
 
-@pytest.mark.parametrize("size", [(64, 64), (37, 50), (16, 16)])
+@pytest.mark.parametrize(
+    "mode, size",
+    [("graph", (37, 50)), ("pynative", (64, 64)), ("pynative", (37, 50)), ("pynative", (16, 16))],
+    indirect=["mode"],
+)
 def test_any_image_size_works(mode, size):
     network = create_model("halonet_test", num_classes=5).set_train(False)
     x = images(size=size)
@@ -70,7 +74,7 @@ def test_any_image_size_works(mode, size):
     assert network.forward_features(x).shape == (2, 96, -(-size[0] // 16), -(-size[1] // 16))
 
 
-def test_logits_are_the_head_of_the_features(mode):
+def test_logits_are_the_head_of_the_features(pynative):
     network = create_model("halonet_test", num_classes=5).set_train(False)
     x = images()
     np.testing.assert_array_equal(network.forward_head(network.forward_features(x)).asnumpy(), network(x).asnumpy())
@@ -104,7 +108,8 @@ def test_features_are_those_of_the_network():
 def test_reset_classifier(mode):
     network = create_model("halonet_test", num_classes=5).set_train(False)
     assert network(images()).shape == (2, 5)  # compiled, in graph mode
-    for num_classes, width in ((7, 7), (0, 96), (5, 5)):
+    between = () if mode == "graph" else ((7, 7),)  # in graphs test_timm_surface.py goes from number to number
+    for num_classes, width in (*between, (0, 96), (5, 5)):
         network.reset_classifier(num_classes)
         assert network(images()).shape == (2, width)
     assert {"classifier.weight", "classifier.bias"} <= network.parameters_dict().keys()

@@ -152,8 +152,7 @@ def test_build_model_with_cfg(cached):
         with pytest.raises(UserError, match=rf"build_model_with_cfg: {name} {value!r} must be"):
             build_model_with_cfg(Net, **{"pretrained": False, "default_cfg": {}, name: value})
     network = build_model_with_cfg(Net, True, cfg, num_classes=5)
-    for name, value in arrays_of(published).items():
-        np.testing.assert_array_equal(arrays_of(network)[name], value)
+    np.testing.assert_equal(arrays_of(network), arrays_of(published))
     other = build_model_with_cfg(Net, True, cfg, num_classes=7, in_channels=1)
     np.testing.assert_allclose(
         other.block1.weight.asnumpy(), published.block1.weight.asnumpy().sum(1, keepdims=True), rtol=1e-6
@@ -217,8 +216,9 @@ def test_weights_into_features(tmp_path):
         FeatureExtractWrapper(create_model("halonet_test"), (0, 2)),
     ):
         helpers.load_model_checkpoint(features, str(tmp_path / "x.ckpt"))
+        weights = arrays_of(network)
         for name, value in arrays_of(features).items():
-            np.testing.assert_array_equal(value, arrays_of(network)[name])
+            np.testing.assert_array_equal(value, weights[name])
 
 
 def test_masks_of_dropped_paths_are_no_weights(tmp_path):

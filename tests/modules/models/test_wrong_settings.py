@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 from mindspore import nn
+from support.table import check_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import HaloNet, layers, specs
@@ -107,12 +108,16 @@ def wrong_values(owner: type, name: str, annotation: str) -> list[object]:
     return [*values, *more]
 
 
+def shown(value: object) -> str:
+    return f"{type(value).__name__} {value!r}"  # NumPy's numbers look like Python's
+
+
 def cases_of_specs():
     for kind, example in SPECS.items():
         for field in fields(kind):
             if field.name != "_":
                 for value in wrong_values(kind, field.name, field.type):
-                    yield pytest.param(example, field.name, value, id=f"{kind.__name__}.{field.name}={value!r}")
+                    yield f"{kind.__name__}.{field.name}: {shown(value)}", (example, field.name, value)
 
 
 def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
@@ -130,7 +135,7 @@ def cases_of_layers():
         for name, item in arguments_of(kind).items():
             for value in wrong_values(kind, name, item.annotation):
                 path = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
-                yield pytest.param(kind, name, value, id=f"{path}({name}={value!r})")
+                yield f"{path}, {name}: {shown(value)}", (kind, name, value)
 
 
 def test_nothing_is_left_out():
@@ -140,20 +145,26 @@ def test_nothing_is_left_out():
     assert named <= LAYERS.keys()
 
 
-@pytest.mark.parametrize("example, field, value", list(cases_of_specs()))
-def test_specifications(example, field, value):
-    with pytest.raises(UserError) as raised:
-        replace(example, **{field: value})
-    shown = value[-1] if field == "stages" and isinstance(value, tuple) and value else value  # the one that is none
-    assert field in str(raised.value) and repr(shown) in str(raised.value)
+def test_specifications():
+    def check(_: str, case: tuple) -> None:
+        example, field, value = case
+        with pytest.raises(UserError) as raised:
+            replace(example, **{field: value})
+        part = value[-1] if field == "stages" and isinstance(value, tuple) and value else value  # the one that is none
+        assert field in str(raised.value) and repr(part) in str(raised.value)
+
+    check_all(dict(cases_of_specs()), check)
 
 
-@pytest.mark.parametrize("kind, name, value", list(cases_of_layers()))
-def test_arguments(kind, name, value):
-    with pytest.raises(UserError) as raised:
-        kind(**LAYERS[kind] | {name: value})
-    words = repr(value) if name != "dialect" or not isinstance(value, Dialect) else value.name
-    assert name in str(raised.value) and words.strip("'") in str(raised.value)
+def test_arguments():
+    def check(_: str, case: tuple) -> None:
+        kind, name, value = case
+        with pytest.raises(UserError) as raised:
+            kind(**LAYERS[kind] | {name: value})
+        words = repr(value) if name != "dialect" or not isinstance(value, Dialect) else value.name
+        assert name in str(raised.value) and words.strip("'") in str(raised.value)
+
+    check_all(dict(cases_of_layers()), check)
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}")

@@ -56,10 +56,21 @@ def test_parameters_keep_their_names_and_order():
     assert list(native.parameters_dict()) == list(portable.parameters_dict())
 
 
+# Kernels are the same in either mode; a graph is another way to what has none (MindCV's windows) and into the network.
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"mask_padding": True}, {"dialect": "keras"}, {"dialect": "mindcv"}, {"in_channels": 1}, {"num_classes": 0}],
+    "mode, options",
+    [
+        *(("graph", options) for options in ({}, {"dialect": "mindcv"})),
+        *(
+            ("pynative", options)
+            for options in (
+                *({}, {"mask_padding": True}, {"dialect": "keras"}, {"dialect": "mindcv"}, {"in_channels": 1}),
+                {"num_classes": 0},
+            )
+        ),
+    ],
     ids=str,
+    indirect=["mode"],
 )
 def test_evaluation(mode, options):
     native, portable = build_pair(**options)
@@ -84,9 +95,16 @@ def test_training_with_the_same_masks(mode):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"num_classes": 0}, {"in_channels": 1}, {"drop_path_rate": 0.2}, {"dialect": "mindcv"}],
+    "mode, options",
+    [
+        *(("graph", options) for options in ({}, {"dialect": "mindcv"})),
+        *(
+            ("pynative", options)
+            for options in ({}, {"num_classes": 0}, {"in_channels": 1}, {"drop_path_rate": 0.2}, {"dialect": "mindcv"})
+        ),
+    ],
     ids=str,
+    indirect=["mode"],
 )
 @pytest.mark.parametrize("folds", [True, False], ids=["folded", "norms"])
 def test_frozen_network(mode, folds, options):

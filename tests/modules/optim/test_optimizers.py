@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn, ops
+from support.table import check_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.optim import create_optimizer, load_optimizer_state, optimizer_state
@@ -28,16 +32,17 @@ GRADIENTS = [normal(step + 1) for step in range(STEPS)]
 
 
 class Scalars(nn.Cell):
-    """A network whose gradients are its inputs."""
+    """A network whose gradients are its inputs, times `scale`."""
 
-    def __init__(self):
+    def __init__(self, scale: float = 1.0):
         super().__init__()
+        self.scale = scale
         self.weight = Parameter(Tensor(START["stem.weight"]), name="stem.weight")
         self.gamma = Parameter(Tensor(START["stem.norm.gamma"]), name="stem.norm.gamma")
         self.bias = Parameter(Tensor(START["head.bias"]), name="head.bias")
 
     def construct(self, x, y, z):
-        return (self.weight * x).sum() + (self.gamma * y).sum() + (self.bias * z).sum()
+        return ((self.weight * x).sum() + (self.gamma * y).sum() + (self.bias * z).sum()) * self.scale
 
     def layer_ids(self) -> dict[str, int]:
         return {"stem.weight": 0, "stem.norm.gamma": 0, "head.bias": 2}
@@ -54,6 +59,20 @@ class Step(nn.Cell):
     def construct(self, x, y, z):
         loss, gradients = self.differentiate(x, y, z)
         return ops.depend(loss, self.optimizer(gradients))
+
+
+class Steps(nn.Cell):
+    """Many steps in one graph: compiling is what takes long, and most of it is the same for one as for many."""
+
+    def __init__(self, steps: list[Step]):
+        super().__init__()
+        self.steps = nn.CellList(steps)
+
+    def construct(self, x, y, z):
+        losses = ()
+        for step in self.steps:
+            losses += (step(x, y, z),)
+        return losses
 
 
 def train(network: nn.Cell, optimizer: nn.Optimizer, gradients: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -170,67 +189,105 @@ NONE = dict.fromkeys(SHAPES, 0.0)
 WEIGHTS_ONLY = {**NONE, "stem.weight": 0.1}
 
 
-@pytest.mark.parametrize(
-    "lr, decays, settings",
-    [
-        (0.01, NONE, {}),
-        (0.01, ALL, {"weight_decay": 0.1}),
-        (DYNAMIC, WEIGHTS_ONLY, {"weight_decay": 0.1, "weight_decay_filter": "norm_and_bias"}),
-    ],
-    ids=["plain", "decay", "groups"],
-)
-@pytest.mark.parametrize("opt", REFERENCES)
-def test_five_steps(mode, opt, lr, decays, settings):
-    network = Scalars()
-    actual = train(network, create_optimizer(network, opt, lr, **settings), GRADIENTS)
-    check(actual, expected(REFERENCES[opt], lr, decays))
+class Case(NamedTuple):
+    """What an optimizer is made with, and what its five steps should be."""
+
+    opt: str
+    settings: dict[str, Any]
+    update: Callable
+    decays: dict[str, float] = NONE
+    lr_scales: dict[str, float] | None = None
+    scale: float = 1.0  # of the gradients that it is given
+
+    def make(self) -> tuple[Scalars, nn.Optimizer]:
+        network = Scalars(self.scale)
+        return network, create_optimizer(network, self.opt, **self.settings)
+
+    def expect(self) -> dict[str, np.ndarray]:
+        return expected(self.update, self.settings["lr"], self.decays, self.lr_scales)
 
 
-@pytest.mark.parametrize("opt", ["momentum", "adamw", "lion", "nadam", "adan", "lamb"])
-def test_layer_decay_and_loss_scale(mode, opt):
-    network = Scalars()
-    optimizer = create_optimizer(network, opt, DYNAMIC, 0.1, weight_decay_filter="auto", layer_decay=0.5, loss_scale=64)
-    scaled = [{name: value * 64 for name, value in gradient.items()} for gradient in GRADIENTS]
-    scales = {"stem.weight": 0.25, "stem.norm.gamma": 0.25, "head.bias": 1.0}
-    check(train(network, optimizer, scaled), expected(REFERENCES[opt], DYNAMIC, WEIGHTS_ONLY, scales))
+GROUPS = {"lr": DYNAMIC, "weight_decay": 0.1, "weight_decay_filter": "norm_and_bias"}
+LAYERS = {"lr": DYNAMIC, "weight_decay": 0.1, "weight_decay_filter": "auto", "layer_decay": 0.5, "loss_scale": 64}
+LAYER_SCALES = {"stem.weight": 0.25, "stem.norm.gamma": 0.25, "head.bias": 1.0}
+UNGROUPED = {
+    f"{opt}, decay": Case(opt, {"lr": 0.01, "weight_decay": 0.1}, update, ALL) for opt, update in REFERENCES.items()
+}
+IN_GROUPS = {opt: Case(opt, GROUPS, update, WEIGHTS_ONLY) for opt, update in REFERENCES.items()}
+CASES = {
+    **{f"{opt}, plain": Case(opt, {"lr": 0.01}, update) for opt, update in REFERENCES.items()},
+    **UNGROUPED,
+    **{f"{opt}, groups": case for opt, case in IN_GROUPS.items()},
+    **{
+        f"{opt}, layer decay and loss scale": Case(opt, LAYERS, REFERENCES[opt], WEIGHTS_ONLY, LAYER_SCALES, scale=64)
+        for opt in ("momentum", "adamw", "lion", "nadam", "adan", "lamb")
+    },
+    **{
+        f"{opt}, {settings}": Case(opt, {"lr": 0.01, **settings}, update)
+        for opt, settings, update in (
+            ("adamw", {"eps": 0.5}, lambda *a: adamw(*a, eps=0.5)),
+            ("adamw", {"beta1": 0.5, "beta2": 0.8}, lambda *a: adamw(*a, 0.5, 0.8)),
+            ("rmsprop", {"eps": 0.5}, lambda *a: rmsprop(*a, eps=0.5)),
+            ("sgd", {"nesterov": True}, REFERENCES["nesterov"]),
+            ("nesterov", {"nesterov": True}, REFERENCES["nesterov"]),
+            ("adam", {"nesterov": True}, lambda *a: adam(*a, nesterov=True)),
+            ("adam", {"eps": 0.5}, lambda *a: adam(*a, eps=0.5)),
+            ("adan", {"eps": 0.5}, lambda *a: adan(*a, eps=0.5)),
+            ("lamb", {"eps": 0.5}, lambda *a: lamb(*a, eps=0.5)),
+            ("nadam", {"eps": 0.5, "schedule_decay": 1.0}, lambda *a: nadam(*a, eps=0.5, psi=1.0)),
+        )
+    },
+}
 
 
-@pytest.mark.parametrize("opt", REFERENCES)
-def test_three_steps_and_two_are_five(mode, opt):
-    """Bitwise: everything that an update depends on is among the parameters."""
-    settings = {"opt": opt, "lr": DYNAMIC, "weight_decay": 0.1}
-    network = Scalars()
-    whole = train(network, create_optimizer(network, **settings), GRADIENTS)
+class Trained:
+    """The cases' optimizers, taking their steps together."""
 
-    network = Scalars()
-    first = create_optimizer(network, **settings)
-    train(network, first, GRADIENTS[:3])
-    second = create_optimizer(network, **settings)  # shares the network's weights, nothing else
-    for name, parameter in optimizer_state(second).items():
-        parameter.set_data(Tensor(optimizer_state(first)[name].asnumpy()))
-    resumed = train(network, second, GRADIENTS[3:])
-    for name, value in whole.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    def __init__(self, cases: dict[str, Case]):
+        made = {name: case.make() for name, case in cases.items()}
+        self.networks = {name: network for name, (network, _) in made.items()}
+        self.states = {name: optimizer_state(optimizer) for name, (_, optimizer) in made.items()}
+        self.step = Steps([Step(*pair) for pair in made.values()])  # gives the parameters longer names
+
+    def take(self, gradients: list[dict[str, np.ndarray]]) -> None:
+        for gradient in gradients:
+            self.step(*(Tensor(value) for value in gradient.values()))
+
+    def weights_of(self, name: str) -> dict[str, np.ndarray]:
+        network = self.networks[name]
+        values = (parameter.asnumpy().copy() for parameter in (network.weight, network.gamma, network.bias))
+        return dict(zip(SHAPES, values, strict=True))
 
 
-@pytest.mark.parametrize(
-    "opt, settings, update",
-    [
-        ("adamw", {"eps": 0.5}, lambda *a: adamw(*a, eps=0.5)),
-        ("adamw", {"beta1": 0.5, "beta2": 0.8}, lambda *a: adamw(*a, 0.5, 0.8)),
-        ("rmsprop", {"eps": 0.5}, lambda *a: rmsprop(*a, eps=0.5)),
-        ("sgd", {"nesterov": True}, REFERENCES["nesterov"]),
-        ("nesterov", {"nesterov": True}, REFERENCES["nesterov"]),
-        ("adam", {"nesterov": True}, lambda *a: adam(*a, nesterov=True)),
-        ("adam", {"eps": 0.5}, lambda *a: adam(*a, eps=0.5)),
-        ("adan", {"eps": 0.5}, lambda *a: adan(*a, eps=0.5)),
-        ("lamb", {"eps": 0.5}, lambda *a: lamb(*a, eps=0.5)),
-        ("nadam", {"eps": 0.5, "schedule_decay": 1.0}, lambda *a: nadam(*a, eps=0.5, psi=1.0)),
-    ],
-)
-def test_settings_arrive(opt, settings, update):
-    network = Scalars()
-    check(train(network, create_optimizer(network, opt, 0.01, **settings), GRADIENTS), expected(update, 0.01, NONE))
+def test_five_steps(pynative):
+    trained = Trained(CASES)
+    trained.take(GRADIENTS)
+    check_all(CASES, lambda name, case: check(trained.weights_of(name), case.expect()))
+
+
+def test_three_steps_and_two_are_five(mode):
+    """Bitwise: everything that an update depends on is among the parameters. And the five are right in either mode."""
+    whole = Trained(IN_GROUPS | UNGROUPED)
+    whole.take(GRADIENTS[:3])
+    weights = {name: whole.weights_of(name) for name in IN_GROUPS}
+    states = {
+        name: {key: parameter.asnumpy().copy() for key, parameter in state.items()}
+        for name, state in whole.states.items()
+    }
+    whole.take(GRADIENTS[3:])
+    check_all(IN_GROUPS | UNGROUPED, lambda name, case: check(whole.weights_of(name), case.expect()))
+
+    resumed = Trained(IN_GROUPS)
+    for name, network in resumed.networks.items():
+        for parameter, key in zip((network.weight, network.gamma, network.bias), SHAPES, strict=True):
+            parameter.set_data(Tensor(weights[name][key]))
+        for key, parameter in resumed.states[name].items():
+            parameter.set_data(Tensor(states[name][key]))
+    resumed.take(GRADIENTS[3:])
+    check_all(
+        IN_GROUPS,
+        lambda name, _: np.testing.assert_equal(resumed.weights_of(name), whole.weights_of(name)),
+    )
 
 
 def test_bias_correction_over_a_whole_run(mode):

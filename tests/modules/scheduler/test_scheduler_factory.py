@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 
 import pytest
+from support.table import check_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.scheduler import create_scheduler
@@ -28,21 +30,21 @@ def schedule(name: str, **settings) -> list[float]:
     return create_scheduler(scheduler=name, **{**known, **NEEDS.get(name, {}), **settings})
 
 
-@pytest.mark.parametrize("stair", [False, True])
-@pytest.mark.parametrize("decay_epochs", [None, 1, 3, 8, 20])
-@pytest.mark.parametrize("warmup_epochs", [0, 2, 9, 10])
-@pytest.mark.parametrize("name", NAMES)
-def test_one_rate_for_every_step(name, warmup_epochs, decay_epochs, stair):
-    decay_epochs = decay_epochs or NEEDS.get(name, {}).get("decay_epochs")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rates = schedule(name, warmup_epochs=warmup_epochs, decay_epochs=decay_epochs, lr_epoch_stair=stair)
-    assert len(rates) == 50
-    assert all(type(rate) is float for rate in rates)
-    assert all(0 <= rate <= 0.1 for rate in rates)
-    assert all(rate >= 1e-3 for rate in rates[5 * warmup_epochs :])
-    if stair:
-        assert all(len(set(rates[start : start + 5])) == 1 for start in range(0, 50, 5))
+def test_one_rate_for_every_step():
+    def check(case: tuple) -> None:
+        name, warmup_epochs, decay_epochs, stair = case
+        decay_epochs = decay_epochs or NEEDS.get(name, {}).get("decay_epochs")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rates = schedule(name, warmup_epochs=warmup_epochs, decay_epochs=decay_epochs, lr_epoch_stair=stair)
+        assert len(rates) == 50
+        assert all(type(rate) is float for rate in rates)
+        assert all(0 <= rate <= 0.1 for rate in rates)
+        assert all(rate >= 1e-3 for rate in rates[5 * warmup_epochs :])
+        if stair:
+            assert all(len(set(rates[start : start + 5])) == 1 for start in range(0, 50, 5))
+
+    check_all(product(NAMES, (0, 2, 9, 10), (None, 1, 3, 8, 20), (False, True)), check)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -165,13 +167,15 @@ def test_warnings(name, settings, message):
         schedule(name, **settings)
 
 
-@pytest.mark.parametrize("stair", [False, True])
-@pytest.mark.parametrize("num_epochs", [1, 2, 3, 7])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_shorter_than_its_schedule_follows_its_first_part(name, num_epochs, stair):
+def test_a_run_shorter_than_its_schedule_follows_its_first_part():
     """As the first trial of a recipe does: 3 epochs of warm-up and 7 of decay, of which the run has 1, 2, 3 or 7."""
-    settings = {"warmup_epochs": 3, "decay_epochs": 7, "lr_epoch_stair": stair, "warmup_factor": 0.1}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        whole = schedule(name, **settings)
-        assert schedule(name, **settings, num_epochs=num_epochs) == whole[: 5 * num_epochs]
+
+    def check(case: tuple) -> None:
+        name, num_epochs, stair = case
+        settings = {"warmup_epochs": 3, "decay_epochs": 7, "lr_epoch_stair": stair, "warmup_factor": 0.1}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = schedule(name, **settings)
+            assert schedule(name, **settings, num_epochs=num_epochs) == whole[: 5 * num_epochs]
+
+    check_all(product(NAMES, (1, 2, 3, 7), (False, True)), check)

@@ -143,8 +143,7 @@ def test_a_state_dict_of_torch(tmp_path, legacy):
     network = make_network()
     write_torch(tmp_path / "x.pth", arrays_of(network), legacy=legacy)
     again = create_model("halonet_test", num_classes=5, checkpoint_path=str(tmp_path / "x.pth"))
-    for name, value in arrays_of(network).items():
-        np.testing.assert_array_equal(arrays_of(again)[name], value)
+    np.testing.assert_equal(arrays_of(again), arrays_of(network))
 
 
 def test_a_training_checkpoint_of_torch(tmp_path):
@@ -182,8 +181,7 @@ def test_what_timm_saves_beside_weights(tmp_path, legacy):
         path = tmp_path / f"model_best-{number}.pth.tar"
         torch.save({**beside, key: weights}, path, _use_new_zipfile_serialization=not legacy)
         found = create_model("halonet_test", num_classes=5, checkpoint_path=path)
-        for name, value in arrays_of(network).items():
-            np.testing.assert_array_equal(arrays_of(found)[name], value)
+        np.testing.assert_equal(arrays_of(found), arrays_of(network))
     for key in ("state_dict_ema", "model_ema"):
         raised = {name: value + 1 for name, value in weights.items()}
         torch.save({**beside, "state_dict": weights, key: raised}, path, _use_new_zipfile_serialization=not legacy)
@@ -243,8 +241,7 @@ def test_keras(tmp_path):
     file = open_weights(str(tmp_path / "x.h5"))
     assert (file.source.name, file.dialect) == ("Keras", "keras")
     again = create_model("halonet_test", num_classes=5, checkpoint_path=str(tmp_path / "x.h5"))
-    for name, value in arrays_of(network).items():
-        np.testing.assert_array_equal(arrays_of(again)[name], value)
+    np.testing.assert_equal(arrays_of(again), arrays_of(network))
 
 
 @pytest.mark.parametrize("writer", ["keras", "torch backend"])
@@ -268,8 +265,7 @@ def test_every_layout_of_keras(tmp_path, model, ours, writer):
     assert network.dialect.name == "keras"
     expected = create_model(ours)
     load_weights(expected, drawn)
-    for name, value in arrays_of(expected).items():
-        np.testing.assert_array_equal(arrays_of(network)[name], value)
+    np.testing.assert_equal(arrays_of(network), arrays_of(expected))
 
 
 def _norms(model: str) -> list[str]:

@@ -42,8 +42,9 @@ def test_a_network_comes_back_with_what_its_shapes_do_not_say(tmp_path, suffix):
     assert (file.dialect, file.halo.block_size, file.halo.halo_size) == ("mindcv", 4, 2)
     again = create_model("halonet_test", num_classes=5, block_size=4, halo_size=2, checkpoint_path=str(path))
     assert again.dialect.name == "mindcv"
+    weights = arrays_of(network)
     for name, value in arrays_of(again).items():
-        np.testing.assert_array_equal(value, arrays_of(network)[name])
+        np.testing.assert_array_equal(value, weights[name])
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
