@@ -267,23 +267,23 @@ FAULTS = (
     # ---- Models
     Fault(
         "a block too few",
-        "models/specs.py",
+        "models/halonet.py",
         '(Stage("CC", 256, 64, stride=1), Stage("CC", 512, 128), Stage("CA", 1024, 256), Stage("AA", 2048, 512)),\n'
-        "    halo=Halo(8, 2),\n",
+        '    halo=Halo(8, 2),\n    act="relu",\n)\n',
         '(Stage("CC", 256, 64, stride=1), Stage("CC", 512, 128), Stage("CA", 1024, 256), Stage("A", 2048, 512)),\n'
-        "    halo=Halo(8, 2),\n",
+        '    halo=Halo(8, 2),\n    act="relu",\n)\n',
         "tests/modules/models/test_parameter_counts.py",
     ),
     Fault(
         "another activation in a model",
-        "models/specs.py",
-        '    act="relu",\n)\n\nHALONET_50T',
-        ")\n\nHALONET_50T",
+        "models/halonet.py",
+        '    halo=Halo(8, 2),\n    act="relu",\n)\n',
+        "    halo=Halo(8, 2),\n)\n",
         f"{_GOLDEN} 'evaluation and halonet26t and not graph'",
     ),
     Fault(
         "heads of a stage in another number",
-        "models/specs.py",
+        "models/halonet.py",
         'Stage("CCCA", 512, 128, num_heads=4)',
         'Stage("CCCA", 512, 128, num_heads=8)',
         "tests/modules/models/test_parameter_counts.py",

@@ -38,7 +38,6 @@ from mindcv_halo.training.amp import auto_mixed_precision
 
 ELSEWHERE = {
     "set MINDCV_HALO_HOME to a folder that can be written": "of a disk that fails: test_build.py",
-    "is no kernel of plans; add it": "to who writes a kernel",
     "set CXX to another C++17 compiler": "of a compiler that fails: test_build.py",
 }
 
