@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 
 Settings = Mapping[str, tuple[object, object, str]]  # value, default, and why the setting has no effect, or ""
 
@@ -20,6 +21,11 @@ def find_idle(settings: Settings) -> str:
     """
     idle = [f"{name} {value} ({why})" for name, (value, default, why) in settings.items() if why and value != default]
     return f"no effect: {', '.join(idle)}" if idle else ""
+
+
+def find_defaults(factory: Callable) -> dict[str, object]:
+    """The default of each argument of a factory."""
+    return {name: parameter.default for name, parameter in signature(factory).parameters.items()}
 
 
 def warn_of_idle(origin: str, settings: Settings) -> None:

@@ -18,7 +18,7 @@ def option(default: Any, help: str, *, key: str | None = None, unit: str = "", c
 
 @dataclass(frozen=True, kw_only=True)
 class SystemOptions:
-    """Where and how the run executes: engine.preparation."""
+    """Where and how the run executes: engine.setup."""
 
     mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
     distribute: bool = option(False, "data parallel under a launcher")
@@ -133,7 +133,7 @@ class OptimOptions:
     """How gradients change the weights: optim.create_optimizer."""
 
     opt: str = option("adamw", "see optim.create_optimizer")
-    momentum: float = option(0.9, "of sgd, momentum and rmsprop")
+    momentum: float = option(0.9, "of the optimizers that have one")
     nesterov: bool = option(False, "Nesterov's momentum", key="use_nesterov")
     weight_decay: float = option(0.05, "see weight_decay_filter", unit="per unit of lr")
     weight_decay_filter: str = option(
@@ -157,11 +157,11 @@ class SchedulerOptions:
     decay_epochs: int | None = option(
         None, "epochs from lr to min_lr; default: all that the warm-up leaves", unit="epochs"
     )
-    decay_rate: float = option(0.9, "of exponential, step and polynomial decay")
+    decay_rate: float = option(0.9, "the factor of the decay, or its power")
     milestones: tuple[int, ...] | None = option(
         None, "epochs at which multi_step_decay decays", key="multi_step_decay_milestones", unit="epochs"
     )
-    num_cycles: int = option(1, "of cosine decay", unit="cycles")
+    num_cycles: int = option(1, "of the schedules that have some", unit="cycles")
     cycle_decay: float = option(1.0, "of the highest rate, per cycle")
     lr_epoch_stair: bool = option(False, "one rate per epoch, not per step")
 
@@ -178,9 +178,9 @@ class LossOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions:
-    """In which precision the network computes: utils.amp."""
+    """In which precision the network computes: training.amp."""
 
-    amp_level: str = option("O0", "in training; see utils.amp.LEVELS", choices=("O0", "O1", "O2", "O3"))
+    amp_level: str = option("O0", "in training; see training.amp.LEVELS", choices=("O0", "O1", "O2", "O3"))
     val_amp_level: str = option("O0", "of validate.py", choices=("O0", "O1", "O2", "O3"))
     amp_dtype: str = option("float16", "which half precision", choices=("float16", "bfloat16"))
     amp_cast_list: tuple[str, ...] | None = option(None, "cell classes in half precision, in place of a level")
@@ -194,7 +194,7 @@ class PrecisionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """What happens between gradients and weights: utils.train_step."""
+    """What happens between gradients and weights: training.step."""
 
     gradient_accumulation_steps: int = option(1, "batches per update", unit="batches")
     clip_grad: bool = option(False, "clip gradients by clip_value")
@@ -219,7 +219,7 @@ class StepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How long the run is, and what it writes: engine.training."""
+    """How long the run is, and what it writes: engine.train."""
 
     epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))

@@ -24,6 +24,7 @@ from ..distributed.launchers import NO_LAUNCHER, Topology, find_topology
 from ..distributed.process_group import ProcessGroup
 from ..errors import UserError
 from ..loss import create_loss
+from ..loss.registry import LOSSES, find_loss
 from ..models import HaloNet, create_model, fuse_batchnorm
 from ..models.recompute import recompute_attention
 from ..models.registry import complete_cfg
@@ -268,10 +269,14 @@ def check_step_options(recipe: Recipe) -> None:
         raise UserError(f"lr_base_size {options.lr_base_size} must be at least 1")
     if recipe.precision.loss_scale < 1:
         raise UserError(f"loss_scale {recipe.precision.loss_scale} must be at least 1")
-    if recipe.loss.name.lower() == "jsd" and not recipe.run.aug_splits:
-        raise UserError("loss JSD compares augmented copies of an image; set aug_splits to 3, or take another loss")
-    if recipe.run.aug_splits and recipe.loss.name.lower() != "jsd":
-        raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
+    loss = find_loss(recipe.loss.name)
+    if loss.compares_copies and not recipe.run.aug_splits:
+        raise UserError(
+            f"loss {loss.name} compares augmented copies of an image; set aug_splits to 3, or take another loss"
+        )
+    if recipe.run.aug_splits and not loss.compares_copies:
+        able = " or ".join(other.name for other in LOSSES.values() if other.compares_copies)
+        raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss {able}, not {recipe.loss.name}")
 
 
 def plan_rates(recipe: Recipe, steps_per_epoch: int, num_ranks: int) -> tuple[list[float], list[str]]:

@@ -9,8 +9,10 @@ from mindspore import ops
 
 from ..errors import UserError
 from .common import ClassificationLoss, dense_labels, reduce_loss, smooth_labels
+from .registry import register_loss
 
 
+@register_loss("asl_multi_label")
 class AsymmetricLossMultilabel(ClassificationLoss):
     """-y (1 - p)^gamma_pos log p - (1 - y) q^gamma_neg log(1 - q), with p = sigmoid(logits), q = max(p - clip, 0).
 
@@ -49,6 +51,7 @@ class AsymmetricLossMultilabel(ClassificationLoss):
         return reduce_loss(-gains.sum(axis=1), self.reduction)
 
 
+@register_loss("asl_single_label")
 class AsymmetricLossSingleLabel(ClassificationLoss):
     """-sum over classes of t w log p, with p = softmax(logits), w = y (1 - p)^gamma_pos + (1 - y) p^gamma_neg.
 

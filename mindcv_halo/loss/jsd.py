@@ -8,8 +8,10 @@ from mindspore.ops import constexpr
 from ..errors import UserError
 from .common import ClassificationLoss, reduce_loss
 from .cross_entropy_smooth import CrossEntropySmooth
+from .registry import register_loss
 
 
+@register_loss("JSD", compares_copies=True)
 class JSDCrossEntropy(ClassificationLoss):
     """Cross entropy of the clean images + `alpha` * Jensen-Shannon divergence between all splits.
 

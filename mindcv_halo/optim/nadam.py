@@ -1,4 +1,4 @@
-"""Adam with Nesterov momentum."""
+"""Adam with Nesterov momentum, and weight decay in the gradient."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from ..errors import UserError
+from .registry import register_optimizer
 from .steps import bias_correction, check_betas, check_eps, next_step, rates
 
 
@@ -20,6 +21,7 @@ def _update(beta1, beta2, eps, mu, next_mu, product, correction, lr, parameter, 
     return ops.assign(parameter, parameter - lr * ahead / (ops.sqrt(new_v / correction) + eps))
 
 
+@register_optimizer("nadam")
 class NAdam(nn.Optimizer):
     """Adam whose first moment looks one step ahead; the momentum rises to beta1 with the steps.
 

@@ -1,10 +1,11 @@
-"""RMSProp in TensorFlow's form."""
+"""RMSProp in TensorFlow's form, with eps in the root, and weight decay in the gradient."""
 
 from __future__ import annotations
 
 from mindspore import nn, ops
 
 from ..errors import UserError
+from .registry import register_optimizer
 from .steps import check_betas, check_eps, next_step, rates
 
 
@@ -16,6 +17,7 @@ def _update(decay, momentum, eps, lr, parameter, mean_square, moment, gradient):
     return ops.assign(parameter, parameter - new_moment)
 
 
+@register_optimizer("rmsprop")
 class RMSProp(nn.Optimizer):
     """s = decay * s + (1 - decay) * g^2, from 1; m = momentum * m + lr * g / sqrt(s + eps); p -= m.
 

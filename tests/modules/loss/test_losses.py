@@ -17,6 +17,7 @@ from mindcv_halo.loss import (
     CrossEntropySmooth,
     JSDCrossEntropy,
 )
+from mindcv_halo.loss.registry import LOSSES
 
 CLASSES = 5
 SPARSE = np.array([0, 3, 4, 3, 1, 2], np.int32)
@@ -134,6 +135,10 @@ CASES = {
         SPARSE,
     ),
 }
+
+
+def test_every_loss_has_a_case():
+    assert {type(build()) for build, *_ in CASES.values()} == {loss.cell for loss in LOSSES.values()}
 
 
 def slopes(function: Callable[[np.ndarray], float], x: np.ndarray, step: float = 1e-5) -> np.ndarray:

@@ -8,18 +8,9 @@ import pytest
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.scheduler import create_scheduler
+from mindcv_halo.scheduler.registry import SCHEDULES
 
-NAMES = (
-    "constant",
-    "cosine_decay",
-    "warmup_cosine_decay",
-    "exponential_decay",
-    "polynomial_decay",
-    "step_decay",
-    "multi_step_decay",
-    "one_cycle",
-    "cyclic",
-)
+NAMES = tuple(SCHEDULES)
 NEEDS = {"step_decay": {"decay_epochs": 2}, "multi_step_decay": {"milestones": [1, 3]}}
 
 
