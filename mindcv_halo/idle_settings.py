@@ -28,11 +28,11 @@ def find_defaults(factory: Callable) -> dict[str, object]:
     return {name: parameter.default for name, parameter in signature(factory).parameters.items()}
 
 
-def warn_of_idle(origin: str, settings: Settings) -> None:
+def warn_of_idle(origin: str, settings: Settings, stacklevel: int = 3) -> None:
     """Warn the caller of the factory that calls this of settings that have no effect."""
     text = find_idle(settings)
     if text:
-        warnings.warn(f"{origin}: {text}", IdleSettingWarning, stacklevel=3)
+        warnings.warn(f"{origin}: {text}", IdleSettingWarning, stacklevel=stacklevel)
 
 
 @contextmanager

@@ -54,9 +54,10 @@ def parse_command(
     """The recipe that a command line asks for, and the values of the script's own flags.
 
     The recipe is made of the defaults, then the YAML file after -c or --config, then the flags: the last word counts.
-    `extra` is names and help of flags of the script's own, whose values are text. A flag that takes several values has (their names, help) there, and gives a list; a Switch gives a boolean. One with
-    the name of a recipe's key takes the place of that key's flag. `operands` is a name and help for arguments without a
-    flag, which come back as a list under that name.
+    `extra` is names and help of the script's own flags, whose values are text. One that takes several values has (their
+    names, help) there, and gives a list; a Switch gives a boolean. One with the name of a recipe's key takes the place
+    of that key's flag. `operands` is a name and help for arguments without a flag, which come back as a list under that
+    name.
 
     Raises UserError with one line for unknown keys and flags (with the nearest), and for values of a wrong type.
     """
@@ -223,7 +224,7 @@ def _find_recipe(path: Path, name: Path) -> Path:
     if path.is_file() or name.is_absolute():
         return path
     inside = Path(*name.parts[1:]) if name.parts[:1] == (RECIPES,) else name
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / RECIPES
     shipped = (installed if installed.is_dir() else package.parent / RECIPES) / inside
     return shipped if shipped.is_file() else path

@@ -9,12 +9,12 @@ from typing import Literal
 import pytest
 
 from mindcv_halo import list_models
+from mindcv_halo.config import options
 from mindcv_halo.config.options import Recipe, RunOptions, flatten, list_options, option
 from mindcv_halo.config.parse import (
     Switch,
     create_parser,
     make_recipe,
-    options,
     parse_args,
     parse_command,
     parse_recipe,
@@ -254,7 +254,7 @@ def test_a_boolean_may_have_a_third_value(monkeypatch, recipe_file, annotation, 
 
     Third.__annotations__["pace"] = annotation
     monkeypatch.setattr(options, "Recipe", replace_default(Recipe, "run", Third()))
-    monkeypatch.setattr("mindcv_halo.config.Recipe", options.Recipe)
+    monkeypatch.setattr("mindcv_halo.config.parse.Recipe", options.Recipe)
     for argv, value in (
         (["--pace"], True),
         (["--pace", "--lr", "1"], True),
