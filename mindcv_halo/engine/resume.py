@@ -17,6 +17,7 @@ from mindspore import Parameter
 from mindspore.dataset import Dataset
 
 from ..config.options import DatasetOptions, Recipe, flatten, list_options
+from ..config.resolve import WEIGHTS_FROM_STATE
 from ..data.sample_source import clamp_workers
 from ..distributed.process_group import ProcessGroup
 from ..errors import UserError
@@ -77,6 +78,11 @@ class SavedState:
     arrays: Mapping[str, np.ndarray]
     content: Mapping[str, Any]
     images_per_step: int  # of the run that goes on
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the recipe need not say, by key: where the weights are, and whose reading of the paper they have."""
+        return {**WEIGHTS_FROM_STATE, "dialect": self.content["dialect"]}
 
     @property
     def same_steps(self) -> bool:

@@ -96,4 +96,4 @@ def _check_gammas(gamma_pos: float, gamma_neg: float) -> None:
     """Between 0 and 1 the gradient is infinite where a class is certain."""
     for name, gamma in (("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
         if gamma != 0 and not gamma >= 1:
-            raise UserError(f"{name} must be 0 or at least 1, not {gamma!r}")
+            raise UserError(f"{name} {gamma!r} must be 0 or at least 1")

@@ -48,7 +48,7 @@ class NAdam(nn.Optimizer):
         check_betas("NAdam", beta1=beta1, beta2=beta2)
         check_eps("NAdam", eps)
         if not schedule_decay >= 0:
-            raise UserError(f"NAdam: schedule_decay must be at least 0, not {schedule_decay!r}")
+            raise UserError(f"NAdam: schedule_decay {schedule_decay!r} must be at least 0")
         self.beta1 = float(beta1)
         self.beta2 = float(beta2)
         self.log_beta2 = math.log(beta2)

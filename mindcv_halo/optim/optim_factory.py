@@ -144,28 +144,28 @@ def _checked_rates(lr: float | Sequence[float] | RateWindow) -> float | list[flo
         raise UserError("lr is an empty list; it needs a value for every step")
     for rate in rates:
         if not 0 <= rate < math.inf:
-            raise UserError(f"lr must be a number of at least 0, or a list of them, not {rate!r}")
+            raise UserError(f"lr {rate!r} must be a number of at least 0, or a list of them")
     return rates[0] if isinstance(lr, Real) else rates
 
 
 def _check_numbers(weight_decay: float, momentum: float, loss_scale: float) -> None:
     """Written as `not (a <= b)` so that a NaN fails too."""
     if not 0 <= weight_decay < math.inf:
-        raise UserError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
+        raise UserError(f"weight_decay {weight_decay!r} must be a number of at least 0")
     if not 0 <= momentum < 1:
-        raise UserError(f"momentum must be at least 0 and below 1, not {momentum!r}")
+        raise UserError(f"momentum {momentum!r} must be at least 0 and below 1")
     if not 0 < loss_scale < math.inf:
-        raise UserError(f"loss_scale must be a number above 0, not {loss_scale!r}")
+        raise UserError(f"loss_scale {loss_scale!r} must be a number above 0")
 
 
 def _check_asked(name: str, choice: RegisteredOptimizer, asked: Mapping[str, object]) -> None:
     for option, value in asked.items():
         if option not in choice.keywords and option not in choice.implied:
-            able = ", ".join(other for other, entry in OPTIMIZERS.items() if option in entry.keywords)
+            able = ", ".join(sorted(other for other, entry in OPTIMIZERS.items() if option in entry.keywords))
             key = "use_nesterov (nesterov)" if option == "nesterov" else option  # in a recipe, and here
             raise UserError(f"optimizer {name} has no {key} (got {value}); leave it out, or use one of {able}")
     for option in ("beta1", "beta2"):
         if option in asked and not 0 < asked[option] < 1:
-            raise UserError(f"{option} must lie between 0 and 1, not {asked[option]!r}")
+            raise UserError(f"{option} {asked[option]!r} must lie between 0 and 1")
     if "eps" in asked and not asked["eps"] > 0:
-        raise UserError(f"eps must be above 0, not {asked['eps']!r}")
+        raise UserError(f"eps {asked['eps']!r} must be above 0")

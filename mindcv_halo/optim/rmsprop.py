@@ -42,7 +42,7 @@ class RMSProp(nn.Optimizer):
         check_betas("RMSProp", decay=decay)
         check_eps("RMSProp", eps)
         if not 0 <= momentum < 1:
-            raise UserError(f"RMSProp: momentum must be at least 0 and below 1, not {momentum!r}")
+            raise UserError(f"RMSProp: momentum {momentum!r} must be at least 0 and below 1")
         self.decay = float(decay)
         self.momentum = float(momentum)
         self.eps = float(eps)

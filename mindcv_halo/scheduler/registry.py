@@ -89,4 +89,4 @@ def register_schedule(*names: str, uses: Collection[str] = ()) -> Callable[[Buil
 def check_count(name: str, value: int, least: int) -> None:
     """Raises UserError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        raise UserError(f"{name} {value!r} must be a whole number of at least {least}")

@@ -111,12 +111,12 @@ def create_scheduler(
 def _check_rates(lr: float, min_lr: float, warmup_factor: float, decay_rate: float, cycle_decay: float) -> None:
     """Written as `not (a <= b)` so that a NaN fails too."""
     if not 0 < lr < math.inf:
-        raise UserError(f"lr must be a number above 0, not {lr!r}")
+        raise UserError(f"lr {lr!r} must be a number above 0")
     if not 0 <= min_lr <= lr:
-        raise UserError(f"min_lr must lie between 0 and lr ({lr:g}), not {min_lr!r}; lower min_lr or raise lr")
+        raise UserError(f"min_lr {min_lr!r} must lie between 0 and lr ({lr:g}); lower min_lr or raise lr")
     if not 0 <= warmup_factor <= 1:
-        raise UserError(f"warmup_factor must lie between 0 and 1, not {warmup_factor!r}")
+        raise UserError(f"warmup_factor {warmup_factor!r} must lie between 0 and 1")
     if not 0 < decay_rate < math.inf:
-        raise UserError(f"decay_rate must be a number above 0, not {decay_rate!r}")
+        raise UserError(f"decay_rate {decay_rate!r} must be a number above 0")
     if not 0 < cycle_decay <= 1:
-        raise UserError(f"cycle_decay must lie above 0 and at most at 1, not {cycle_decay!r}")
+        raise UserError(f"cycle_decay {cycle_decay!r} must lie above 0 and at most at 1")
