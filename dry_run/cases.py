@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mindcv_halo.loss.loss_factory import _BUILDERS as LOSSES
+from mindcv_halo.loss.registry import LOSSES
 from mindcv_halo.models import list_models
-from mindcv_halo.optim.optim_factory import _OPTIMIZERS as OPTIMIZERS
-from mindcv_halo.scheduler.scheduler_factory import _BUILDERS as SCHEDULES
+from mindcv_halo.optim.registry import OPTIMIZERS
+from mindcv_halo.scheduler.registry import SCHEDULES
 from mindcv_halo.training.grad_scaler import GradScaler
 
 from . import graphs
@@ -161,9 +161,9 @@ def _list_losses(device: str, mode: str) -> Iterator[Case]:
             "sum": {"reduction": "sum"},
             "two heads": {"num_heads": 2},
         }
-        if loss != "asl_multi_label":
+        if "label_smoothing" in LOSSES[loss].arguments:
             variants["smoothing"] = {"label_smoothing": 0.1}
-        if not loss.startswith("asl"):
+        if "weight" in LOSSES[loss].arguments:
             variants["class weights"] = {"class_weights": True}
         for words, options in variants.items():
             yield Case("losses", f"{loss}, {words}", device, partial(graphs.small_step, loss, **options), mode)

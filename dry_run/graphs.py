@@ -17,6 +17,7 @@ from mindcv_halo.engine.setup import build_network, make_step, resolve_transform
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.registry import complete_cfg
 from mindcv_halo.optim import RateWindow
+from mindcv_halo.scheduler.registry import SCHEDULES
 from mindcv_halo.training.amp import auto_mixed_precision
 from mindcv_halo.training.ema import EMA
 from mindcv_halo.training.grad_scaler import GradScaler
@@ -115,7 +116,8 @@ def small_step(
 
 def step_on_schedule(name: str) -> None:
     """A step with the rates of a schedule."""
-    own = {"constant": {}, "multi_step_decay": {"milestones": (1, 2)}}.get(name, {"decay_epochs": 3})
+    values = {"decay_epochs": 3, "milestones": (1, 2)}
+    own = {setting: value for setting, value in values.items() if setting in SCHEDULES[name].uses}
     small_step(rates=create_scheduler(2, scheduler=name, num_epochs=4, warmup_epochs=1, **own))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 
 Settings = Mapping[str, tuple[object, object, str]]  # value, default, and why the setting has no effect, or ""
 
@@ -22,11 +23,16 @@ def find_idle(settings: Settings) -> str:
     return f"no effect: {', '.join(idle)}" if idle else ""
 
 
-def warn_of_idle(origin: str, settings: Settings) -> None:
+def find_defaults(factory: Callable) -> dict[str, object]:
+    """The default of each argument of a factory."""
+    return {name: parameter.default for name, parameter in signature(factory).parameters.items()}
+
+
+def warn_of_idle(origin: str, settings: Settings, stacklevel: int = 3) -> None:
     """Warn the caller of the factory that calls this of settings that have no effect."""
     text = find_idle(settings)
     if text:
-        warnings.warn(f"{origin}: {text}", IdleSettingWarning, stacklevel=3)
+        warnings.warn(f"{origin}: {text}", IdleSettingWarning, stacklevel=stacklevel)
 
 
 @contextmanager

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
+from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
 from mindcv_halo.config.options import Option, Recipe, list_options
 from mindcv_halo.config.types import type_name
+from mindcv_halo.loss.registry import LOSSES
+from mindcv_halo.optim.registry import OPTIMIZERS
+from mindcv_halo.scheduler.registry import SCHEDULES
 
 HEAD = """# Configuration
 
@@ -45,6 +51,9 @@ def write_configuration() -> str:
             ["| key | type | default | unit or choices | meaning |", "| --- | --- | --- | --- | --- |", *rows]
         )
         parts.append(f"## {group.name}\n\n{_linked(about)}\n\n{table}\n")
+        if group.name in _CHOICES:
+            parts.append(_CHOICES[group.name]())
+    parts.append(_list_defaults())
     return "\n".join(parts)
 
 
@@ -56,6 +65,82 @@ def _row(option: Option) -> str:
 
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "()" if isinstance(value, tuple) else repr(value)
+
+
+def _list_optimizers() -> str:
+    """A row for each `opt`."""
+    rows = []
+    for name, optimizer in OPTIMIZERS.items():
+        is_ours = optimizer.cell.__module__.startswith("mindcv_halo.")
+        about = (
+            _first_line(import_module(optimizer.cell.__module__))
+            if is_ours
+            else "MindSpore's own, with weight decay in the gradient."
+        )
+        own = signature(optimizer.cell.__init__).parameters
+        defaults = {option: own[word].default if word in own else None for option, word in optimizer.keywords.items()}
+        options = [
+            f"`{option}`" if option in _FROM_FACTORY or default is None else f"`{option}` {default:g}"
+            for option, default in sorted(defaults.items())
+        ]
+        rows.append(f"| `{name}` | `{optimizer.cell.__name__}`: {about} | {', '.join(options)} |")
+    head = ["The values of `opt`, and the options that each of them has, with what None means:", ""]
+    return "\n".join([*head, "| opt | class | options |", "| --- | --- | --- |", *sorted(rows), ""])
+
+
+def _list_schedules() -> str:
+    """A row for each function; some have several names."""
+    names: dict[Callable, list[str]] = {}
+    for name, schedule in SCHEDULES.items():
+        names.setdefault(schedule.build, []).append(f"`{name}`")
+    rows = []
+    for build, own in names.items():
+        uses = next(schedule.uses for schedule in SCHEDULES.values() if schedule.build is build)
+        rows.append(f"| {', '.join(own)} | {' '.join(build.__doc__.split())} | {_code(sorted(uses))} |")
+    head = ["The values of `scheduler`, after the warm-up, and the arguments that each of them has:", ""]
+    return "\n".join([*head, "| scheduler | learning rate | arguments |", "| --- | --- | --- |", *sorted(rows), ""])
+
+
+def _list_losses() -> str:
+    """A row for each `loss`."""
+    rows = []
+    for loss in LOSSES.values():
+        rows.append(f"| `{loss.name}` | `{loss.cell.__name__}` | {_code(sorted(loss.arguments))} |")
+    head = ["The values of `loss`, in any case, and the arguments of `create_loss` that each of them has:", ""]
+    return "\n".join([*head, "| loss | class | arguments |", "| --- | --- | --- |", *sorted(rows), ""])
+
+
+_CHOICES = {"optim": _list_optimizers, "scheduler": _list_schedules, "loss": _list_losses}
+_FROM_FACTORY = ("momentum", "nesterov", "schedule_decay")  # which create_optimizer hands on, whatever the class has
+
+
+def _list_defaults() -> str:
+    """A row for each argument of a factory that has another default in Python than in a recipe."""
+    rows = []
+    for group in fields(Recipe):
+        place, name = re.search(r": ([\w.]+)\.(\w+)\b", group.default.__doc__).groups()
+        if not name.startswith("create_"):
+            continue
+        factory = getattr(import_module(f"mindcv_halo.{place}"), name)
+        arguments = signature(factory).parameters
+        for option in (option for option in list_options().values() if option.group == group.name):
+            own = arguments[option.name].default if option.name in arguments else option.default
+            if own is not Parameter.empty and own != option.default:
+                rows.append(f"| `{name}` | `{option.name}` | `{_shown(own)}` | `{_shown(option.default)}` |")
+    head = (
+        "## Defaults in Python\n\nA factory that is called in Python has the defaults of MindCV's, a recipe those "
+        "above. Where they differ:\n"
+    )
+    return "\n".join([head, "| factory | argument | in Python | in a recipe |", "| --- | --- | --- | --- |", *rows, ""])
+
+
+def _first_line(module: Any) -> str:
+    line = module.__doc__.splitlines()[0]
+    return re.sub(r"^\w+: ", "", line)  # without the name again
+
+
+def _code(words: list[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _linked(about: str) -> str:

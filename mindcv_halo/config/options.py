@@ -6,14 +6,31 @@ option's flat name in YAML and on the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
 
-def option(default: Any, help: str, *, key: str | None = None, unit: str = "", choices: Sequence[Any] = ()) -> Any:
-    """A field of an option group; `key` is its name on the outside, by default the field's own."""
-    return field(default=default, metadata={"help": help, "key": key, "unit": unit, "choices": tuple(choices)})
+def option(
+    default: Any,
+    help: str,
+    *,
+    key: str | None = None,
+    unit: str = "",
+    choices: Sequence[Any] = (),
+    free_on_resume: bool = False,
+    idle: Callable[[Recipe], str] = lambda _: "",
+) -> Any:
+    """A field of an option group.
+
+    key: its name on the outside, by default the field's own.
+    free_on_resume: a run that goes on may have another value: it says what the run writes, or where it reads, not what
+        its next step is.
+    idle: why nothing comes of the value beside the recipe's others, "" where something does. What one factory tells by
+        itself, it says itself; for validate.py, or for several ranks, the recipe may have any value.
+    """
+    facts = {"help": help, "unit": unit, "choices": tuple(choices), "free_on_resume": free_on_resume, "idle": idle}
+    return field(default=default, metadata={"key": key, **facts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +38,17 @@ class SystemOptions:
     """Where and how the run executes: engine.setup."""
 
     mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
-    distribute: bool = option(False, "data parallel under a launcher")
+    distribute: bool = option(False, "data parallel under a launcher", free_on_resume=True)
     device_target: str | None = option(
-        None, "default: the first that the machine has", choices=("Ascend", "GPU", "CPU")
+        None, "default: the first that the machine has", choices=("Ascend", "GPU", "CPU"), free_on_resume=True
     )
     seed: int = option(42, "of weights, data order and augmentation")
     jit_level: str | None = option(
-        None, "how graph mode compiles; default: MindSpore's own for the device", choices=("O0", "O1", "O2")
+        None,
+        "how graph mode compiles; default: MindSpore's own for the device",
+        choices=("O0", "O1", "O2"),
+        free_on_resume=True,
+        idle=lambda recipe: "mode 1 compiles nothing" * recipe.system.mode,
     )
     native_kernels: bool | None = option(
         None, "C++ kernels, compiled on this machine, for a CPU in float32; default: wherever they can be had"
@@ -39,20 +60,24 @@ class DatasetOptions:
     """Which images: data.create_dataset."""
 
     name: str = option("imagenet", "imagenet: a folder split/class/image; digits: scikit-learn's", key="dataset")
-    root: str = option("./", "folder that holds the splits", key="data_dir")
+    root: str = option("./", "folder that holds the splits", key="data_dir", free_on_resume=True)
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")
     num_samples: int | None = option(
         None, "train on only so many images an epoch, validate.py counts all; default: all", unit="images"
     )
-    download: bool = option(False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download")
+    download: bool = option(
+        False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download", free_on_resume=True
+    )
     num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats", unit="images")
     skip_bad_images: bool = option(
         False, "go on where a file cannot be decoded: another of its class stands in, and validation leaves it out"
     )
     exif: bool = option(False, "turn images as their EXIF orientation says; else all formats come as they are stored")
-    num_parallel_workers: int = option(8, "per stage of the pipeline, at most one for each processor", unit="threads")
+    num_parallel_workers: int = option(
+        8, "per stage of the pipeline, at most one for each processor", unit="threads", free_on_resume=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +134,23 @@ class ModelOptions:
     in_channels: int = option(3, "channels of the images", unit="channels")
     drop_rate: float | None = option(None, "dropout before the classifier", unit="probability")
     drop_path_rate: float | None = option(None, "stochastic depth of the last block", unit="probability")
-    pretrained: bool = option(False, "start from published weights")
-    checkpoint_path: str = option("", "weights to start from, or to validate", key="ckpt_path")
-    reset_head: bool | None = option(
-        None, "a new classifier where the file's has another size; default: if num_classes is given"
+    pretrained: bool = option(
+        False,
+        "start from published weights",
+        free_on_resume=True,
+        idle=lambda recipe: "ckpt_path is given" * bool(recipe.model.checkpoint_path),
     )
-    resize_pos: bool = option(False, "fit the weights' position tables to other windows or images")
-    dialect: str | None = option(None, "whose reading of the paper; default: that of the weights")
+    checkpoint_path: str = option("", "weights to start from, or to validate", key="ckpt_path", free_on_resume=True)
+    reset_head: bool | None = option(
+        None,
+        "a new classifier where the file's has another size; default: if num_classes is given",
+        free_on_resume=True,
+        idle=lambda recipe: (
+            "" if recipe.model.checkpoint_path or recipe.model.pretrained else "there are no weights: give ckpt_path"
+        ),
+    )
+    resize_pos: bool = option(False, "fit the weights' position tables to other windows or images", free_on_resume=True)
+    dialect: str | None = option(None, "whose reading of the paper; default: that of the weights", free_on_resume=True)
     mask_padding: bool = option(False, "keep pixels outside the map out of the softmax of halo attention")
     conv_stages: tuple[int, ...] = option(
         (), "H models: stages, from 1, with convolutions in place of attention", unit="stages, from 1"
@@ -133,7 +168,7 @@ class OptimOptions:
     """How gradients change the weights: optim.create_optimizer."""
 
     opt: str = option("adamw", "see optim.create_optimizer")
-    momentum: float = option(0.9, "of sgd, momentum and rmsprop")
+    momentum: float = option(0.9, "of the optimizers that have one")
     nesterov: bool = option(False, "Nesterov's momentum", key="use_nesterov")
     weight_decay: float = option(0.05, "see weight_decay_filter", unit="per unit of lr")
     weight_decay_filter: str = option(
@@ -157,11 +192,11 @@ class SchedulerOptions:
     decay_epochs: int | None = option(
         None, "epochs from lr to min_lr; default: all that the warm-up leaves", unit="epochs"
     )
-    decay_rate: float = option(0.9, "of exponential, step and polynomial decay")
+    decay_rate: float = option(0.9, "the factor of the decay, or its power")
     milestones: tuple[int, ...] | None = option(
         None, "epochs at which multi_step_decay decays", key="multi_step_decay_milestones", unit="epochs"
     )
-    num_cycles: int = option(1, "of cosine decay", unit="cycles")
+    num_cycles: int = option(1, "of the schedules that have some", unit="cycles")
     cycle_decay: float = option(1.0, "of the highest rate, per cycle")
     lr_epoch_stair: bool = option(False, "one rate per epoch, not per step")
 
@@ -172,7 +207,9 @@ class LossOptions:
 
     name: str = option("CE", "see loss.create_loss", key="loss")
     label_smoothing: float = option(0.0, "in [0, 1)", unit="share")
-    aux_factor: float = option(0.0, "weight of an auxiliary head's loss")
+    aux_factor: float = option(
+        0.0, "weight of an auxiliary head's loss", idle=lambda recipe: "no model has an auxiliary head"
+    )
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
 
 
@@ -180,16 +217,39 @@ class LossOptions:
 class PrecisionOptions:
     """In which precision the network computes: training.amp."""
 
-    amp_level: str = option("O0", "in training; see training.amp.LEVELS", choices=("O0", "O1", "O2", "O3"))
-    val_amp_level: str = option("O0", "of validate.py", choices=("O0", "O1", "O2", "O3"))
-    amp_dtype: str = option("float16", "which half precision", choices=("float16", "bfloat16"))
+    amp_level: str = option(
+        "O0",
+        "in training; see training.amp.LEVELS",
+        choices=("O0", "O1", "O2", "O3"),
+        idle=lambda recipe: "amp_cast_list is given" * bool(recipe.precision.amp_cast_list),
+    )
+    val_amp_level: str = option("O0", "of validate.py", choices=("O0", "O1", "O2", "O3"), free_on_resume=True)
+    amp_dtype: str = option(
+        "float16",
+        "which half precision",
+        choices=("float16", "bfloat16"),
+        idle=lambda recipe: "" if recipe.precision.is_half else "amp_level and val_amp_level are O0",
+    )
     amp_cast_list: tuple[str, ...] | None = option(None, "cell classes in half precision, in place of a level")
     loss_scale_type: str = option("fixed", "auto: as dynamic", choices=("fixed", "dynamic", "auto"))
     loss_scale: float = option(1.0, "what the loss is multiplied by, at first")
-    drop_overflow_update: bool = option(False, "fixed scale: leave out updates whose gradients are not finite")
-    fuse_bn: bool | None = option(
-        None, "fold batch norms into convolutions: only export does by default, and training cannot"
+    drop_overflow_update: bool = option(
+        False,
+        "fixed scale: leave out updates whose gradients are not finite",
+        idle=lambda recipe: (
+            "a dynamic loss scale leaves them out anyway" * (recipe.precision.loss_scale_type != "fixed")
+        ),
     )
+    fuse_bn: bool | None = option(
+        None,
+        "fold batch norms into convolutions: only export does by default, and training cannot",
+        free_on_resume=True,
+    )
+
+    @property
+    def is_half(self) -> bool:
+        """Whether any number is to be of half precision, in training or in validation."""
+        return bool(self.amp_cast_list) or {self.amp_level, self.val_amp_level} != {"O0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,11 +258,23 @@ class StepOptions:
 
     gradient_accumulation_steps: int = option(1, "batches per update", unit="batches")
     clip_grad: bool = option(False, "clip gradients by clip_value")
-    clip_value: float = option(15.0, "the largest norm of all gradients, or the largest value")
-    clip_mode: str = option("norm", "what clip_value bounds", choices=("norm", "value"))
+    clip_value: float = option(
+        15.0,
+        "the largest norm of all gradients, or the largest value",
+        idle=lambda recipe: "" if recipe.step.clip_grad else "clip_grad is False",
+    )
+    clip_mode: str = option(
+        "norm",
+        "what clip_value bounds",
+        choices=("norm", "value"),
+        idle=lambda recipe: "" if recipe.step.clip_grad else "clip_grad is False",
+    )
     ema: bool = option(False, "keep a running average of the weights, and validate that")
     ema_decay: float = option(
-        0.9999, "share of the past in the average; it rises from 0 to this", unit="share per update"
+        0.9999,
+        "share of the past in the average; it rises from 0 to this",
+        unit="share per update",
+        idle=lambda recipe: "" if recipe.step.ema else "ema is False",
     )
     recompute: bool = option(False, "compute attention again in the backward pass, to save memory")
     sync_bn: bool = option(False, "batch norm over the images of all ranks")
@@ -211,7 +283,12 @@ class StepOptions:
         "multiply all rates by images per update / lr_base_size, or by its square root",
         choices=("linear", "sqrt"),
     )
-    lr_base_size: int = option(256, "images per update for which lr is meant, with lr_scaling", unit="images")
+    lr_base_size: int = option(
+        256,
+        "images per update for which lr is meant, with lr_scaling",
+        unit="images",
+        idle=lambda recipe: "" if recipe.step.lr_scaling else "lr_scaling is None",
+    )
     dataset_sink_mode: bool = option(
         False, "feed steps from the device's queue; a CPU has none and feeds them one by one"
     )
@@ -224,23 +301,51 @@ class RunOptions:
     epoch_size: int = option(90, "epochs", unit="epochs")
     aug_splits: int = option(0, "3: a clean image and two augmented ones, for AugMix with the JSD loss", choices=(0, 3))
     resume: bool | Literal["auto"] = option(
-        False, "go on with the run in ckpt_save_dir; auto: if there is one, else start it"
+        False, "go on with the run in ckpt_save_dir; auto: if there is one, else start it", free_on_resume=True
     )
-    resume_opt: bool = option(False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it")
-    val_while_train: bool = option(False, "validate after every val_interval epochs, and after the last")
-    val_interval: int = option(1, "epochs", unit="epochs")
-    eval_shuffle: bool = option(False, "known from MindCV; validation reads in order, which changes no result")
+    resume_opt: bool = option(
+        False, "with ckpt_path: the optimizer's state from optim_{model}.ckpt beside it", free_on_resume=True
+    )
+    val_while_train: bool = option(
+        False, "validate after every val_interval epochs, and after the last", free_on_resume=True
+    )
+    val_interval: int = option(
+        1,
+        "epochs",
+        unit="epochs",
+        free_on_resume=True,
+        idle=lambda recipe: "" if recipe.run.val_while_train else "val_while_train is False",
+    )
+    eval_shuffle: bool = option(
+        False,
+        "known from MindCV; validation reads in order, which changes no result",
+        free_on_resume=True,
+        idle=lambda recipe: "validation reads in order",
+    )
     data_timeout: float = option(
-        300.0, "with several ranks: seconds without a batch after which a rank ends the job", unit="seconds"
+        300.0,
+        "with several ranks: seconds without a batch after which a rank ends the job",
+        unit="seconds",
+        free_on_resume=True,
     )
-    log_interval: int = option(100, "steps between lines of the log where there is no terminal", unit="steps")
-    ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes")
-    ckpt_save_interval: int = option(1, "epochs between checkpoints; the last epoch is always saved", unit="epochs")
+    log_interval: int = option(
+        100, "steps between lines of the log where there is no terminal", unit="steps", free_on_resume=True
+    )
+    ckpt_save_dir: str = option("./ckpt", "folder for everything that the run writes", free_on_resume=True)
+    ckpt_save_interval: int = option(
+        1, "epochs between checkpoints; the last epoch is always saved", unit="epochs", free_on_resume=True
+    )
     ckpt_save_policy: str | None = option(
-        "latest_k", "which keep_checkpoint_max to keep; None: all", choices=("latest_k", "top_k")
+        "latest_k", "which keep_checkpoint_max to keep; None: all", choices=("latest_k", "top_k"), free_on_resume=True
     )
-    keep_checkpoint_max: int = option(10, "checkpoints to keep, besides the last and the best", unit="files")
-    tensorboard: bool = option(False, "write events for TensorBoard too")
+    keep_checkpoint_max: int = option(
+        10,
+        "checkpoints to keep, besides the last and the best",
+        unit="files",
+        free_on_resume=True,
+        idle=lambda recipe: "" if recipe.run.ckpt_save_policy else "ckpt_save_policy None keeps all",
+    )
+    tensorboard: bool = option(False, "write events for TensorBoard too", free_on_resume=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +367,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Option:
-    """One key of a recipe: where it belongs, and what values it takes."""
+    """One key of a recipe: where it belongs, what values it takes, and what else `option` says of it."""
 
     key: str
     group: str
@@ -272,6 +377,8 @@ class Option:
     help: str
     unit: str
     choices: tuple[Any, ...]
+    free_on_resume: bool = False
+    idle: Callable[[Recipe], str] = lambda _: ""
 
 
 def list_options() -> dict[str, Option]:
@@ -289,7 +396,6 @@ def _walk_options() -> Iterator[Option]:
         group_class = group.default.__class__
         annotations = get_type_hints(group_class)
         for item in fields(group_class):
-            meta = item.metadata
-            key = meta["key"] or item.name
-            facts = (meta["help"], meta["unit"], meta["choices"])
-            yield Option(key, group.name, item.name, annotations[item.name], item.default, *facts)
+            facts = dict(item.metadata)
+            key = facts.pop("key") or item.name
+            yield Option(key, group.name, item.name, annotations[item.name], item.default, **facts)

@@ -30,10 +30,7 @@ class Switch:
 
 
 def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
-    """The recipe that a command line asks for: the defaults, then the YAML file after -c or --config, then the flags.
-
-    Raises UserError with one line for unknown keys and flags (with the nearest), and for values of a wrong type.
-    """
+    """The recipe that a command line asks for, as parse_command reads it."""
     recipe, *_ = parse_command(argv, description, {})
     return recipe
 
@@ -54,11 +51,15 @@ def parse_command(
     extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]],
     operands: tuple[str, str] | None = None,
 ) -> tuple[Recipe, dict[str, Any], dict[str, Any]]:
-    """As parse_recipe, for a script that has flags of its own: `extra` is their names and help, and values are text.
+    """The recipe that a command line asks for, the values of the script's own flags, and those of the recipe's.
 
-    A flag that takes several values has (their names, help) there, and gives a list; a Switch gives a boolean. One with
-    the name of a recipe's key takes the place of that key's flag. `operands` is a name and help for arguments without a
-    flag, which come back as a list under that name. Last come the keys and values that were given as flags.
+    The recipe is made of the defaults, then the YAML file after -c or --config, then the flags: the last word counts.
+    `extra` is names and help of the script's own flags, whose values are text. One that takes several values has (their
+    names, help) there, and gives a list; a Switch gives a boolean. One with the name of a recipe's key takes the place
+    of that key's flag. `operands` is a name and help for arguments without a flag, which come back as a list under that
+    name.
+
+    Raises UserError with one line for unknown keys and flags (with the nearest), and for values of a wrong type.
     """
     options = {key: option for key, option in list_options().items() if key not in extra}
     parser = _make_parser(description, options, extra)
@@ -83,7 +84,7 @@ def parse_command(
         extras[operands[0]] = [*values.pop(operands[0], []), *last]
     from_file = {} if config is None else read_recipe(config)
     from_flags = {key: convert_value(f"--{key}", _as_written(text), options[key]) for key, text in values.items()}
-    return make_recipe({**from_file, **from_flags}), extras, from_flags
+    return _assemble({**from_file, **from_flags}), extras, from_flags
 
 
 def _make_parser(
@@ -183,11 +184,18 @@ def _as_written(value: str | list[str]) -> PlainText | list[PlainText]:
 def make_recipe(values: Mapping[str, Any]) -> Recipe:
     """A recipe of flat keys and values, as in `make_recipe({"model": "halonet_26t", "lr": 0.1})`."""
     options = list_options()
-    groups: dict[str, dict[str, Any]] = {group.name: {} for group in fields(Recipe)}
-    for key, value in values.items():
+    for key in values:
         if key not in options:
             raise unknown_name("recipe key", key, options)
-        groups[options[key].group][options[key].name] = convert_value(key, value, options[key])
+    return _assemble({key: convert_value(key, value, options[key]) for key, value in values.items()})
+
+
+def _assemble(values: Mapping[str, Any]) -> Recipe:
+    """The recipe of values that are of their keys' types already."""
+    options = list_options()
+    groups: dict[str, dict[str, Any]] = {group.name: {} for group in fields(Recipe)}
+    for key, value in values.items():
+        groups[options[key].group][options[key].name] = value
     return Recipe(**{group.name: group.default.__class__(**groups[group.name]) for group in fields(Recipe)})
 
 

@@ -62,13 +62,45 @@ def create_dataset(
     Order and contents depend on ds.config's seed when an iterator is made (see loader.seed_epoch).
     Raises UserError for folders that do not fit the rule above, before any pipeline runs.
     """
+    clamp_workers(num_parallel_workers)  # what can be wrong comes before the folder is walked
+    check_shards(num_shards, shard_id)
+    return make_dataset(
+        open_split(name, root, split, download, class_names),
+        name,
+        shuffle=shuffle,
+        num_samples=num_samples,
+        num_shards=num_shards,
+        shard_id=shard_id,
+        num_parallel_workers=num_parallel_workers,
+        num_aug_repeats=num_aug_repeats,
+        skip_bad_images=skip_bad_images,
+        exif=exif,
+        is_training=is_training,
+    )
+
+
+def make_dataset(
+    samples: ImageFolder | ImageArrays,
+    name: str,
+    *,
+    shuffle: bool,
+    num_samples: int | None = None,
+    num_shards: int | None = None,
+    shard_id: int | None = None,
+    num_parallel_workers: int | None = None,
+    num_aug_repeats: int = 0,
+    skip_bad_images: bool = False,
+    exif: bool = False,
+    is_training: bool | None = None,
+) -> SampleDataset:
+    """What create_dataset makes, of a split that open_split has opened already."""
     num_threads = clamp_workers(num_parallel_workers)
     shards = check_shards(num_shards, shard_id)
-    samples = _open(name, root, split, download, class_names)
     bad_images, left_out = None, ""
     if isinstance(samples, ImageArrays):
         why = f"{canonical_name(name)} has no image files"
-        warn_of_idle("dataset", {"skip_bad_images": (skip_bad_images, False, why), "exif": (exif, False, why)})
+        idle = {"skip_bad_images": (skip_bad_images, False, why), "exif": (exif, False, why)}
+        warn_of_idle("dataset", idle, stacklevel=4)  # the caller of create_dataset
         read, num_threads = samples.images.__getitem__, 1
     else:
         read, left_out = ImageFileReader(samples.paths, exif), str(samples.left_out)
@@ -87,17 +119,21 @@ def create_dataset(
 
 def get_dataset_size(name: str, root: str | None, split: str, download: bool = False) -> int:
     """The number of samples in a split, over all shards; `download` as for create_dataset."""
-    return len(_open(name, root, split, download).labels)
+    return len(open_split(name, root, split, download).labels)
 
 
 def get_class_names(name: str, root: str | None, split: str, download: bool = False) -> list[str]:
     """The names of the classes of a split; the label is the position. `download` as for create_dataset."""
-    return list(_open(name, root, split, download).class_names)
+    return list(open_split(name, root, split, download).class_names)
 
 
-def _open(
+def open_split(
     name: str, root: str | None, split: str, download: bool = False, class_names: Sequence[str] | None = None
 ) -> ImageFolder | ImageArrays:
+    """The samples of a split, for make_dataset; arguments as for create_dataset.
+
+    This walks the folder, or reads the arrays: who needs its names, its size and its data set opens it once.
+    """
     name = canonical_name(name)
     if name in ARRAY_DATASETS:
         arrays = read_arrays(name, get_dataset_download_root() if root is None else root, split, download)

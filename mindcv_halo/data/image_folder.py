@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,17 @@ from .image_formats import IMAGE_EXTENSIONS
 class ImageFolder:
     """The images of one split: `paths[i]` shows the class `class_names[labels[i]]`."""
 
+    folder: Path
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
     labels: np.ndarray  # int32, as long as paths
-    left_out: LeftOut = field(default_factory=LeftOut)  # what lies between them
+    left_out: LeftOut  # what lies between them
+
+    def relabel(self, class_names: Sequence[str]) -> ImageFolder:
+        """The same images with labels that count in this order; UserError if it lacks one of the classes."""
+        label_of = number_classes(self.class_names, class_names, where=str(self.folder))
+        table = np.array([label_of[name] for name in self.class_names], np.int32)
+        return replace(self, class_names=tuple(class_names), labels=table[self.labels])
 
 
 def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence[str] | None = None) -> ImageFolder:
@@ -42,12 +49,12 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     if not found:
         raise UserError(f"{folder} has no class folders; images belong in {folder}/<class>/<name>.jpg")
     _check_folder_names(found, folder)
-    order = tuple(found if class_names is None else class_names)
-    label_of = number_classes(found, order, where=str(folder))
+    if class_names is not None:
+        number_classes(found, class_names, where=str(folder))  # before the walk, which may take long
     left_out = _note_strays(folder)
     paths: list[str] = []
     labels: list[int] = []
-    for name in found:
+    for label, name in enumerate(found):
         files = walk_images(os.path.join(folder, name), left_out)
         if not files:
             raise UserError(
@@ -55,8 +62,9 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
                 f"{' '.join(IMAGE_EXTENSIONS)} into it, or remove it"
             )
         paths += files
-        labels += [label_of[name]] * len(files)
-    return ImageFolder(order, tuple(paths), np.array(labels, np.int32), left_out)
+        labels += [label] * len(files)
+    images = ImageFolder(folder, tuple(found), tuple(paths), np.array(labels, np.int32), left_out)
+    return images if class_names is None else images.relabel(class_names)
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:

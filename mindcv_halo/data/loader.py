@@ -248,10 +248,10 @@ def _with_keys(dataset: ds.Dataset) -> ds.Dataset:
 
 def _check_batch_size(dataset: ds.Dataset, batch_size: int, drop_remainder: bool) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size} must be a whole number of at least 1")
+        raise UserError(f"batch_size {batch_size} must be a whole number of at least 1")
     size = dataset.get_dataset_size()
     if drop_remainder and size < batch_size:
         raise UserError(
-            f"batch_size={batch_size} is more than the {size} samples of this shard, and drop_remainder drops the only "
+            f"batch_size {batch_size} is more than the {size} samples of this shard, and drop_remainder drops the only "
             f"batch; use at most {size}, or turn drop_remainder off"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from mindspore import Tensor, nn
 from mindspore.dataset import vision
 
 from ..config.options import Recipe
+from ..config.resolve import PLAIN, resolve
 from ..deploy import (
     encode_metadata,
     require_ascend,
@@ -117,12 +118,7 @@ def export(
     names = find_class_names(recipe, class_names)
 
     start_device(recipe.system, topology)
-    plain = replace(
-        recipe,
-        system=replace(recipe.system, native_kernels=False),  # nobody else has them
-        precision=replace(recipe.precision, fuse_bn=False),
-    )
-    network = build_network(plain, len(names), is_training=False).set_train(False)
+    network = build_network(resolve(recipe, PLAIN), len(names), is_training=False).set_train(False)
     if not isinstance(network, HaloNet):
         raise UserError(
             f"export is for HaloNets, and {recipe.model.model_name} is a {type(network).__name__}; use mindspore.export"

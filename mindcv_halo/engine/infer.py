@@ -15,8 +15,9 @@ from mindspore import Tensor
 from mindspore.dataset import vision
 from PIL import Image
 
-from ..config.options import Recipe, flatten, list_options
+from ..config.options import Recipe, list_options
 from ..config.parse import make_recipe
+from ..config.resolve import FITTING_WEIGHTS, resolve
 from ..data.batch_finish import split_normalisation
 from ..data.quiet_pillow import quiet_pillow
 from ..errors import UserError
@@ -88,24 +89,24 @@ class Predictor:
         if idle is not None:
             raise UserError(f"Predictor: {idle} {options[idle]} is of no use in prediction; leave it out")
         own = {"model": model_name, "ckpt_path": str(checkpoint_path), "pretrained": pretrained}
-        recipe = make_recipe({**own, "batch_size": batch_size, **options})
+        self._build(make_recipe({**own, "batch_size": batch_size, **options}), class_names, top_k)
+
+    def _build(self, recipe: Recipe, class_names: ClassNames | None, top_k: int) -> None:
         _check_recipe(recipe)
         if top_k < 1:
             raise UserError(f"top_k {top_k} must be at least 1")
         self.class_names = find_class_names(recipe, class_names)
+        self.recipe = recipe
         self.model_name = recipe.model.model_name
-        self.batch_size = batch_size
+        self.batch_size = recipe.loader.batch_size
         self.top_k = top_k
 
         use_device(recipe.system.device_target)
         set_jit_level(recipe.system)
-        self._is_grey = recipe.model.in_channels == 1
-        self._exif = recipe.dataset.exif
         transforms = [op for op in make_transforms(recipe, is_training=False) if not isinstance(op, vision.Decode)]
         self._resize, self._normalise = split_normalisation(transforms)
         with _one_at_a_time:
             self._network = build_network(recipe, len(self.class_names), is_training=False).set_train(False)
-        self._compiles = recipe.system.mode == mindspore.GRAPH_MODE
         self._run = self._compiled()
         self._probe: AttentionProbe | None = None
         self.image_size = self._view(np.zeros((8, 8, 3), np.uint8)).shape[:2]  # height and width that the network sees
@@ -123,16 +124,10 @@ class Predictor:
 
         The recipe may be that of a training run whose head was new: the weights must fit as they are.
         """
-        values = {key: value for key, value in flatten(recipe).items() if key in PREDICTION}
-        own = values.pop("batch_size")
-        return cls(
-            values.pop("model"),
-            checkpoint_path=values.pop("ckpt_path"),
-            batch_size=own if batch_size is None else batch_size,
-            class_names=class_names,
-            top_k=top_k,
-            **values,
-        )
+        facts = FITTING_WEIGHTS if batch_size is None else {**FITTING_WEIGHTS, "batch_size": batch_size}
+        predictor = cls.__new__(cls)
+        predictor._build(resolve(recipe, facts), class_names, top_k)
+        return predictor
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Prediction | list[Prediction]:
         if not isinstance(images, list | tuple):
@@ -203,8 +198,8 @@ class Predictor:
 
     def _compiled(self) -> Callable[[Tensor], Tensor]:
         """The network, compiled whatever mode MindSpore is in; that mode is the caller's, and stays as it is."""
-        network = self._network
-        if not self._compiles or mindspore.get_context("mode") == mindspore.GRAPH_MODE:
+        network, compiles = self._network, self.recipe.system.mode == mindspore.GRAPH_MODE
+        if not compiles or mindspore.get_context("mode") == mindspore.GRAPH_MODE:
             return network
 
         @mindspore.jit
@@ -215,11 +210,11 @@ class Predictor:
 
     @quiet_pillow()
     def _read(self, image: ImageLike) -> np.ndarray:
-        return self._view(read_pixels(image, self._exif))
+        return self._view(read_pixels(image, self.recipe.dataset.exif))
 
     def _view(self, pixels: np.ndarray) -> np.ndarray:
         """What the network sees of an image: uint8, (height, width, channels)."""
-        if self._is_grey:
+        if self.recipe.model.in_channels == 1:
             pixels = np.array(Image.fromarray(pixels).convert("L"))[..., None]
         for transform in self._resize:
             pixels = transform(pixels)

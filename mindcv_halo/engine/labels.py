@@ -63,10 +63,10 @@ class Labels:
         """How many have images at all: a run may have had more classes than folders."""
         return count_named_classes(self.names)
 
-    def describe(self, recipe: Recipe) -> list[str]:
+    def describe(self, recipe: Recipe, found: Sequence[str]) -> list[str]:
         """Lines for the log: how many classes the validation split and the model have, and who says which is which."""
         where = _name_split(recipe.dataset, recipe.dataset.val_split)
-        counts = f"{len(_list_found(recipe.dataset))} classes in {where}, {len(self.names)} in the model"
+        counts = f"{len(found)} classes in {where}, {len(self.names)} in the model"
         return [f"{counts}; labels from {self.origin}", *note_order_of_numbers(self.folders[: self.num_named])]
 
 
@@ -97,13 +97,12 @@ def find_class_names(recipe: Recipe, given: ClassNames | None) -> list[str]:
     return list(imagenet_class_names()) if num_classes == _IMAGENET else [str(label) for label in range(num_classes)]
 
 
-def find_labels(recipe: Recipe, given: ClassNames | None) -> Labels:
-    """For validation: the classes of the model, among which those of the validation split must be.
+def find_labels(recipe: Recipe, given: ClassNames | None, found: Sequence[str]) -> Labels:
+    """For validation: the classes of the model, among which those `found` in the validation split must be.
 
     Raises UserError where nothing tells them, and where two that tell how many there are disagree.
     """
     options = recipe.dataset
-    found = _list_found(options)
     known, weights = _find_known(recipe, given)
     if known is not None:
         return known
@@ -112,7 +111,7 @@ def find_labels(recipe: Recipe, given: ClassNames | None) -> Labels:
     if num_classes == _IMAGENET and (are_synsets(found) or (weights.are_foreign and _are_labels(found))):
         return _label_imagenet(found)
     are_imagenets = weights.are_foreign and num_classes == _IMAGENET
-    trained = _list_trained(recipe)
+    trained = found if canonical_name(options.name) in ARRAY_DATASETS else _list_trained(recipe)
     may_be_fewer = recipe.model.num_classes is not None and not are_imagenets
     if len(trained) == num_classes or (may_be_fewer and 0 < len(trained) < num_classes):
         folders = tuple(name_all_classes(trained, num_classes))
@@ -186,27 +185,13 @@ def _read_weights(recipe: Recipe) -> _Weights:
     return _Weights(count_classes(file), file.class_names, file.source is not OURS)
 
 
-def _list_found(options: DatasetOptions) -> list[str]:
-    """The classes of the validation split."""
-    return _list_split(options, options.val_split) or get_class_names(
-        options.name, options.root, options.val_split, options.download
-    )
-
-
 def _list_trained(recipe: Recipe) -> list[str]:
-    """The classes of the training split; none where there is no such split."""
+    """The classes of the training split, without a look into their folders; none where there is no such split."""
     options = recipe.dataset
-    if canonical_name(options.name) in ARRAY_DATASETS:  # each of their splits names all classes
-        return _list_found(options)
-    return _list_split(options, options.train_split)
-
-
-def _list_split(options: DatasetOptions, split: str) -> list[str]:
-    """The folders of a split, without a look into them."""
     name = canonical_name(options.name)
-    if name in ARRAY_DATASETS:
-        return []
-    return list_class_folders(Path(options.root) / (DIGITS if name == DIGITS else ""), split)
+    if name in ARRAY_DATASETS:  # each of their splits names all classes
+        return get_class_names(options.name, options.root, options.val_split, options.download)
+    return list_class_folders(Path(options.root) / (DIGITS if name == DIGITS else ""), options.train_split)
 
 
 def _are_labels(found: Sequence[str]) -> bool:

@@ -16,7 +16,8 @@ import numpy as np
 from mindspore import Parameter
 from mindspore.dataset import Dataset
 
-from ..config.options import DatasetOptions, Recipe, flatten
+from ..config.options import DatasetOptions, Recipe, flatten, list_options
+from ..config.resolve import WEIGHTS_FROM_STATE
 from ..data.sample_source import clamp_workers
 from ..distributed.process_group import ProcessGroup
 from ..errors import UserError
@@ -26,14 +27,9 @@ from ..runs.state import has_state, load_newest_state, restore
 from ..training.step import TrainStep
 from .batches import find_loaded_images
 
-# Keys in which a resumed run may differ: what it writes and where it reads, not what the next step is. Of the workers
-# those count that there are processors for, which TrainingData has.
-FREE_KEYS = {
-    "resume", "resume_opt", "ckpt_path", "pretrained", "reset_head", "resize_pos", "dialect", "data_dir",
-    "ckpt_save_dir", "device_target", "distribute", "val_while_train", "val_interval", "eval_shuffle", "val_amp_level",
-    "log_interval", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "tensorboard", "dataset_download",
-    "data_timeout", "jit_level", "fuse_bn", "num_parallel_workers",
-}  # fmt: skip
+# Keys in which a resumed run may differ. Of the workers those count that there are processors for, which TrainingData
+# has.
+FREE_KEYS = {key for key, option in list_options().items() if option.free_on_resume}
 # Keys of the schedule that a resumed run may change: its rates are those of the new schedule from the same update on.
 EXTENDING_KEYS = {"epoch_size", "decay_epochs"}
 
@@ -82,6 +78,11 @@ class SavedState:
     arrays: Mapping[str, np.ndarray]
     content: Mapping[str, Any]
     images_per_step: int  # of the run that goes on
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the recipe need not say, by key: where the weights are, and whose reading of the paper they have."""
+        return {**WEIGHTS_FROM_STATE, "dialect": self.content["dialect"]}
 
     @property
     def same_steps(self) -> bool:

@@ -14,9 +14,12 @@ from mindspore import nn
 from mindspore.dataset import Dataset
 
 from ..config.options import DatasetOptions, Recipe, SystemOptions
-from ..data import create_dataset, create_loader, create_transforms, get_dataset_size
+from ..data import create_loader, create_transforms
 from ..data.class_names import name_all_classes, read_class_file
+from ..data.dataset_factory import make_dataset, open_split
 from ..data.dataset_names import count_channels
+from ..data.image_arrays import ImageArrays
+from ..data.image_folder import ImageFolder
 from ..data.sample_source import SampleDataset
 from ..data.transforms_factory import find_statistics
 from ..distributed.join import check_devices, check_launch, join_group
@@ -24,6 +27,7 @@ from ..distributed.launchers import NO_LAUNCHER, Topology, find_topology
 from ..distributed.process_group import ProcessGroup
 from ..errors import UserError
 from ..loss import create_loss
+from ..loss.registry import LOSSES, find_loss
 from ..models import HaloNet, create_model, fuse_batchnorm
 from ..models.recompute import recompute_attention
 from ..models.registry import complete_cfg
@@ -39,6 +43,8 @@ from ..training.grad_scaler import GradScaler
 from ..training.step import TrainStep, check_step_settings
 from ..training.sync_batch_norm import convert_sync_batch_norm
 from ..version import __version__
+
+Split = ImageFolder | ImageArrays  # that is open
 
 CLASS_NAMES_FILE = "class_names.txt"  # in a run's folder: one name a line, in the order of the labels (class_names.py)
 
@@ -187,17 +193,29 @@ def resolve_transform(recipe: Recipe) -> dict[str, Any]:
     return {name: own.get(name) if value is None else value for name, value in asdict(recipe.transform).items()}
 
 
+def open_train_split(options: DatasetOptions) -> Split:
+    """The training images, for their names and for make_train_loader."""
+    return open_split(options.name, options.root, options.train_split, options.download)
+
+
+def open_val_split(options: DatasetOptions) -> Split:
+    """The validation images, for their names and for make_val_loader."""
+    return open_split(options.name, options.root, options.val_split, options.download)
+
+
 def make_train_loader(
-    recipe: Recipe, class_names: Sequence[str], num_classes: int, topology: Topology = NO_LAUNCHER
+    recipe: Recipe, images: Split, class_names: Sequence[str], topology: Topology = NO_LAUNCHER
 ) -> Dataset:
-    """This rank's share of the training images, as many batches as every other rank has."""
+    """This rank's share of the training images, as many batches as every other rank has.
+
+    `class_names` are in the order of the labels, and may be more than those of the images.
+    """
     options = recipe.dataset
     if topology.size > 1 and not options.shuffle:
         raise UserError("shuffle False deals out unequal shares, and ranks would wait for each other; set it to True")
-    dataset = _open_split(
+    dataset = _make_dataset(
         options,
-        options.train_split,
-        class_names,
+        images.relabel(class_names),
         topology,
         is_training=True,
         shuffle=options.shuffle,
@@ -207,7 +225,7 @@ def make_train_loader(
     return create_loader(
         dataset,
         is_training=True,
-        num_classes=num_classes,
+        num_classes=len(class_names),
         transform=make_transforms(recipe, is_training=True),
         num_parallel_workers=options.num_parallel_workers,
         separate=recipe.run.aug_splits > 0,
@@ -215,15 +233,17 @@ def make_train_loader(
     )
 
 
-def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topology = NO_LAUNCHER) -> Dataset | None:
+def make_val_loader(
+    recipe: Recipe, images: Split, class_names: Sequence[str], topology: Topology = NO_LAUNCHER
+) -> Dataset | None:
     """This rank's share of the validation images, in order; the last batch may be smaller.
 
     Every image is in one rank's share; None for a rank without any.
     """
     options = recipe.dataset
-    if topology.rank >= get_dataset_size(options.name, options.root, options.val_split, options.download):
+    if topology.rank >= len(images.labels):
         return None
-    dataset = _open_split(options, options.val_split, class_names, topology, is_training=False, shuffle=False)
+    dataset = _make_dataset(options, images.relabel(class_names), topology, is_training=False, shuffle=False)
     return create_loader(
         dataset,
         recipe.loader.batch_size,
@@ -232,18 +252,13 @@ def make_val_loader(recipe: Recipe, class_names: Sequence[str], topology: Topolo
     )
 
 
-def _open_split(
-    options: DatasetOptions, split: str, class_names: Sequence[str], topology: Topology, **sampling: Any
-) -> SampleDataset:
-    return create_dataset(
+def _make_dataset(options: DatasetOptions, images: Split, topology: Topology, **sampling: Any) -> SampleDataset:
+    return make_dataset(
+        images,
         options.name,
-        options.root,
-        split,
         num_shards=topology.size,
         shard_id=topology.rank,
         num_parallel_workers=options.num_parallel_workers,
-        download=options.download,
-        class_names=class_names,
         skip_bad_images=options.skip_bad_images,
         exif=options.exif,
         **sampling,
@@ -269,10 +284,14 @@ def check_step_options(recipe: Recipe) -> None:
         raise UserError(f"lr_base_size {options.lr_base_size} must be at least 1")
     if recipe.precision.loss_scale < 1:
         raise UserError(f"loss_scale {recipe.precision.loss_scale} must be at least 1")
-    if recipe.loss.name.lower() == "jsd" and not recipe.run.aug_splits:
-        raise UserError("loss JSD compares augmented copies of an image; set aug_splits to 3, or take another loss")
-    if recipe.run.aug_splits and recipe.loss.name.lower() != "jsd":
-        raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss JSD, not {recipe.loss.name}")
+    loss = find_loss(recipe.loss.name)
+    if loss.compares_copies and not recipe.run.aug_splits:
+        raise UserError(
+            f"loss {loss.name} compares augmented copies of an image; set aug_splits to 3, or take another loss"
+        )
+    if recipe.run.aug_splits and not loss.compares_copies:
+        able = " or ".join(other.name for other in LOSSES.values() if other.compares_copies)
+        raise UserError(f"aug_splits {recipe.run.aug_splits} needs the loss {able}, not {recipe.loss.name}")
 
 
 def plan_rates(recipe: Recipe, steps_per_epoch: int, num_ranks: int) -> tuple[list[float], list[str]]:

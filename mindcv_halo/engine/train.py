@@ -18,7 +18,8 @@ from mindspore.dataset import Dataset
 from ..config.idle_keys import find_idle_keys
 from ..config.options import Recipe, RunOptions, flatten
 from ..config.parse import save_recipe
-from ..data import get_class_names, seed_epoch
+from ..config.resolve import NO_WEIGHTS_TO_FIT, resolve
+from ..data import seed_epoch
 from ..data.class_names import count_named_classes, format_class_names
 from ..distributed.own_command import name_training_command
 from ..distributed.process_group import ProcessGroup
@@ -56,6 +57,8 @@ from .setup import (
     make_train_loader,
     make_val_loader,
     name_kernels,
+    open_train_split,
+    open_val_split,
     optimizer_file_name,
     plan_rates,
     start_device,
@@ -85,19 +88,20 @@ def train(recipe: Recipe) -> TrainingResult:
     topology = find_place(recipe.system)
     _check_run_options(recipe.run)
     check_step_options(recipe)
-    options = recipe.dataset
-    found = get_class_names(options.name, options.root, options.train_split, options.download)
-    class_names = fit_class_names(recipe, found)
-    num_classes = len(class_names)
+    train_images = open_train_split(recipe.dataset)
+    class_names = fit_class_names(recipe, train_images.class_names)
+    val_loader = None
     with collect_idle() as idle:
-        train_loader = make_train_loader(recipe, class_names, num_classes, topology)
-        val_loader = make_val_loader(recipe, class_names, topology) if recipe.run.val_while_train else None
+        train_loader = make_train_loader(recipe, train_images, class_names, topology)
+        if recipe.run.val_while_train:
+            val_loader = make_val_loader(recipe, open_val_split(recipe.dataset), class_names, topology)
     for loader in (train_loader, val_loader):
         check_image_files(loader)
     steps_per_epoch = train_loader.get_dataset_size()
     rates, remarks = plan_rates(recipe, steps_per_epoch, topology.size)
-    data = describe_data(options, class_names, train_loader)
+    data = describe_data(recipe.dataset, class_names, train_loader)
 
+    # The device, the other ranks, and the state of the run that goes on.
     group, device = start_device(recipe.system, topology)
     folder = Path(recipe.run.ckpt_save_dir)
     logger = set_logger(output_dir=folder if recipe.run.resume else None, rank=group.rank)
@@ -105,25 +109,28 @@ def train(recipe: Recipe) -> TrainingResult:
     state = load_run(recipe, data, images_per_step, group, logger) if recipe.run.resume else None
     if state is None:  # what is said from here on belongs to a run whose folder is not open yet
         logger = set_logger(rank=group.rank)
-    if state:  # weights come from the state, and their dialect with them
-        weights = {"checkpoint_path": "", "pretrained": False, "dialect": state.content["dialect"]}
-        recipe = replace(recipe, model=replace(recipe.model, **weights), run=replace(recipe.run, resume_opt=False))
-    built = recipe
-    if state:  # there are no weights that these could be about
-        built = replace(recipe, model=replace(recipe.model, reset_head=None, resize_pos=False))
-    network = build_network(built, num_classes)
+    else:
+        recipe = resolve(recipe, state.facts)
+
+    # The step, with the weights of the state, of a file, or drawn.
+    to_build = resolve(recipe, NO_WEIGHTS_TO_FIT) if state else recipe
+    network = build_network(to_build, len(class_names))
     with collect_idle() as idle_in_step:
         step = make_step(recipe, network, rates, steps_per_epoch, group.size)
     remarks += dict.fromkeys(filter(None, [find_idle_keys(recipe), *idle, *idle_in_step]))  # each once
-    averaged = build_network(built, num_classes) if step.ema is not None and recipe.run.val_while_train else None
-    position = Position(first_update=int(step.optimizer.global_step.asnumpy()[0]))
+    averaged = None
+    if step.ema is not None and recipe.run.val_while_train:  # also on a rank that has no image to validate
+        averaged = build_network(to_build, len(class_names))
     if state:
         position = state.find_position(steps_per_epoch)
         batches = position.epoch * steps_per_epoch + position.step
         state.put_into(step, updates=batches // recipe.step.gradient_accumulation_steps)
+    else:
+        position = Position(first_update=int(step.optimizer.global_step.asnumpy()[0]))
     group.broadcast_parameters(step.parameters_dict().values())
 
-    recipe = replace(recipe, model=replace(recipe.model, dialect=describe_network(network).get("dialect")))
+    # The folder is opened last: an earlier run that lies there makes room only for one that can begin.
+    recipe = resolve(recipe, {"dialect": describe_network(network).get("dialect")})
     if group.is_main:
         recipe, earlier = _open_folder(folder, recipe, class_names, is_new=state is None)
         if earlier:
@@ -134,9 +141,11 @@ def train(recipe: Recipe) -> TrainingResult:
         logger.info(line)
     kept = state.content["kept"] if state else ()
     with _ends_with_a_reason():
-        run = TrainingRun(recipe, folder, logger, group, step, averaged, rates, position, data, kept)
-        run.log_plan(num_classes, train_loader, val_loader)
-        result = run.train(train_loader, val_loader)
+        run = TrainingRun(
+            recipe, folder, logger, group, step, averaged, train_loader, val_loader, rates, position, data, kept
+        )
+        run.log_plan()
+        result = run.train()
     if not result.interrupted:  # else the others stand in their step, and the launcher ends them
         group.wait()  # until rank 0 has written its files
     return result
@@ -153,6 +162,8 @@ class TrainingRun:
         group: ProcessGroup,
         step: TrainStep,
         averaged: nn.Cell | None,
+        train_loader: Dataset,
+        val_loader: Dataset | None,
         rates: list[float],
         position: Position,
         data: TrainingData,
@@ -166,11 +177,14 @@ class TrainingRun:
         self.group = group
         self.step = step
         self.averaged = averaged
+        self.train_loader = train_loader
+        self.val_loader = val_loader
         self.rates = rates
         self.position = position
         self.data = data
         self.num_named = count_named_classes(data.class_names)  # those that have images
         self.steps_per_epoch = len(rates) // recipe.run.epoch_size
+        self.images_per_step = recipe.loader.batch_size * group.size
         self.checkpoints = CheckpointManager(
             folder,
             self.model_name,
@@ -189,12 +203,13 @@ class TrainingRun:
         self.bad_losses = 0  # in a row, that are not finite
         self.speeds: list[float] = []
 
-    def log_plan(self, num_classes: int, loader: Dataset, val_loader: Dataset | None) -> None:
+    def log_plan(self) -> None:
         """Say what the run is going to do."""
+        num_classes = len(self.data.class_names)
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
-            f"of {self.steps_per_epoch} steps of {self._images_per_step(loader)} images; writes to {self.folder}"
+            f"of {self.steps_per_epoch} steps of {self.images_per_step} images; writes to {self.folder}"
         )
         if self.num_named < num_classes:
             self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")
@@ -204,7 +219,7 @@ class TrainingRun:
         factor = find_rate_factor(self.recipe, self.group.size)
         if factor != 1:
             self.logger.info(f"lr_scaling {self.recipe.step.lr_scaling}: all learning rates times {factor:g}")
-        for left_out in filter(None, map(find_left_out, (loader, val_loader))):
+        for left_out in filter(None, map(find_left_out, (self.train_loader, self.val_loader))):
             self.logger.info(left_out)
         wanted, workers = self.recipe.dataset.num_parallel_workers, self.data.num_parallel_workers
         if workers < wanted:
@@ -217,19 +232,19 @@ class TrainingRun:
         if self.position.epoch or self.position.step:
             self.logger.info(f"going on after epoch {self.position.epoch}, step {self.position.step}")
 
-    def train(self, train_loader: Dataset, val_loader: Dataset | None) -> TrainingResult:
+    def train(self) -> TrainingResult:
         """All epochs that are left, or until a signal arrives."""
         with Interruption() as interruption:
             while self.position.epoch < self.options.epoch_size:
-                self.train_epoch(train_loader, interruption)
+                self.train_epoch(interruption)
                 if self.must_stop(interruption):
                     return self.stop(interruption)
-                self.finish_epoch(val_loader)
+                self.finish_epoch()
                 if self.must_stop(interruption) and self.position.epoch < self.options.epoch_size:
                     return self.stop(interruption)
         return self.summarise()
 
-    def train_epoch(self, loader: Dataset, interruption: Interruption) -> None:
+    def train_epoch(self, interruption: Interruption) -> None:
         """The rest of the epoch that the position is in, or until a signal arrives."""
         position = self.position
         seed_epoch(self.recipe.system.seed, position.epoch, self.group.rank)
@@ -237,7 +252,7 @@ class TrainingRun:
         progress = EpochProgress(
             f"epoch {position.epoch + 1}/{self.options.epoch_size}",
             self.steps_per_epoch,
-            self._images_per_step(loader),
+            self.images_per_step,
             logger=self.logger,
             log_interval=self.options.log_interval,
             done=(position.step, position.loss_sum),
@@ -245,7 +260,7 @@ class TrainingRun:
         )
         self.step.set_train()
         with progress:
-            for loss in self._run_steps(loader, since=position.step):
+            for loss in self._run_steps(self.train_loader, since=position.step):
                 progress.update(loss)
                 if progress.step > position.step + 1:  # the first step's loss is read after the second
                     self._check_loss(progress.last_loss, progress.step - 1)
@@ -256,7 +271,7 @@ class TrainingRun:
             self.speeds.append(progress.images_per_second())
         position.step, position.loss_sum = progress.step, progress.loss_sum
 
-    def finish_epoch(self, val_loader: Dataset | None) -> None:
+    def finish_epoch(self) -> None:
         """Validate, on all ranks, and write what there is to keep, on rank 0."""
         position, options = self.position, self.options
         position.epoch, position.step, position.loss_sum = position.epoch + 1, 0, 0.0
@@ -265,7 +280,7 @@ class TrainingRun:
         if options.val_while_train and (is_last or position.epoch % options.val_interval == 0):
             network, batch_size = self._network_to_validate(), self.recipe.loader.batch_size
             metrics = self.metrics = evaluate(
-                network, val_loader, batch_size, self.group, num_classes=self.num_named, limit=self.limit
+                network, self.val_loader, batch_size, self.group, num_classes=self.num_named, limit=self.limit
             )
             is_best = position.best_top1 is None or metrics.top1 > position.best_top1
         if is_best:
@@ -340,9 +355,6 @@ class TrainingRun:
         for images, labels in read_batches(loader, self.limit):
             yield self.step(Tensor(images), Tensor(labels))
 
-    def _images_per_step(self, loader: Dataset) -> int:
-        return loader.get_batch_size() * self.group.size
-
     def _check_loss(self, loss: float, step: int) -> None:
         """Raises TrainingStoppedError after too many losses in a row that are not finite."""
         self.bad_losses = 0 if math.isfinite(loss) else self.bad_losses + 1
@@ -367,7 +379,7 @@ class TrainingRun:
     def _save_state(self) -> None:
         content = {
             "position": vars(self.position),
-            "images_per_step": self.recipe.loader.batch_size * self.group.size,
+            "images_per_step": self.images_per_step,
             "kept": self.checkpoints.kept,
             "dialect": self.recipe.model.dialect,
             "recipe": flatten(self.recipe),
@@ -401,7 +413,7 @@ def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: b
         earlier = set_aside(folder) if is_new else None
         weights = Path(recipe.model.checkpoint_path)
         if earlier and weights.name and weights.parent.resolve() == folder.resolve() and not weights.exists():
-            recipe = replace(recipe, model=replace(recipe.model, checkpoint_path=str(earlier / weights.name)))
+            recipe = resolve(recipe, {"ckpt_path": str(earlier / weights.name)})
         save_recipe(recipe, folder / "recipe.yaml")
         write_whole(folder / CLASS_NAMES_FILE, format_class_names(class_names))
     return recipe, earlier

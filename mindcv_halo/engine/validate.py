@@ -14,6 +14,7 @@ from mindspore.dataset import Dataset
 from tqdm import tqdm
 
 from ..config.options import Recipe
+from ..config.resolve import FITTING_WEIGHTS, resolve
 from ..distributed.process_group import ONE_PROCESS, ProcessGroup
 from ..errors import UserError
 from ..files.path import make_folder
@@ -25,7 +26,7 @@ from ..runs.metrics import Metrics, MetricsCounter
 from ..runtime import to_array
 from .batches import check_image_files, count_skipped, find_left_out, find_loaded_images, limit_batches, read_batches
 from .labels import ClassNames, find_labels
-from .setup import build_network, find_place, make_val_loader, start_device
+from .setup import build_network, find_place, make_val_loader, open_val_split, start_device
 
 
 def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNames | None = None) -> Metrics:
@@ -36,7 +37,7 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     Raises UserError when there is no checkpoint, when nothing tells the labels of the folders, and for a report that
     cannot be written, before anything runs.
     """
-    recipe = replace(recipe, model=replace(recipe.model, reset_head=False))
+    recipe = resolve(recipe, FITTING_WEIGHTS)
     if not recipe.model.checkpoint_path and not recipe.model.pretrained:
         raise UserError("validation needs weights: give --ckpt_path FILE")
     topology = find_place(recipe.system, needs_launcher=False)
@@ -47,10 +48,11 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     group, device = start_device(recipe.system, topology)
     logger = set_logger(rank=group.rank)
     logger.info(device)
-    labels = find_labels(recipe, class_names)
+    images = open_val_split(recipe.dataset)
+    labels = find_labels(recipe, class_names, images.class_names)
     network = build_network(recipe, len(labels.names), is_training=False)
     with collect_idle() as idle:
-        loader = make_val_loader(recipe, labels.folders, topology)
+        loader = make_val_loader(recipe, images, labels.folders, topology)
     for line in idle:
         logger.info(line)
     if find_left_out(loader):
@@ -60,7 +62,7 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     if report is not None:
         folder = make_folder("report", report)
         recorder = LogitsRecorder(len(find_loaded_images(loader).labels))
-    for line in labels.describe(recipe):
+    for line in labels.describe(recipe, images.class_names):
         logger.info(line)
     metrics = evaluate(
         network,
@@ -75,13 +77,13 @@ def validate(recipe: Recipe, report: str | None = None, *, class_names: ClassNam
     logger.info(f"{title}: {metrics}")
     logger.info(str(metrics.as_mindcv()))
     if recorder is not None:
-        images = find_loaded_images(loader)
+        loaded = find_loaded_images(loader)
         page = write_report(
             folder,
             title=title,
             class_names=labels.names,
-            paths=images.paths,
-            read_image=images.read,
+            paths=loaded.paths,
+            read_image=loaded.read,
             labels=recorder.labels,
             logits=recorder.logits,
             metrics=metrics,

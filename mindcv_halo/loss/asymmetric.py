@@ -9,8 +9,10 @@ from mindspore import ops
 
 from ..errors import UserError
 from .common import ClassificationLoss, dense_labels, reduce_loss, smooth_labels
+from .registry import register_loss
 
 
+@register_loss("asl_multi_label")
 class AsymmetricLossMultilabel(ClassificationLoss):
     """-y (1 - p)^gamma_pos log p - (1 - y) q^gamma_neg log(1 - q), with p = sigmoid(logits), q = max(p - clip, 0).
 
@@ -49,6 +51,7 @@ class AsymmetricLossMultilabel(ClassificationLoss):
         return reduce_loss(-gains.sum(axis=1), self.reduction)
 
 
+@register_loss("asl_single_label")
 class AsymmetricLossSingleLabel(ClassificationLoss):
     """-sum over classes of t w log p, with p = softmax(logits), w = y (1 - p)^gamma_pos + (1 - y) p^gamma_neg.
 
@@ -93,4 +96,4 @@ def _check_gammas(gamma_pos: float, gamma_neg: float) -> None:
     """Between 0 and 1 the gradient is infinite where a class is certain."""
     for name, gamma in (("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
         if gamma != 0 and not gamma >= 1:
-            raise UserError(f"{name} must be 0 or at least 1, not {gamma!r}")
+            raise UserError(f"{name} {gamma!r} must be 0 or at least 1")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from mindspore import Tensor, ops
 
 from .common import ClassificationLoss, dense_labels, smooth_labels
+from .registry import register_loss
 
 
+@register_loss("BCE")
 class BinaryCrossEntropySmooth(ClassificationLoss):
     """Binary cross entropy between sigmoid(logits) and labels.
 

@@ -34,9 +34,9 @@ class ClassificationLoss(nn.LossBase):
         if reduction not in REDUCTIONS:
             raise unknown_name("reduction", reduction, REDUCTIONS)
         if not 0 <= smoothing < 1:
-            raise UserError(f"label_smoothing (smoothing) must be at least 0 and below 1, not {smoothing!r}")
+            raise UserError(f"label_smoothing (smoothing) {smoothing!r} must be at least 0 and below 1")
         if not aux_factor >= 0:
-            raise UserError(f"aux_factor must be at least 0, not {aux_factor!r}")
+            raise UserError(f"aux_factor {aux_factor!r} must be at least 0")
         self.smoothing = smoothing
         self.aux_factor = aux_factor
         self.reduction = reduction

@@ -5,8 +5,10 @@ from __future__ import annotations
 from mindspore import ops
 
 from .common import ClassificationLoss, dense_labels, reduce_loss, smooth_labels
+from .registry import register_loss
 
 
+@register_loss("CE")
 class CrossEntropySmooth(ClassificationLoss):
     """Cross entropy between softmax(logits) and labels that are smoothed towards the uniform distribution.
 

@@ -8,8 +8,10 @@ from mindspore.ops import constexpr
 from ..errors import UserError
 from .common import ClassificationLoss, reduce_loss
 from .cross_entropy_smooth import CrossEntropySmooth
+from .registry import register_loss
 
 
+@register_loss("JSD", compares_copies=True)
 class JSDCrossEntropy(ClassificationLoss):
     """Cross entropy of the clean images + `alpha` * Jensen-Shannon divergence between all splits.
 
@@ -34,7 +36,7 @@ class JSDCrossEntropy(ClassificationLoss):
     ):
         super().__init__(smoothing, aux_factor, reduction, weight)
         if num_splits < 2:
-            raise UserError(f"num_splits must be at least 2, not {num_splits}: there is nothing to compare")
+            raise UserError(f"num_splits {num_splits} must be at least 2: there is nothing to compare")
         self.num_splits = num_splits
         self.alpha = alpha
         self.cross_entropy = CrossEntropySmooth(smoothing, aux_factor, reduction, weight)

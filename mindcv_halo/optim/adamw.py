@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from .registry import register_optimizer
 from .steps import CLIP_NORM, bias_correction, check_betas, check_eps, decays, next_step
 
 
@@ -15,6 +16,7 @@ def _update(kernel, beta1, beta2, eps, decays, index, lr, parameter, m, v, gradi
     return kernel(parameter, m, v, lr, beta1, beta2, eps, decays[index], gradient)
 
 
+@register_optimizer("adamw")
 class AdamW(nn.Optimizer):
     """m and v are the moving averages of g and g^2; p -= lr * (m / b1 / (sqrt(v / b2) + eps) + weight_decay * p).
 

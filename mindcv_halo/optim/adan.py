@@ -1,4 +1,4 @@
-"""Adan: Nesterov momentum estimated from the difference of successive gradients."""
+"""Adan: Nesterov momentum from the difference of successive gradients, with decoupled weight decay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import mindspore as ms
 from mindspore import nn, ops
 
+from .registry import register_optimizer
 from .steps import bias_correction, check_betas, check_eps, decays, next_step, rates
 
 
@@ -26,6 +27,7 @@ def _update(betas, corrections, eps, has_previous, lr, decay, parameter, m, v, n
     return ops.assign(parameter, (parameter - lr * direction) / shrink)
 
 
+@register_optimizer("adan")
 class Adan(nn.Optimizer):
     """d = g - previous g (0 at the first step); m, v, n are moving averages of g, d and (g + beta2 * d)^2.
 

@@ -1,4 +1,4 @@
-"""LAMB: Adam with a step length in proportion to the norm of each parameter."""
+"""LAMB: AdamW with a step length in proportion to the norm of each parameter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 from mindspore import nn, ops
 
+from .registry import register_optimizer
 from .steps import bias_correction, check_betas, check_eps, decays, next_step, rates
 
 
@@ -22,6 +23,7 @@ def _update(beta1, beta2, eps, correction1, correction2, lr, decay, parameter, m
     return ops.assign(parameter, parameter - lr * trust * direction)
 
 
+@register_optimizer("lamb")
 class Lamb(nn.Optimizer):
     """u = m / b1 / (sqrt(v / b2) + eps) + weight_decay * p, as in AdamW; p -= lr * |p| / |u| * u.
 

@@ -1,9 +1,10 @@
-"""Lion: the sign of an average gradient."""
+"""Lion: the sign of an average gradient, with decoupled weight decay."""
 
 from __future__ import annotations
 
 from mindspore import nn, ops
 
+from .registry import register_optimizer
 from .steps import CLIP_NORM, check_betas, decays, next_step, rates
 
 
@@ -13,6 +14,7 @@ def _update(beta1, beta2, lr, decay, parameter, m, gradient):
     return ops.assign(parameter, parameter - lr * direction)
 
 
+@register_optimizer("lion")
 class Lion(nn.Optimizer):
     """p -= lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p), then m = beta2 * m + (1 - beta2) * g.
 

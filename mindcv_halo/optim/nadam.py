@@ -1,4 +1,4 @@
-"""Adam with Nesterov momentum."""
+"""Adam with Nesterov momentum, and weight decay in the gradient."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from ..errors import UserError
+from .registry import register_optimizer
 from .steps import bias_correction, check_betas, check_eps, next_step, rates
 
 
@@ -20,6 +21,7 @@ def _update(beta1, beta2, eps, mu, next_mu, product, correction, lr, parameter, 
     return ops.assign(parameter, parameter - lr * ahead / (ops.sqrt(new_v / correction) + eps))
 
 
+@register_optimizer("nadam")
 class NAdam(nn.Optimizer):
     """Adam whose first moment looks one step ahead; the momentum rises to beta1 with the steps.
 
@@ -46,7 +48,7 @@ class NAdam(nn.Optimizer):
         check_betas("NAdam", beta1=beta1, beta2=beta2)
         check_eps("NAdam", eps)
         if not schedule_decay >= 0:
-            raise UserError(f"NAdam: schedule_decay must be at least 0, not {schedule_decay!r}")
+            raise UserError(f"NAdam: schedule_decay {schedule_decay!r} must be at least 0")
         self.beta1 = float(beta1)
         self.beta2 = float(beta2)
         self.log_beta2 = math.log(beta2)

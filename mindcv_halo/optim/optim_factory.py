@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from numbers import Real
 
 from mindspore import Parameter, nn
 
 from ..errors import UserError, unknown_name
-from ..idle_settings import warn_of_idle
-from .adamw import AdamW
-from .adan import Adan
-from .lamb import Lamb
-from .lion import Lion
-from .nadam import NAdam
+from ..idle_settings import find_defaults, warn_of_idle
+from ..registration import import_modules
 from .param_groups import group_names, layer_scales
 from .rate_window import RateWindow
-from .rmsprop import RMSProp
+from .registry import OPTIMIZERS, RegisteredOptimizer
 from .state import load_optimizer_state
 
-
-@dataclass(frozen=True)
-class _Choice:
-    """A class, its keyword for each option of create_optimizer that it honours, and keywords that the name implies."""
-
-    cell: type[nn.Optimizer]
-    keywords: Mapping[str, str]
-    implied: Mapping[str, object] = field(default_factory=dict)
-
-
-_BETAS = {"beta1": "beta1", "beta2": "beta2"}
-_ADAM = {**_BETAS, "eps": "eps"}
-_OPTIMIZERS = {
-    "sgd": _Choice(nn.SGD, {"momentum": "momentum", "nesterov": "nesterov"}),
-    # nn.SGD for all three: the Nesterov form of nn.Momentum is wrong on a CPU, and the class is announced for removal.
-    "momentum": _Choice(nn.SGD, {"momentum": "momentum", "nesterov": "nesterov"}),
-    "nesterov": _Choice(nn.SGD, {"momentum": "momentum"}, {"nesterov": True}),
-    "adam": _Choice(nn.Adam, {**_ADAM, "nesterov": "use_nesterov"}),
-    "adamw": _Choice(AdamW, _ADAM),
-    "lion": _Choice(Lion, _BETAS),
-    "nadam": _Choice(NAdam, {**_ADAM, "schedule_decay": "schedule_decay"}),
-    "adan": _Choice(Adan, _ADAM),
-    "rmsprop": _Choice(RMSProp, {"momentum": "momentum", "eps": "eps"}),
-    "adagrad": _Choice(nn.Adagrad, {}),
-    "lamb": _Choice(Lamb, _ADAM),
-}
+import_modules(__package__)
 
 
 def create_optimizer(
@@ -67,25 +37,12 @@ def create_optimizer(
 ) -> nn.Optimizer:
     """An optimizer for the trainable parameters of a model, for a list of parameters, or for MindSpore's group dicts.
 
-    `opt`, in any case, and what None means for it:
-
-    | opt              | weight decay      | eps                  | beta1, beta2 |
-    | sgd, momentum    | in the gradient   | -                    | -            |
-    | nesterov         | in the gradient   | -                    | -            |
-    | adam             | in the gradient   | 1e-8                 | 0.9, 0.999   |
-    | adamw            | decoupled         | 1e-8                 | 0.9, 0.999   |
-    | lion             | decoupled         | -                    | 0.9, 0.99    |
-    | nadam            | in the gradient   | 1e-8                 | 0.9, 0.999   |
-    | adan             | decoupled         | 1e-8                 | 0.98, 0.92   |
-    | rmsprop          | in the gradient   | 1e-10, in the root   | -            |
-    | adagrad          | in the gradient   | -                    | -            |
-    | lamb             | decoupled         | 1e-6                 | 0.9, 0.999   |
-
-    `lr` is one rate, or a list with the rate of every step, or a RateWindow on such a list. `momentum` is for sgd,
-    momentum, nesterov and rmsprop, `schedule_decay` for nadam; with others these have no effect, which is warned of.
-    `nesterov` is for sgd, momentum and adam. `weight_decay_filter`: see param_groups.group_names. `layer_decay` scales
-    the rate of every layer, the head's by 1 and each layer before it by this factor once more; it needs layer_ids() ->
-    {parameter name: layer} of the model.
+    `opt`, in any case, is the name of an optimizer in this package; docs/configuration.md lists them with the options
+    that each of them has, and what None means for these. `momentum` and `schedule_decay` have no effect with others,
+    which is warned of.
+    `lr` is one rate, or a list with the rate of every step, or a RateWindow on such a list. `weight_decay_filter`: see
+    param_groups.group_names. `layer_decay` scales the rate of every layer, the head's by 1 and each layer before it by
+    this factor once more; it needs layer_ids() -> {parameter name: layer} of the model.
     Group dicts are MindSpore's ("params", "lr", "weight_decay", "order_params", ...) and pass unchanged, but for
     empty ones, which are left out; `lr` and `weight_decay` serve the groups without their own. The filters "disable"
     and "auto" leave them alone, as in MindCV.
@@ -95,26 +52,27 @@ def create_optimizer(
     Raises UserError for an unknown name, a value out of range, or a setting that this optimizer cannot honour.
     """
     name = opt.lower()
-    if name not in _OPTIMIZERS:
-        raise unknown_name("optimizer (opt)", name, _OPTIMIZERS)
-    choice = _OPTIMIZERS[name]
+    if name not in OPTIMIZERS:
+        raise unknown_name("optimizer (opt)", name, OPTIMIZERS)
+    choice = OPTIMIZERS[name]
     lr = _checked_rates(lr)
     _check_numbers(weight_decay, momentum, loss_scale)
     # These differ from their default only where somebody asked for them.
     asked = {"eps": eps, "beta1": beta1, "beta2": beta2, "nesterov": nesterov or None}
     asked = {option: value for option, value in asked.items() if value is not None}
     _check_asked(name, choice, asked)
-    if momentum == 0 and (nesterov or name == "nesterov"):
+    if momentum == 0 and (nesterov or "nesterov" in choice.implied):
         raise UserError(
             f"momentum {momentum}: Nesterov's (use_nesterov, nesterov) must be above 0; set momentum to 0.9"
         )
 
-    able = choice.keywords
+    able, defaults = choice.keywords, find_defaults(create_optimizer)
+    why = {option: "" if option in able else "it has none" for option in ("momentum", "schedule_decay")}
     warn_of_idle(
         f"optimizer {name}",
         {
-            "momentum": (momentum, 0.9, "" if "momentum" in able else "it has none"),
-            "schedule_decay": (schedule_decay, 4e-3, "" if "schedule_decay" in able else "it has none"),
+            "momentum": (momentum, defaults["momentum"], why["momentum"]),
+            "schedule_decay": (schedule_decay, defaults["schedule_decay"], why["schedule_decay"]),
             "weight_decay_filter": (
                 "disable" if weight_decay_filter == "auto" else weight_decay_filter,  # the default here, or a recipe's
                 "disable",
@@ -186,28 +144,28 @@ def _checked_rates(lr: float | Sequence[float] | RateWindow) -> float | list[flo
         raise UserError("lr is an empty list; it needs a value for every step")
     for rate in rates:
         if not 0 <= rate < math.inf:
-            raise UserError(f"lr must be a number of at least 0, or a list of them, not {rate!r}")
+            raise UserError(f"lr {rate!r} must be a number of at least 0, or a list of them")
     return rates[0] if isinstance(lr, Real) else rates
 
 
 def _check_numbers(weight_decay: float, momentum: float, loss_scale: float) -> None:
     """Written as `not (a <= b)` so that a NaN fails too."""
     if not 0 <= weight_decay < math.inf:
-        raise UserError(f"weight_decay must be a number of at least 0, not {weight_decay!r}")
+        raise UserError(f"weight_decay {weight_decay!r} must be a number of at least 0")
     if not 0 <= momentum < 1:
-        raise UserError(f"momentum must be at least 0 and below 1, not {momentum!r}")
+        raise UserError(f"momentum {momentum!r} must be at least 0 and below 1")
     if not 0 < loss_scale < math.inf:
-        raise UserError(f"loss_scale must be a number above 0, not {loss_scale!r}")
+        raise UserError(f"loss_scale {loss_scale!r} must be a number above 0")
 
 
-def _check_asked(name: str, choice: _Choice, asked: Mapping[str, object]) -> None:
+def _check_asked(name: str, choice: RegisteredOptimizer, asked: Mapping[str, object]) -> None:
     for option, value in asked.items():
-        if option not in choice.keywords and not (name == "nesterov" and option == "nesterov"):
-            able = ", ".join(other for other, entry in _OPTIMIZERS.items() if option in entry.keywords)
+        if option not in choice.keywords and option not in choice.implied:
+            able = ", ".join(sorted(other for other, entry in OPTIMIZERS.items() if option in entry.keywords))
             key = "use_nesterov (nesterov)" if option == "nesterov" else option  # in a recipe, and here
             raise UserError(f"optimizer {name} has no {key} (got {value}); leave it out, or use one of {able}")
     for option in ("beta1", "beta2"):
         if option in asked and not 0 < asked[option] < 1:
-            raise UserError(f"{option} must lie between 0 and 1, not {asked[option]!r}")
+            raise UserError(f"{option} {asked[option]!r} must lie between 0 and 1")
     if "eps" in asked and not asked["eps"] > 0:
-        raise UserError(f"eps must be above 0, not {asked['eps']!r}")
+        raise UserError(f"eps {asked['eps']!r} must be above 0")

@@ -72,7 +72,7 @@ def layer_scales(names: Sequence[str], layer_ids: Mapping[str, int], layer_decay
     Raises UserError for a factor outside (0, 1] and for names without a layer.
     """
     if not 0 < layer_decay <= 1:
-        raise UserError(f"layer_decay must lie above 0 and at most at 1, not {layer_decay!r}")
+        raise UserError(f"layer_decay {layer_decay!r} must lie above 0 and at most at 1")
     missing = [name for name in names if name not in layer_ids]
     if missing:
         raise UserError(f"layer_decay: the model's layer_ids() lacks {', '.join(missing)}")

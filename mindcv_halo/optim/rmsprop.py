@@ -1,10 +1,11 @@
-"""RMSProp in TensorFlow's form."""
+"""RMSProp in TensorFlow's form, with eps in the root, and weight decay in the gradient."""
 
 from __future__ import annotations
 
 from mindspore import nn, ops
 
 from ..errors import UserError
+from .registry import register_optimizer
 from .steps import check_betas, check_eps, next_step, rates
 
 
@@ -16,6 +17,7 @@ def _update(decay, momentum, eps, lr, parameter, mean_square, moment, gradient):
     return ops.assign(parameter, parameter - new_moment)
 
 
+@register_optimizer("rmsprop")
 class RMSProp(nn.Optimizer):
     """s = decay * s + (1 - decay) * g^2, from 1; m = momentum * m + lr * g / sqrt(s + eps); p -= m.
 
@@ -40,7 +42,7 @@ class RMSProp(nn.Optimizer):
         check_betas("RMSProp", decay=decay)
         check_eps("RMSProp", eps)
         if not 0 <= momentum < 1:
-            raise UserError(f"RMSProp: momentum must be at least 0 and below 1, not {momentum!r}")
+            raise UserError(f"RMSProp: momentum {momentum!r} must be at least 0 and below 1")
         self.decay = float(decay)
         self.momentum = float(momentum)
         self.eps = float(eps)

@@ -14,13 +14,13 @@ def check_betas(cls: str, **betas: float) -> None:
     """Raise UserError unless every decay rate of a moving average lies strictly between 0 and 1."""
     for name, beta in betas.items():
         if not 0 < beta < 1:
-            raise UserError(f"{cls}: {name} must lie between 0 and 1, not {beta!r}")
+            raise UserError(f"{cls}: {name} {beta!r} must lie between 0 and 1")
 
 
 def check_eps(cls: str, eps: float) -> None:
     """Raise UserError unless the term that keeps a division finite is above zero."""
     if not eps > 0:
-        raise UserError(f"{cls}: eps must be above 0, not {eps!r}")
+        raise UserError(f"{cls}: eps {eps!r} must be above 0")
 
 
 def bias_correction(log_beta: float, step):

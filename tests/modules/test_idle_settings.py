@@ -98,7 +98,7 @@ def say(monkeypatch):
     """say(recipe): the lines of a training run about keys without an effect, without the run."""
     pixels = np.zeros((4, 32, 32, 3), np.uint8)
     arrays = ImageArrays(pixels, np.zeros(4, np.int32), ["a"])
-    monkeypatch.setattr(dataset_factory, "_open", lambda *_: arrays)
+    monkeypatch.setattr(dataset_factory, "open_split", lambda *_: arrays)
 
     def lines(recipe: Recipe) -> list[str]:
         options = recipe.dataset

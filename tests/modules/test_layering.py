@@ -17,7 +17,7 @@ FLOORS = (
     {"config", "deploy", "native", "report", "utils"},
     {"data", "models", "loss", "optim", "scheduler", "training", "runs", "distributed"},
     {"runtime"},
-    {"files", "idle_settings"},
+    {"files", "idle_settings", "registration"},
     {"errors", "version"},
 )
 BESIDE = {("training", "distributed")}  # the step averages over ranks

@@ -21,7 +21,7 @@ from mindcv_halo.cli import main
 from mindcv_halo.config import make_recipe
 from mindcv_halo.data.class_names import imagenet_class_names
 from mindcv_halo.engine.batches import find_loaded_images, read_batches
-from mindcv_halo.engine.setup import build_network, make_val_loader
+from mindcv_halo.engine.setup import build_network, make_val_loader, open_val_split
 from mindcv_halo.engine.validate import predict_logits
 
 
@@ -224,7 +224,7 @@ def test_logits_are_those_of_validation(run_folder, tmp_path, options):
     write_varied_images(tmp_path)
     values = {"model": "halonet_test", "ckpt_path": str(run_folder / "model.ckpt"), "data_dir": str(tmp_path)}
     recipe = make_recipe({**values, "batch_size": 3, "device_target": "CPU", **options})
-    loader = make_val_loader(recipe, CLASSES)
+    loader = make_val_loader(recipe, open_val_split(recipe.dataset), CLASSES)
     network = build_network(recipe, len(CLASSES), is_training=False).set_train(False)
     expected = np.concatenate([predict_logits(network, images, 3) for images, _ in read_batches(loader)])
     paths = find_loaded_images(loader).paths

@@ -223,8 +223,8 @@ def test_target_transform(root):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
-        ({"batch_size": 18, "drop_remainder": True}, "batch_size=18 is more than the 17 samples"),
+        ({"batch_size": 0}, "batch_size 0 must be a whole number of at least 1"),
+        ({"batch_size": 18, "drop_remainder": True}, "batch_size 18 is more than the 17 samples"),
         (
             {"batch_size": 4, "is_training": True, "mixup": 0.2, "separate": True},
             r"aug_splits \(separate\) does not go with mixup=0.2",

@@ -238,8 +238,8 @@ def test_columns_and_labels_of_any_data_set():
         ({}, {"separate": True}, "separate needs the three lists"),
         ({}, {"separate": True, "transform": create_transforms("cifar10", 8, True)}, "separate needs the three lists"),
         ({}, {"transform": create_transforms("cifar10", 8, True, separate=True)}, "transform holds the three lists"),
-        ({}, {"batch_size": 2.5}, "batch_size=2.5 must be a whole number of at least 1"),
-        ({}, {"batch_size": True}, "batch_size=True must be a whole number"),
+        ({}, {"batch_size": 2.5}, "batch_size 2.5 must be a whole number of at least 1"),
+        ({}, {"batch_size": True}, "batch_size True must be a whole number"),
     ],
 )
 def test_what_cannot_be_is_named(columns, arguments, message):

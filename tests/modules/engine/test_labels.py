@@ -13,8 +13,10 @@ from support.weight_files import arrays_of
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.config import make_recipe
+from mindcv_halo.config.options import DatasetOptions
+from mindcv_halo.data import get_class_names
 from mindcv_halo.data.class_names import format_class_names, imagenet_class_names, imagenet_synsets, name_all_classes
-from mindcv_halo.data.image_folder import scan_image_folder
+from mindcv_halo.data.image_folder import list_class_folders, scan_image_folder
 from mindcv_halo.engine.convert import convert
 from mindcv_halo.engine.labels import find_class_names, find_labels, note_order_of_numbers
 from mindcv_halo.engine.setup import fit_class_names
@@ -54,7 +56,14 @@ def folders(tmp_path):
 
 
 def labels_of(data: dict, checkpoint: Path | str, given=None, **options):
-    return find_labels(make_recipe({"model": MODEL, "ckpt_path": str(checkpoint), **data, **options}), given)
+    recipe = make_recipe({"model": MODEL, "ckpt_path": str(checkpoint), **data, **options})
+    return find_labels(recipe, given, list_found(recipe.dataset))
+
+
+def list_found(options: DatasetOptions) -> list[str]:
+    """The classes of the validation split, of which a folder may be empty here."""
+    names = list_class_folders(options.root, options.val_split)
+    return names or get_class_names(options.name, options.root, options.val_split)
 
 
 def beside(checkpoint: Path, names) -> Path:

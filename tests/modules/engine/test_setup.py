@@ -11,7 +11,6 @@ from PIL import Image
 from support.ways import has_kernels
 
 from mindcv_halo.config import make_recipe
-from mindcv_halo.data import get_class_names
 from mindcv_halo.distributed.launchers import NO_LAUNCHER, Topology
 from mindcv_halo.distributed.process_group import ProcessGroup
 from mindcv_halo.engine import setup as preparation
@@ -21,6 +20,8 @@ from mindcv_halo.engine.setup import (
     make_train_loader,
     make_transforms,
     make_val_loader,
+    open_train_split,
+    open_val_split,
     start_device,
 )
 from mindcv_halo.errors import UserError
@@ -137,10 +138,10 @@ def test_each_rank_takes_its_device(monkeypatch, device):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_ranks_train_on_equal_shares_of_every_image(folder, size):
     recipe = make_recipe({**OPTIONS, "data_dir": str(folder), "batch_size": 2, "drop_remainder": False})
-    names = get_class_names("", str(folder), "train")
+    train = open_train_split(recipe.dataset)
     shares = []
     for number in range(size):
-        loader = make_train_loader(recipe, names, 2, rank(number, size))
+        loader = make_train_loader(recipe, train, train.class_names, rank(number, size))
         shares.append(greys(loader))
     assert len({len(share) for share in shares}) == 1
     assert set(sum(shares, [])) == {20 * number for number in range(NUM_TRAIN)}
@@ -154,9 +155,9 @@ def greys(loader) -> list[int]:
 
 def test_every_image_is_validated_by_one_rank(folder):
     recipe = make_recipe({**OPTIONS, "data_dir": str(folder), "batch_size": 2})
-    names = get_class_names("", str(folder), "train")
+    val = open_val_split(recipe.dataset)
     for size in (1, 2, 3, 5):
-        loaders = [make_val_loader(recipe, names, rank(number, size)) for number in range(size)]
+        loaders = [make_val_loader(recipe, val, val.class_names, rank(number, size)) for number in range(size)]
         assert [loader is None for loader in loaders] == [number >= NUM_VAL for number in range(size)]
         found = sorted(grey for loader in loaders if loader is not None for grey in greys(loader))
         assert found == [20 * number for number in range(NUM_VAL)]
@@ -164,12 +165,12 @@ def test_every_image_is_validated_by_one_rank(folder):
 
 def test_unequal_shares_are_refused(folder):
     recipe = make_recipe({**OPTIONS, "data_dir": str(folder), "batch_size": 2, "shuffle": False})
-    names = get_class_names("", str(folder), "train")
+    train = open_train_split(recipe.dataset)
     with pytest.raises(
         UserError, match=r"^shuffle False deals out unequal shares, and ranks would wait for each other"
     ):
-        make_train_loader(recipe, names, 2, rank(0, 2))
-    assert len(greys(make_train_loader(recipe, names, 2))) == 10  # one process has nobody who waits
+        make_train_loader(recipe, train, train.class_names, rank(0, 2))
+    assert len(greys(make_train_loader(recipe, train, train.class_names))) == 10  # one process has nobody who waits
 
 
 def test_a_seed_has_31_bits():

@@ -49,7 +49,7 @@ def test_every_setting_arrives(name):
         ({"name": "asl_multi_label", "label_smoothing": 0.1}, "asl_multi_label has no label smoothing"),
         ({"name": "asl_multi_label", "weight": WEIGHT}, "asl_multi_label has no class weights"),
         ({"name": "asl_single_label", "weight": WEIGHT}, "asl_single_label has no class weights"),
-        ({"label_smoothing": -0.1}, r"label_smoothing \(smoothing\) must be at least 0"),
+        ({"label_smoothing": -0.1}, r"label_smoothing \(smoothing\) -0.1 must be at least 0"),
         ({"reduction": "avg"}, "unknown reduction 'avg'"),
     ],
 )

@@ -13,6 +13,7 @@ from support.table import check_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.optim import create_optimizer, load_optimizer_state, optimizer_state
+from mindcv_halo.optim.registry import OPTIMIZERS
 
 # A warning of Python's would reach the user with the path of a source file.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -165,6 +166,10 @@ REFERENCES = {
     "adagrad": adagrad,
     "lamb": lamb,
 }
+
+
+def test_every_optimizer_has_a_reference():
+    assert REFERENCES.keys() == OPTIMIZERS.keys()
 
 
 def expected(update, lr, decays: dict[str, float], lr_scales: dict[str, float] | None = None) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from mindcv_halo.optim import (
     move_rates,
     optimizer_state,
 )
-from mindcv_halo.optim.optim_factory import _OPTIMIZERS
+from mindcv_halo.optim.registry import OPTIMIZERS
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -52,7 +52,7 @@ def walk(optimizer: nn.Optimizer, steps: range, window: int | None = None, since
 
 
 @pytest.mark.parametrize("layer_decay", [None, 0.5])
-@pytest.mark.parametrize("opt", _OPTIMIZERS)
+@pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_a_window_changes_no_step(opt, layer_decay):
     whole = create_optimizer(Layers(), opt, lr=RATES, layer_decay=layer_decay)
     window = create_optimizer(Layers(), opt, lr=RateWindow(RATES, 3), layer_decay=layer_decay)
@@ -61,7 +61,7 @@ def test_a_window_changes_no_step(opt, layer_decay):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("opt", _OPTIMIZERS)
+@pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_a_new_run_with_the_state_of_an_earlier_one(opt, tmp_path):
     """As resume_opt: moving averages and the counter go on, the rates begin. It ran past the table's end before."""
     first = create_optimizer(Layers(), opt, lr=RateWindow(RATES, 7))

@@ -10,18 +10,9 @@ from support.table import check_all
 
 from mindcv_halo.errors import UserError
 from mindcv_halo.scheduler import create_scheduler
+from mindcv_halo.scheduler.registry import SCHEDULES
 
-NAMES = (
-    "constant",
-    "cosine_decay",
-    "warmup_cosine_decay",
-    "exponential_decay",
-    "polynomial_decay",
-    "step_decay",
-    "multi_step_decay",
-    "one_cycle",
-    "cyclic",
-)
+NAMES = tuple(SCHEDULES)
 NEEDS = {"step_decay": {"decay_epochs": 2}, "multi_step_decay": {"milestones": [1, 3]}}
 
 
@@ -118,18 +109,18 @@ def test_halonet_recipe():
     [
         ({"name": "cosine"}, "unknown scheduler 'cosine'; nearest: cosine_decay"),
         ({"name": "cosine", "steps_per_epoch": 0}, "unknown scheduler"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1, not 0"),
-        ({"num_epochs": 1.5}, r"epoch_size \(num_epochs\) must be a whole number"),
-        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of at least 0"),
-        ({"decay_epochs": 0}, "decay_epochs must be a whole number of at least 1"),
-        ({"num_cycles": 0}, "num_cycles must be"),
-        ({"lr": -0.1}, "lr must be a number above 0, not -0.1"),
-        ({"lr": float("nan")}, "lr must be"),
-        ({"min_lr": 0.2}, r"min_lr must lie between 0 and lr \(0.1\), not 0.2"),
-        ({"min_lr": -1e-9}, "min_lr must lie between 0"),
-        ({"warmup_factor": 2}, "warmup_factor must lie between 0 and 1"),
-        ({"decay_rate": 0}, "decay_rate must be a number above 0"),
-        ({"cycle_decay": 1.5}, "cycle_decay must lie above 0"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch 0 must be a whole number of at least 1"),
+        ({"num_epochs": 1.5}, r"epoch_size \(num_epochs\) 1.5 must be a whole number"),
+        ({"warmup_epochs": -1}, "warmup_epochs -1 must be a whole number of at least 0"),
+        ({"decay_epochs": 0}, "decay_epochs 0 must be a whole number of at least 1"),
+        ({"num_cycles": 0}, "num_cycles 0 must be"),
+        ({"lr": -0.1}, "lr -0.1 must be a number above 0"),
+        ({"lr": float("nan")}, "lr nan must be"),
+        ({"min_lr": 0.2}, r"min_lr 0.2 must lie between 0 and lr \(0.1\)"),
+        ({"min_lr": -1e-9}, "min_lr -1e-09 must lie between 0"),
+        ({"warmup_factor": 2}, "warmup_factor 2 must lie between 0 and 1"),
+        ({"decay_rate": 0}, "decay_rate 0 must be a number above 0"),
+        ({"cycle_decay": 1.5}, "cycle_decay 1.5 must lie above 0"),
         ({"name": "step_decay", "decay_epochs": None}, "step_decay needs decay_epochs"),
         ({"name": "multi_step_decay", "milestones": None}, "multi_step_decay needs multi_step_decay_milestones"),
         (
@@ -138,7 +129,7 @@ def test_halonet_recipe():
         ),
         (
             {"name": "multi_step_decay", "milestones": [0, 1]},
-            r"each of multi_step_decay_milestones \(milestones\) must be a whole number of at least 1",
+            r"each of multi_step_decay_milestones \(milestones\) 0 must be a whole number of at least 1",
         ),
         ({"name": "cyclic", "num_cycles": 30}, "less than two steps for a cycle of cyclic; use at most 20"),
     ],

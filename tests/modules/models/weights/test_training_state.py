@@ -18,7 +18,7 @@ from mindcv_halo.errors import UserError
 from mindcv_halo.models.helpers import auto_map, load_model_checkpoint
 from mindcv_halo.models.weights import load_weights, open_weights
 from mindcv_halo.models.weights.training_state import _STATE
-from mindcv_halo.optim.optim_factory import _OPTIMIZERS
+from mindcv_halo.optim.registry import OPTIMIZERS
 from mindcv_halo.training.amp import auto_mixed_precision
 from mindcv_halo.training.ema import EMA
 from mindcv_halo.training.grad_scaler import GradScaler
@@ -81,7 +81,7 @@ def network() -> nn.Cell:
 
 def test_every_optimizers_state(network, tmp_path):
     weights, path = arrays_of(network), tmp_path / "x.ckpt"
-    for opt in _OPTIMIZERS:
+    for opt in OPTIMIZERS:
         ms.save_checkpoint(step_of(network, opt), str(path), append_dict=APPENDED)
         assert len(ms.load_checkpoint(str(path))) > len(weights) + len(APPENDED)
         fits(path, weights)
@@ -214,7 +214,7 @@ def test_an_own_networks_prefix_is_none_of_an_optimizers(tmp_path):
                     load_model_checkpoint(network, str(tmp_path / "x.ckpt"), auto_mapping=auto_mapping)
         else:
             load_model_checkpoint(network, str(tmp_path / "x.ckpt"))
-    for opt in _OPTIMIZERS:
+    for opt in OPTIMIZERS:
         state = [p.name for p in create_optimizer(network, opt, lr=[0.1, 0.2]).get_parameters() if p.name not in names]
         ends = tuple(f".{name}" for name in names)
         assert all(_STATE.match(name) for name in state if name.endswith(ends)), (opt, state)
