@@ -526,8 +526,8 @@ FAULTS = (
     Fault(
         "warm-up one epoch short",
         "scheduler/scheduler_factory.py",
-        "lr=start, steps_per_epoch=steps_per_epoch, epochs=warmup_epochs\n",
-        "lr=start, steps_per_epoch=steps_per_epoch, epochs=warmup_epochs - 1\n",
+        "lr=curve.start, steps_per_epoch=steps_per_epoch, epochs=warmup_epochs\n",
+        "lr=curve.start, steps_per_epoch=steps_per_epoch, epochs=warmup_epochs - 1\n",
         "tests/modules/scheduler",
     ),
     Fault(
@@ -539,8 +539,8 @@ FAULTS = (
     ),
     Fault(
         "rates below the least",
-        "scheduler/scheduler_factory.py",
-        "return [max(rate, plan.min_lr) for rate in rates]",
+        "scheduler/registry.py",
+        "return [max(rate, self.min_lr) for rate in rates]",
         "return rates",
         "tests/modules/scheduler",
     ),
@@ -870,8 +870,8 @@ FAULTS = (
     Fault(
         "the recipe's value over the flag's",
         "config/parse.py",
-        "make_recipe({**from_file, **from_flags})",
-        "make_recipe({**from_flags, **from_file})",
+        "_assemble({**from_file, **from_flags})",
+        "_assemble({**from_flags, **from_file})",
         "tests/modules/test_config.py -k 'flags or yaml'",
     ),
     Fault(

@@ -23,6 +23,7 @@ from support.remedies import Case, try_all
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.config import make_recipe
 from mindcv_halo.config.options import Recipe, flatten
+from mindcv_halo.data.dataset_factory import open_split
 from mindcv_halo.distributed.launchers import Topology
 from mindcv_halo.distributed.process_group import ONE_PROCESS
 from mindcv_halo.engine import batches, images, infer, labels, resume, setup
@@ -48,6 +49,10 @@ ELSEWHERE = {
 CLASSES = ["ant", "bee", "cow"]
 TWO = Topology("mpirun", 0, 2, 0, 2)
 LOGGER = logging.getLogger("test_remedies")
+
+
+def open_images(recipe: Recipe, split: str):
+    return open_split(recipe.dataset.name, recipe.dataset.root, split)
 
 
 class Started(Exception):
@@ -100,7 +105,8 @@ class Bench:
         self.images("val", *CLASSES)
         if spoil:
             (self.folder / "val/ant/0.png").write_bytes(b"no image")
-        batches.check_image_files(setup.make_val_loader(self.recipe(**keys), CLASSES))
+        recipe = self.recipe(**keys)
+        batches.check_image_files(setup.make_val_loader(recipe, open_images(recipe, "val"), CLASSES))
 
     def build(self, *, is_training: bool = False, **keys) -> None:
         setup.build_network(self.recipe(**keys), 3, is_training=is_training)
@@ -117,7 +123,7 @@ class Bench:
         self.images("train")
         self.images("val", *found)
         recipe = self.recipe(**{"train_split": "none", **keys})
-        labels.find_labels(recipe, given)
+        labels.find_labels(recipe, given, open_images(recipe, "val").class_names)
 
     def resume(self, folder: str = "run", data: resume.TrainingData | None = None, **keys) -> None:
         """After a run that saved its state in its second epoch."""
@@ -168,13 +174,14 @@ def validate(bench: Bench, report: str | None = None, **keys) -> None:
 
 def evaluate(bench: Bench) -> None:
     bench.images("val", *CLASSES)
-    evaluation.evaluate(Plain(), setup.make_val_loader(bench.recipe(), CLASSES), 2)
+    recipe = bench.recipe()
+    evaluation.evaluate(Plain(), setup.make_val_loader(recipe, open_images(recipe, "val"), CLASSES), 2)
 
 
 def train_loader(bench: Bench, shuffle: bool) -> None:
     bench.images("train", *CLASSES)
     recipe = bench.recipe(shuffle=shuffle, batch_size=1)
-    setup.make_train_loader(recipe, CLASSES, 3, TWO)
+    setup.make_train_loader(recipe, open_images(recipe, "train"), CLASSES, TWO)
 
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
