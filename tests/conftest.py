@@ -75,12 +75,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "thorough: repeats in another way what a test of every run checks; runs with --thorough only")
+    words = "thorough: repeats in another way what a test of every run checks; runs with --thorough only"
+    config.addinivalue_line("markers", words)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--thorough"):
         return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
@@ -109,6 +112,8 @@ def pytest_terminal_summary(terminalreporter) -> Iterator[None]:
 def name_what_was_not_tested(terminalreporter) -> str:
     reasons = Counter(how_to_test(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     parts = [f"{number} for want of {reason}" for reason, number in sorted(reasons.items())]
+    if not terminalreporter.config.getoption("--thorough"):
+        parts.append("what is marked thorough (make test-all)")
     return f"not tested here: {'; '.join(parts)}" if parts else ""
 
 

@@ -77,7 +77,8 @@ SEED = 0
 # What runs in which way, without --thorough; the others differ from these in widths and depths.
 EVALUATED = {
     "graph": {"halonet26t", "lamhalobotnet50ts_256"},
-    "pynative": {golden.model for golden in GOLDENS},  # the way whose activations are compared
+    # The way whose activations are compared; of the nets of attention blocks alone HaloNetH0 has them in every run.
+    "pynative": {golden.model for golden in GOLDENS} - {"HaloNetH3", "halonet_h1"},
     "native": {golden.model for golden in GOLDENS},
 }
 STEPPED = {
