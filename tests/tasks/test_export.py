@@ -48,7 +48,7 @@ def run(file: Path, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("file_format", ["onnx", "mindir"])
 @pytest.mark.parametrize(
-    "changes, batches", [({"dynamic_batch": "yes"}, (1, 3)), ({"batch_size": "2"}, (2,)), ({"mode": "0"}, (1,))]
+    "changes, batches", [({"dynamic_batch": "yes"}, (1, 3)), ({"batch_size": "2", "mode": "0"}, (2,))]
 )
 def test_export(pynative, capsys, checkpoint, tmp_path, file_format, changes, batches):
     file = tmp_path / f"network.{file_format}"
@@ -90,7 +90,7 @@ def test_a_peers_weights_give_the_peers_logits(tmp_path):
 def test_the_default_name_and_norms_that_stay(pynative, capsys, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(command("export", {**checkpoint, "format": "onnx", "fuse_bn": "False"})) == 0
-    assert "batch norms not folded" in capsys.readouterr().out
+    assert "halonet_test, 32x32, batch 1, batch norms not folded" in capsys.readouterr().out
     assert read_metadata("halonet_test.onnx")["folded_batch_norm"] == "false"
 
 
