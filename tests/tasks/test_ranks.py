@@ -1,7 +1,7 @@
 """Data parallel with a real mpirun: two ranks do what one process does, and end when one of them does.
 
-In graph mode; with --thorough in PyNative mode, too, which takes longer, as its ranks wait for one another in each batch
-norm. tests/drills/rank_drill.py breaks jobs in more ways.
+In graph mode; with --thorough in PyNative mode, too, which takes longer, as ranks wait for one another in each norm.
+tests/drills/rank_drill.py breaks jobs in more ways.
 """
 
 from __future__ import annotations
