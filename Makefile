@@ -9,13 +9,16 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart test lint pages docs bench bench-pipeline bench-scaling bench-export dry-run clean
+.PHONY: quickstart test test-all lint pages docs bench bench-pipeline bench-scaling bench-export dry-run clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
 
-test: lint  ## all tests
+test: lint  ## the tests; what CI runs
 	$(RUN) -m pytest -n 2 --dist worksteal --basetemp=.pytest_tmp
+
+test-all: lint  ## and every model beside its peer in both of MindSpore's modes and on native kernels
+	$(RUN) -m pytest -n 2 --dist worksteal --basetemp=.pytest_tmp --thorough
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

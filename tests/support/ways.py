@@ -8,6 +8,7 @@ from mindspore import nn
 from mindcv_halo.native import NativeUnavailableError, accelerate, load_kernels
 
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
+WAYS = (*MODES, "native")
 
 
 def has_kernels() -> bool:

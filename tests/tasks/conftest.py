@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +27,14 @@ def write_images(folder: Path, count: int, seed: int) -> None:
             pixels = random.integers(0, 128, (36, 40, 3), dtype=np.uint8)
             pixels[..., channel] += 96
             Image.fromarray(pixels).save(target / f"{number:02d}.png")
+
+
+@pytest.fixture(autouse=True)
+def same_mode():
+    """A run chooses MindSpore's mode; the next test finds the one of before."""
+    before = ms.get_context("mode")
+    yield
+    ms.set_context(mode=before)
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +65,13 @@ def make_flags(image_folder: Path, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def flags(image_folder, tmp_path) -> dict[str, str]:
-    """Flags of a short run; a test changes what it is about."""
-    return make_flags(image_folder, tmp_path / "run")
+    """Flags of a short run in PyNative mode, which compiles nothing; a test changes what it is about."""
+    return {**make_flags(image_folder, tmp_path / "run"), "mode": "1"}
 
 
 @pytest.fixture(scope="session")
 def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
-    """What a run with just these flags ends with, for tests that only look at it; most of its time is compilation."""
+    """What a run in graph mode ends with, for tests that only look at it; most of its time is compilation."""
 
     def train(folder: Path) -> None:
         result = engine.train(make_recipe(make_flags(image_folder, folder / "run")))

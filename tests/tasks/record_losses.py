@@ -8,24 +8,37 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mindcv_halo import cli
 from mindcv_halo.distributed.launchers import find_rank
 from mindcv_halo.engine.train import TrainingRun
 
-run_steps = TrainingRun._run_steps
-losses: list[float] = []
+
+def recording(losses: list[float], end_epoch: Callable[[], object] = lambda: None) -> Callable:
+    """TrainingRun._run_steps, which adds each step's loss to `losses`."""
+    run_steps = TrainingRun._run_steps
+
+    def recorded(self, loader, since):
+        for loss in run_steps(self, loader, since):
+            losses.append(float(loss.asnumpy()))
+            yield loss
+        end_epoch()
+
+    return recorded
 
 
-def recorded(self, loader, since):
-    for loss in run_steps(self, loader, since):
-        losses.append(float(loss.asnumpy()))
-        yield loss
-    if not find_rank(os.environ):
-        Path(sys.argv[1]).write_text(json.dumps(losses))
+def main() -> int:
+    losses: list[float] = []
+
+    def write() -> None:  # after each epoch, as a rank leaves its job without coming back here
+        if not find_rank(os.environ):
+            Path(sys.argv[1]).write_text(json.dumps(losses))
+
+    TrainingRun._run_steps = recording(losses, write)
+    return cli.main(["train", *sys.argv[2:]])
 
 
 if __name__ == "__main__":
-    TrainingRun._run_steps = recorded
-    sys.exit(cli.main(["train", *sys.argv[2:]]))
+    sys.exit(main())

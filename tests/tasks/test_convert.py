@@ -177,11 +177,12 @@ def test_bad_input(capsys, tmp_path, monkeypatch, argv, message):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.ckpt", "other.safetensors"]
 
 
-def test_a_fine_tuned_checkpoint_keeps_its_dialect(capsys, flags, tmp_path):
+def test_a_fine_tuned_checkpoint_keeps_its_dialect(pynative, capsys, flags, tmp_path):
     """From weights in MindCV's dialect through training to validate.py, which is told nothing of it."""
     start = tmp_path / "start.ckpt"
     save_network(draw_norms(create_model("halonet_test", num_classes=5, dialect="mindcv")), start)
-    flags = {**flags, "epoch_size": "1", "lr": "0.05", "num_classes": "3", "ckpt_path": str(start), "ema": "True"}
+    changes = {"epoch_size": "1", "lr": "0.05", "num_classes": "3", "ckpt_path": str(start), "ema": "True"}
+    flags = {**flags, **changes}
     assert main(command("train", flags)) == 0
     output = capsys.readouterr().out
     assert "start.ckpt: its classifier of 5 classes is left out; the one for 3 classes starts anew" in output
@@ -195,7 +196,7 @@ def test_a_fine_tuned_checkpoint_keeps_its_dialect(capsys, flags, tmp_path):
     np.testing.assert_array_equal(logits[None], logits["mindcv"])
     assert not np.allclose(logits[None], logits["timm"], atol=1e-4)
 
-    flags = {key: flags[key] for key in ("model", "data_dir", "image_resize", "batch_size", "device_target")}
+    flags = {key: flags[key] for key in ("model", "data_dir", "image_resize", "batch_size", "device_target", "mode")}
     accuracy = {}
     for dialect in ("", "mindcv", "timm"):
         given = {"dialect": dialect} if dialect else {}
@@ -204,14 +205,15 @@ def test_a_fine_tuned_checkpoint_keeps_its_dialect(capsys, flags, tmp_path):
     assert accuracy[""] == accuracy["mindcv"] != accuracy["timm"]
 
 
-def test_fine_tuning_with_another_window(capsys, flags, tmp_path):
+def test_fine_tuning_with_another_window(pynative, capsys, flags, tmp_path):
     start = tmp_path / "start.ckpt"
     save_network(create_model("halonet_test", num_classes=3), start)
     flags = {**flags, "epoch_size": "1", "ckpt_path": str(start), "block_size": "4", "halo_size": "2"}
     assert "set them to the file's, or resize_pos to True" in refuse(capsys, command("train", flags))
     assert main(command("train", {**flags, "resize_pos": "True"})) == 0
     last = str(tmp_path / "run" / "halonet_test_last.ckpt")
-    validation = {key: flags[key] for key in ("model", "data_dir", "image_resize", "batch_size", "device_target")}
+    keys = ("model", "data_dir", "image_resize", "batch_size", "device_target", "mode")
+    validation = {key: flags[key] for key in keys}
     message = "its windows have block_size 4 and halo_size 2, halonet_test was built with 2 and 1"
     assert message in refuse(capsys, command("validate", {**validation, "ckpt_path": last}))
     window = {"block_size": "4", "halo_size": "2"}

@@ -22,9 +22,10 @@ from mindcv_halo.models import layers
 pytestmark = pytest.mark.skipif(bool(say_why_not()), reason=say_why_not())
 
 
+@pytest.mark.parametrize("is_thorough", [False, pytest.param(True, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("device", ["Ascend", "GPU"])
-def test_graphs_compile_and_counter_examples_do_not(device):
-    results = compile_cases(list_quick(device), make_libraries(), num_jobs=1)
+def test_graphs_compile_and_counter_examples_do_not(device, is_thorough):
+    results = compile_cases(list_quick(device, is_thorough=is_thorough), make_libraries(), num_jobs=1)
     assert not [result.describe() for result in results if not result.is_right]
     assert any(result.refused for result in results)  # without these nothing shows that the check can fail
     assert all(result.num_kernels for result in results if not result.refused)

@@ -1,5 +1,8 @@
 """Every model against its peer: logits, activations, and one training step from the same weights.
 
+Each model is compared in every run, but not in every way: graph mode, which compiles for most of the time, and PyNative
+training have a model for each kind of block and dialect. `make test-all` compares everything in every way.
+
 Weights are drawn from the recipe under the peer's names and go through our own loading. The peers computed in float64.
 """
 
@@ -17,7 +20,7 @@ from mindspore import Tensor, nn, ops
 from support.differentiate import differentiate
 from support.draws import draw_images, draw_labels, draw_weights, sample_places
 from support.peers import build_network, read_state
-from support.ways import take
+from support.ways import WAYS, take
 
 from mindcv_halo.models.weights import load_weights
 
@@ -71,8 +74,42 @@ TRAINED = [golden for golden in GOLDENS if "HaloNetH3" not in golden.path.stem a
 SEED = 0
 
 
+# What runs in which way, without --thorough; the others differ from these in widths and depths.
+EVALUATED = {
+    "graph": {"halonet26t", "lamhalobotnet50ts_256"},
+    # The way whose activations are compared; of the nets of attention blocks alone HaloNetH0 has them in every run.
+    "pynative": {golden.model for golden in GOLDENS} - {"HaloNetH3", "halonet_h1"},
+    "native": {golden.model for golden in GOLDENS},
+}
+STEPPED = {
+    "graph": {"halonet26t"},
+    "pynative": {"eca_halonext26ts", "haloregnetz_b"},
+    "native": {golden.model for golden in TRAINED},
+}
+DIFFERENTIATED = {"native": {"halonet_h1"}}
+
+
 def each(goldens: list[Golden]):
-    return pytest.mark.parametrize("golden", goldens, ids=lambda golden: f"{golden.peer}-{golden.model}")
+    return pytest.mark.parametrize("golden", goldens, ids=name_golden)
+
+
+def each_in(ways: dict[str, set[str]], goldens: list[Golden]):
+    """Each golden in every way; what is not in `ways` is left to --thorough."""
+    cases = [
+        pytest.param(
+            way,
+            golden,
+            id=f"{way}-{name_golden(golden)}",
+            marks=[] if golden.model in ways.get(way, ()) else [pytest.mark.thorough],
+        )
+        for golden in goldens
+        for way in WAYS
+    ]
+    return pytest.mark.parametrize("way, golden", cases, indirect=["way"])
+
+
+def name_golden(golden: Golden) -> str:
+    return f"{golden.peer}-{golden.model}"
 
 
 @lru_cache(maxsize=1)
@@ -155,7 +192,7 @@ def test_recipe_draws_what_the_peer_was_given(golden):
     np.testing.assert_allclose(sums, arrays["w_abs_sum"], rtol=1e-12)
 
 
-@each(GOLDENS)
+@each_in(EVALUATED, GOLDENS)
 def test_evaluation(way, golden, record_property):
     """Logits in every way; activations where cells can be hooked, which is PyNative mode."""
     arrays = read(golden)
@@ -222,7 +259,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return ops.cross_entropy(logits, labels)
 
 
-@each(TRAINED)
+@each_in(STEPPED, TRAINED)
 def test_training_step(way, golden, record_property):
     """Loss, gradients and running statistics of one step in training mode."""
     arrays = read(golden)
@@ -283,9 +320,9 @@ def floor(name: str, lengths: dict[str, float]) -> float:
     return max(lengths[name], 0.01 * lengths.get(name.removesuffix("bias") + "weight", 0.0))
 
 
-def test_gradients_of_halonet_h1_with_running_statistics(way, record_property):
+@each_in(DIFFERENTIATED, [golden for golden in GOLDENS if golden.model == "halonet_h1"])
+def test_gradients_with_running_statistics(way, golden, record_property):
     """Every layer's gradient of a net of attention blocks, where training mode is chaotic: make_eval_gradients.py."""
-    golden = next(golden for golden in GOLDENS if golden.model == "halonet_h1")
     with np.load(golden.path.with_name("halonet_h1_eval_gradients.npz")) as file:
         peer = dict(file)
     network, drawn = load_network(golden)

@@ -18,6 +18,7 @@ class Sum(nn.Cell):
         return 2 * x
 
 
+@pytest.mark.thorough  # test_all_reduce.py compiles as many tensors in every run
 @pytest.mark.parametrize("mode", ["graph"], indirect=True)
 def test_halonet_h7_on_two_ranks(mode, monkeypatch):
     monkeypatch.setattr(ops, "AllReduce", Sum)

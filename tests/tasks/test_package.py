@@ -80,7 +80,7 @@ def test_it_trains_without_the_checkout(wheel, image_folder, tmp_path):
     found = call(python, "-c", "import mindcv_halo; print(mindcv_halo.__file__)", cwd=tmp_path)
     assert found.startswith(str(purelib))
     command = tmp_path / "env" / "bin" / "mindcv-halo"
-    run = ("--data_dir", image_folder, "--image_resize", "32", "--batch_size", "8", "--epoch_size", "1")
+    run = ("--data_dir", image_folder, "--image_resize", "32", "--batch_size", "8", "--epoch_size", "1", "--mode", "1")
     # A recipe by its name: it travels with the package.
     words = (python, command, "train", "-c", "halonet/halonet_26t_cpu.yaml", "--model", "halonet_test", *run)
     call(*words, "--warmup_epochs", "0", "--ckpt_save_dir", "run", cwd=tmp_path)

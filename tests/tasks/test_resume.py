@@ -1,4 +1,8 @@
-"""A run that is cut off and gone on with ends with the weights of a run that was not, bit for bit."""
+"""A run that is cut off and gone on with ends with the weights of a run that was not, bit for bit.
+
+In PyNative mode, which takes a fraction of the time; a small run goes on in graph mode, and with --thorough all of this
+does. tests/drills/kill_drill.py kills runs at many more places.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_flags  # tests/tasks/conftest.py
 from safetensors.numpy import load_file
 from support.made_once import make_once
 
@@ -46,18 +51,19 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
-@pytest.fixture(scope="module")
-def whole(image_folder, tmp_path_factory) -> tuple[dict[str, str], dict[str, np.ndarray], str]:
+@pytest.fixture(scope="module", params=["1", pytest.param("0", marks=pytest.mark.thorough)], ids=["pynative", "graph"])
+def whole(request, image_folder, tmp_path_factory) -> tuple[dict[str, str], dict[str, np.ndarray], str]:
     """Flags of a run with everything, its final state, and its metrics.csv."""
     flags = {
         "model": "halonet_test", "data_dir": str(image_folder), "image_resize": "32", "batch_size": "8",
-        "warmup_epochs": "1", "lr": "0.004", "val_while_train": "True", "device_target": "CPU", **EVERYTHING,
+        "warmup_epochs": "1", "lr": "0.004", "val_while_train": "True", "device_target": "CPU",
+        "mode": request.param, **EVERYTHING,
     }  # fmt: skip
 
     def train(folder: Path) -> None:
         engine.train(make_recipe({**flags, "ckpt_save_dir": str(folder / "run")}))
 
-    folder = make_once(tmp_path_factory, "whole", train) / "run"
+    folder = make_once(tmp_path_factory, f"whole{request.param}", train) / "run"
     flags["ckpt_save_dir"] = str(folder)
     return flags, final_state(folder), (folder / "metrics.csv").read_text()
 
@@ -105,6 +111,17 @@ def test_a_signal_then_resume(whole, tmp_path, monkeypatch, steps, number, resum
     assert not result.interrupted and not list(tmp_path.glob("earlier-*"))
     assert same(final_state(tmp_path), expected)
     assert without_speed((tmp_path / "metrics.csv").read_text()) == without_speed(table)
+
+
+def test_a_run_in_graph_mode_goes_on(plain_run, image_folder, tmp_path):
+    """From the end of its first epoch, in a process that has to compile again."""
+    ended = plain_run.last_checkpoint.parent
+    folder = Path(shutil.copytree(ended, tmp_path / "run"))
+    newest = "halonet_test_state-2_0.safetensors"
+    (folder / newest).unlink()
+    engine.train(make_recipe({**make_flags(image_folder, folder), "resume": "True"}))
+    assert "going on after epoch 1" in (folder / "rank0.log").read_text()
+    assert same(load_file(folder / newest), load_file(ended / newest))
 
 
 def test_a_damaged_newest_state(whole, tmp_path):
