@@ -61,8 +61,7 @@ def _find_idle_beside(recipe: Recipe) -> dict[str, str]:
     precision, model = recipe.precision, recipe.model
     halves = precision.amp_cast_list or precision.val_amp_level != "O0"
     return {
-        "jit_level": "mode 1 compiles nothing" * recipe.system.mode,
-        "pretrained": "ckpt_path is given" * bool(model.checkpoint_path),
+        **{key: _OPTIONS[key].idle(recipe) for key in ("jit_level", "pretrained")},
         "ema": "" if model.checkpoint_path else "published weights hold no averages",
         "val_amp_level": "amp_cast_list is given" * bool(precision.amp_cast_list),
         "amp_dtype": "" if halves else "val_amp_level is O0",

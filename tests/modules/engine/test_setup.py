@@ -13,7 +13,7 @@ from support.ways import has_kernels
 from mindcv_halo.config import make_recipe
 from mindcv_halo.distributed.launchers import NO_LAUNCHER, Topology
 from mindcv_halo.distributed.process_group import ProcessGroup
-from mindcv_halo.engine import setup as preparation
+from mindcv_halo.engine import setup
 from mindcv_halo.engine.setup import (
     build_network,
     find_place,
@@ -51,7 +51,7 @@ def variables(size: int, rank: int = 0) -> dict[str, str]:
 def launch(monkeypatch):
     """launch(size, rank): this process is one of mpirun's. Its processors are left alone; the shares are recorded."""
     shares: list[tuple[int, int]] = []
-    monkeypatch.setattr(preparation, "share_processors", lambda *place: shares.append(place))
+    monkeypatch.setattr(setup, "share_processors", lambda *place: shares.append(place))
 
     def launch(size: int, rank: int) -> list[tuple[int, int]]:
         for name, value in variables(size, rank).items():
@@ -115,13 +115,13 @@ def test_each_rank_takes_its_device(monkeypatch, device):
     monkeypatch.setattr(ms.hal, "is_available", lambda name: True)
     monkeypatch.setattr(ms, "set_device", lambda *arguments: calls.append(("set_device", *arguments)))
     monkeypatch.setattr(ms, "set_context", lambda **options: calls.append(("set_context", options)))
-    monkeypatch.setattr(preparation, "set_seed", lambda *seed: calls.append(("set_seed", *seed)))
+    monkeypatch.setattr(setup, "set_seed", lambda *seed: calls.append(("set_seed", *seed)))
 
     def join_group(*arguments):
         calls.append(("join_group", *arguments))
         return ProcessGroup(3, 4)
 
-    monkeypatch.setattr(preparation, "join_group", join_group)
+    monkeypatch.setattr(setup, "join_group", join_group)
     place = Topology("srun", 3, 4, 1, 2, masters=("gpu07",), job="71.0")
     group, line = start_device(system(device_target=device, seed=5, jit_level="O1"), place)
     assert calls == [
@@ -202,7 +202,7 @@ def test_without_a_compiler_a_run_is_portable(monkeypatch):
     def fail() -> None:
         raise NativeUnavailableError("native kernels: no C++ compiler")
 
-    monkeypatch.setattr(preparation, "load_kernels", fail)
+    monkeypatch.setattr(setup, "load_kernels", fail)
     assert type(build_network(make_recipe(OPTIONS), 2)) is HaloNet
     with pytest.raises(UserError, match="no C"):
         build_network(make_recipe({**OPTIONS, "native_kernels": True}), 2)
@@ -221,7 +221,7 @@ def test_a_recipe_may_write_a_data_sets_name_in_any_case(name):
     is_grey = name == "MNIST"
     values = {**OPTIONS, "mean": None, "std": None, "in_channels": 1 if is_grey else 3, "native_kernels": False}
     asked, known = (make_recipe({**values, "dataset": written}) for written in (name, name.lower()))
-    assert preparation.resolve_transform(asked) == preparation.resolve_transform(known)
+    assert setup.resolve_transform(asked) == setup.resolve_transform(known)
     for is_training in (False, True):
         pairs = zip(
             make_transforms(asked, is_training=is_training),
