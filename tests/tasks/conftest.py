@@ -6,27 +6,12 @@ import pickle
 from pathlib import Path
 
 import mindspore as ms
-import numpy as np
 import pytest
-from PIL import Image
 from support.made_once import make_once
+from support.small_run import make_flags, write_images
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe
-
-CLASSES = ("blue", "green", "red")
-
-
-def write_images(folder: Path, count: int, seed: int) -> None:
-    """`count` noisy images of each colour, 40 x 36 pixels."""
-    random = np.random.default_rng(seed)
-    for channel, name in enumerate(reversed(CLASSES)):
-        target = folder / name
-        target.mkdir(parents=True)
-        for number in range(count):
-            pixels = random.integers(0, 128, (36, 40, 3), dtype=np.uint8)
-            pixels[..., channel] += 96
-            Image.fromarray(pixels).save(target / f"{number:02d}.png")
 
 
 @pytest.fixture(autouse=True)
@@ -48,21 +33,6 @@ def image_folder(tmp_path_factory) -> Path:
     return make_once(tmp_path_factory, "colours", write)
 
 
-def make_flags(image_folder: Path, folder: Path) -> dict[str, str]:
-    return {
-        "model": "halonet_test",
-        "data_dir": str(image_folder),
-        "image_resize": "32",
-        "batch_size": "8",
-        "epoch_size": "2",
-        "warmup_epochs": "1",
-        "lr": "0.004",
-        "val_while_train": "True",
-        "device_target": "CPU",
-        "ckpt_save_dir": str(folder),
-    }
-
-
 @pytest.fixture
 def flags(image_folder, tmp_path) -> dict[str, str]:
     """Flags of a short run in PyNative mode, which compiles nothing; a test changes what it is about."""
@@ -78,8 +48,3 @@ def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
         (folder / "result").write_bytes(pickle.dumps(result))
 
     return pickle.loads((make_once(tmp_path_factory, "plain", train) / "result").read_bytes())
-
-
-def command(name: str, flags: dict[str, str]) -> list[str]:
-    """A command line for mindcv_halo.cli.main."""
-    return [name, *(part for key, value in flags.items() for part in (f"--{key}", value))]

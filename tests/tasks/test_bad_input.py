@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mindspore as ms
 import pytest
-from conftest import command  # tests/tasks/conftest.py
+from support.small_run import command
 
 from mindcv_halo import create_model
 from mindcv_halo.cli import main

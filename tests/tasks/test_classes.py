@@ -12,9 +12,9 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import CLASSES, command  # tests/tasks/conftest.py
 from support.awkward_names import AWKWARD
 from support.made_once import make_once
+from support.small_run import CLASSES, command
 
 from mindcv_halo import cli, create_model
 from mindcv_halo.cli import main

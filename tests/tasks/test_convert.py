@@ -7,11 +7,11 @@ import re
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import command
 from mindspore import Tensor
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from support.drawn_norms import draw_norms
+from support.small_run import command
 
 from mindcv_halo import create_model, get_pretrained_cfg, list_models
 from mindcv_halo.cli import main

@@ -12,10 +12,10 @@ import mindspore as ms
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import CLASSES, command  # tests/tasks/conftest.py
 from mindspore import Tensor, nn
 from support.drawn_norms import draw_norms
 from support.draws import draw_images
+from support.small_run import CLASSES, command
 from test_golden_models import GOLDENS, SEED, load_network, read
 
 from mindcv_halo import Predictor, create_model, fuse_batchnorm

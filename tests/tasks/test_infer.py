@@ -13,8 +13,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import CLASSES, command  # tests/tasks/conftest.py
 from PIL import Image
+from support.small_run import CLASSES, command
 
 from mindcv_halo import Predictor, create_model
 from mindcv_halo.cli import main

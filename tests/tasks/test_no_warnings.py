@@ -10,8 +10,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import command  # tests/tasks/conftest.py
 from PIL import Image
+from support.small_run import command
 
 from mindcv_halo.cli import main
 from mindcv_halo.data.quiet_pillow import quiet_pillow

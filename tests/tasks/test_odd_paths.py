@@ -9,9 +9,9 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import command  # tests/tasks/conftest.py
 from mindspore import Parameter, Tensor, nn
 from PIL import Image
+from support.small_run import command
 
 from mindcv_halo import create_dataset, create_optimizer
 from mindcv_halo.cli import main

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_flags  # tests/tasks/conftest.py
 from safetensors.numpy import load_file
 from support.made_once import make_once
+from support.small_run import make_flags
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe, read_recipe

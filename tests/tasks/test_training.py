@@ -14,8 +14,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from conftest import make_flags  # tests/tasks/conftest.py
 from support.device_queue import DeviceQueue
+from support.small_run import make_flags
 
 from mindcv_halo import create_model, engine
 from mindcv_halo.config import make_recipe, read_recipe

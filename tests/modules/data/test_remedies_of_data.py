@@ -410,7 +410,7 @@ CASES = [
         lambda b: run(b.load(pixels(kind=np.float32), transform=vision.HWC2CHW())),
     ),
     Case(
-        r"batch_size=9 is more than the 4 samples .*; use at most 4, or",
+        r"batch_size 9 is more than the 4 samples .*; use at most 4, or",
         lambda b: b.load(batch_size=9, drop_remainder=True),
         lambda b: b.load(batch_size=4, drop_remainder=True),
     ),
