@@ -220,7 +220,7 @@ FAULTS = (
         "models/layers/conv_norm_act.py",
         "eps=1e-5, momentum=0.9",
         "eps=1e-5, momentum=0.1",
-        f"{_GOLDEN} 'step and pynative and halonet26t'",
+        f"{_GOLDEN} 'step and pynative and eca_halonext26ts'",
     ),
     Fault(
         "residual branches that do not start at zero",
