@@ -12,15 +12,16 @@ from mindcv_halo.engine.images import list_images, show_progress
 from mindcv_halo.errors import UserError
 
 
-def test_a_folder_is_listed_without_what_is_hidden(tmp_path, caplog):
-    logging.getLogger("mindcv_halo").propagate = True
+def test_a_folder_is_listed_without_what_is_hidden(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("mindcv_halo"), "warning", said.append)
     for name in ("b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden.png", ".cache/c.png", "._a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     found = list_images([str(tmp_path), str(tmp_path / "notes.txt")])
     assert [str(name) for _, name in found] == ["a.webp", "b/1.jpg", "b/2.PNG", "notes.txt"]
     assert [path for path, _ in found] == [tmp_path / name for _, name in found]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert said == [
         f"image_path {tmp_path}: left out 3 files: 2 hidden, such as {tmp_path}/._a.jpg; "
         f"1 without the extension of an image, such as {tmp_path}/notes.txt"
     ]
