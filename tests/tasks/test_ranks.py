@@ -137,7 +137,6 @@ def test_one_process_goes_on_with_the_run_of_two(job, flags_of_all, tmp_path):
 
 
 @needs_mpirun
-@pytest.mark.thorough
 def test_the_model_of_the_mission_trains_on_two_ranks(square_images, tmp_path):
     """In graph mode, as its recipe does, and without a word too many."""
     flags = {
