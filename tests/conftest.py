@@ -5,6 +5,7 @@ That is a table of golden comparisons, and a line that says what was not tested,
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from support.ways import MODES, WAYS, has_kernels
 # PyNative mode hands every operator to another thread and spins until it has run it: several times the work, on a busy
 # machine above all, for the same numbers. Programs that tests start are left alone.
 ms.runtime.launch_blocking()
+
+# What is loaded by now stays: to look through all of it for garbage, at every few networks, is a tenth of the work.
+gc.collect()
+gc.freeze()
+gc.set_threshold(5000, 20, 20)
 
 
 @pytest.fixture(autouse=True)
