@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 from support.drawn_norms import draw_norms
+from support.small_networks import SMALL
 
-from mindcv_halo import HaloNet, create_model, fuse_batchnorm
+from mindcv_halo import FeatureExtractor, HaloNet, fuse_batchnorm
 from mindcv_halo.deploy import read_metadata, run_mindir, write_mindir
 from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.specs import DIALECTS, ChannelAttention, Halo, Stage
+from mindcv_halo.runtime import pynative_mode
 
 SIZE = (40, 52)
 MIXED = replace(
@@ -31,11 +33,11 @@ def images(batch: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((3, 3, *SIZE)).astype(np.float32)[:batch]
 
 
-@pytest.mark.parametrize("batch", [None, 2])
 @pytest.mark.parametrize(
-    "spec, dialect",
-    [(HALONET_TEST, "timm"), (HALONET_TEST, "mindcv"), (MIXED, "timm")],
-    ids=["halo", "scrambled", "mixed"],
+    "spec, dialect, batch",
+    [(SMALL, "timm", None), (SMALL, "timm", 2), (SMALL, "mindcv", None), (MIXED, "timm", None)]
+    + [pytest.param(*case, 2, marks=pytest.mark.thorough) for case in ((SMALL, "mindcv"), (MIXED, "timm"))],
+    ids=["halo", "halo, 2", "scrambled", "mixed", "scrambled, 2", "mixed, 2"],
 )
 def test_outputs(tmp_path, spec, dialect, batch):
     network = draw_norms(HaloNet(spec, 5, dialect=DIALECTS[dialect], image_size=SIZE))
@@ -45,18 +47,16 @@ def test_outputs(tmp_path, spec, dialect, batch):
     for size in (1, 3) if batch is None else (batch,):
         (logits,) = run_mindir(file, images(size))
         np.testing.assert_allclose(logits, expected[:size], rtol=0, atol=TOLERANCE * np.abs(expected).max())
-
-
-def test_a_fixed_batch_is_fixed(tmp_path):
-    write_mindir(tmp_path / "network.mindir", create_model("halonet_test", num_classes=5), (2, 3, *SIZE), {})
-    with pytest.raises(RuntimeError):
-        run_mindir(tmp_path / "network.mindir", images(3))
+    if batch is not None:  # it is fixed
+        with pytest.raises(RuntimeError):
+            run_mindir(file, images(3))
 
 
 def test_maps(mode, tmp_path):
     """In PyNative mode too, which stays."""
-    network = create_model("halonet_test", features_only=True, out_indices=(1, 3))
-    expected = network.set_train(False)(Tensor(images(2)))
+    network = FeatureExtractor(HaloNet(SMALL), (0, 2)).set_train(False)
+    with pynative_mode():
+        expected = network(Tensor(images(2)))
     write_mindir(
         tmp_path / "network.mindir", network, (2, 3, *SIZE), {"model": "halonet_test", "names": '["Grünfink"]'}
     )

@@ -101,15 +101,22 @@ def test_more_tensors_than_one_split_compiles(mode, monkeypatch):
     assert {float(each.asnumpy()[0]) for each in found} == {1.0}
 
 
-@pytest.mark.parametrize("mode", ["graph"], indirect=True)
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=needs_kernels)])
-def test_more_tensors_than_any_model_has(mode, monkeypatch, native):
-    """Compiled: MindSpore allows a thousand calls inside calls. halonet_h7's step has 714 tensors in 164 buckets."""
+def test_more_tensors_than_any_model_has(graph, monkeypatch, native):
+    """Compiled: MindSpore allows a thousand calls inside calls. halonet_h7's step has 714 tensors in 164 buckets.
+
+    Here a quarter of a thousand tensors may take a quarter of the calls, in a fraction of the time.
+    """
     monkeypatch.setattr(ops, "AllReduce", ThreeRanks)
     monkeypatch.setattr(all_reduce_mean, "plan_buckets", lambda sizes, _: plan_buckets(sizes, 5))
-    shapes = [(2,), (1, 2), (1,), (3, 2)] * 250
+    count = 240
+    shapes = [(2,), (1, 2), (1,), (3, 2)] * (count // 4)
     tensors = tuple(Tensor(np.full(shape, number, np.float32)) for number, shape in enumerate(shapes))
     mean = AllReduceMean(shapes, [], 3)
-    found, _ = (accelerate(mean) if native else mean)(tensors, (), Tensor(np.float32(0)))
-    assert len(mean.buckets) > 500
-    assert [float(each.asnumpy().min()) for each in found] == pytest.approx([(i + 3) / 3 for i in range(1000)])
+    ms.set_recursion_limit(count)
+    try:
+        found, _ = (accelerate(mean) if native else mean)(tensors, (), Tensor(np.float32(0)))
+    finally:
+        ms.set_recursion_limit(1000)
+    assert len(mean.buckets) > count / 2
+    assert [float(each.asnumpy().min()) for each in found] == pytest.approx([(i + 3) / 3 for i in range(count)])

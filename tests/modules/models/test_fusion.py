@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 from support.drawn_norms import draw_norms
+from support.small_networks import SMALL, shorten
 
-from mindcv_halo import create_model, fuse_batchnorm, get_pretrained_cfg, list_models
+from mindcv_halo import HaloNet, create_model, fuse_batchnorm, list_models
 from mindcv_halo.errors import UserError
+from mindcv_halo.models.halonet import SPECS
 from mindcv_halo.models.layers import ConvNormAct, LambdaLayer
 from mindcv_halo.training.amp import auto_mixed_precision
 
 # H4 to H7 are H3's blocks in other numbers and sizes.
-SMALL = list_models(exclude_filters=[f"halonet_h{number}" for number in (4, 5, 6, 7)])
+MODELS = list_models(exclude_filters=[f"halonet_h{number}" for number in (4, 5, 6, 7)])
 TOLERANCE = 1e-5  # of the largest output: rounding, which differs as the sums do
 
 
@@ -26,10 +28,13 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) 
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_logits_of_every_model(pynative, name):
-    size = {"image_size": 32} if get_pretrained_cfg(name)["fixed_input_size"] else {}
-    network = draw_norms(create_model(name, num_classes=20, **size))
+@pytest.mark.parametrize(
+    "name, is_whole",
+    [*((name, False) for name in MODELS), *(pytest.param(name, True, marks=pytest.mark.thorough) for name in MODELS)],
+)
+def test_logits_of_every_model(pynative, name, is_whole):
+    """Each kind of block in each stage; with --thorough in its whole depth."""
+    network = draw_norms(HaloNet(SPECS[name] if is_whole else shorten(SPECS[name]), 20, image_size=32))
     fused = fuse_batchnorm(network)
     assert_near(fused(images()), network(images()))
     left = {key for key, cell in fused.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}
@@ -39,8 +44,8 @@ def test_logits_of_every_model(pynative, name):
 @pytest.mark.parametrize("name, dialect", [("halonet_se33t", "keras"), ("halonet_26t", "mindcv")])
 def test_dialects_stay(pynative, name, dialect):
     x = images(64)
-    network = draw_norms(create_model(name, num_classes=20, dialect=dialect))
-    other = draw_norms(create_model(name, num_classes=20))
+    network = draw_norms(HaloNet(shorten(SPECS[name]), 20, dialect=dialect))
+    other = draw_norms(HaloNet(shorten(SPECS[name]), 20))
     for parameter, theirs in zip(other.get_parameters(), network.get_parameters(), strict=True):
         parameter.set_data(theirs.value())
     fused = fuse_batchnorm(network)
@@ -58,7 +63,7 @@ def test_folding_what_is_folded_copies_it(pynative):
 
 def test_after_compilation(mode):
     """The copy has a graph of its own, and the network keeps its parameters."""
-    network = draw_norms(create_model("halonet_test", num_classes=5))
+    network = draw_norms(HaloNet(SMALL, 5))
     before = network(images())
     fused = fuse_batchnorm(network)
     assert_near(fused(images()), before)
@@ -77,7 +82,7 @@ def test_features_only(pynative):
 
 
 def test_training_is_refused(mode):
-    network = create_model("halonet_test", num_classes=5)
+    network = HaloNet(SMALL, 5)
     fused = fuse_batchnorm(network)
     assert not fused.training
     fused.set_train(True)
@@ -131,7 +136,7 @@ def test_half_precision_comes_afterwards(pynative):
     half = auto_mixed_precision(fuse_batchnorm(network), "O1")
     assert_near(half(images()), network(images()), 2e-2)
     for level in ("O1", "O2", "O3"):
-        network = auto_mixed_precision(create_model("halonet_test"), level)
+        network = auto_mixed_precision(HaloNet(SMALL), level)
         with pytest.raises(UserError, match=r"stem.conv1 has a precision of its own; call auto_mixed_precision after"):
             fuse_batchnorm(network)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -10,13 +11,17 @@ import pytest
 from mindspore import Tensor, nn
 from support.differentiate import differentiate, weighted_sum
 from support.drawn_norms import draw_norms
+from support.small_networks import SMALL, shorten
 from support.ways import has_kernels
 
 from mindcv_halo import accelerate, attention_maps, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
+from mindcv_halo.models.features import FeatureExtractor
+from mindcv_halo.models.halonet import SPECS
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.macs import count_macs
 from mindcv_halo.models.network import HaloNet
+from mindcv_halo.models.specs import ChannelAttention
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 
@@ -43,12 +48,17 @@ def run_by_operator(network: nn.Cell, images: Tensor) -> Tensor:
 
 def build_pair(*, frozen: bool = False, **options) -> tuple[nn.Cell, nn.Cell]:
     """A network on native kernels and a portable one with the same random weights."""
-    native, portable = (create_model("halonet_test", **options) for _ in range(2))
+    native, portable = (build(**options) for _ in range(2))
     draw_norms(portable)
     # Copies: MindSpore would let both networks share one memory, and so what training changes.
     copies = {name: ms.Parameter(p.asnumpy().copy(), name=name) for name, p in portable.parameters_dict().items()}
     ms.load_param_into_net(native, copies)
     return accelerate(native, frozen=frozen), portable
+
+
+def build(**options) -> nn.Cell:
+    """A network of few blocks, which takes little time to compile."""
+    return HaloNet(SMALL, **{"num_classes": 50, **options})
 
 
 def test_parameters_keep_their_names_and_order():
@@ -85,7 +95,7 @@ def test_training_with_the_same_masks(mode):
         if hasattr(cell, "seed"):
             cell.seed = seeds[name]
     images = random_images(32, batch=8)
-    slope = np.random.standard_normal((8, 1000)).astype(np.float32)
+    slope = np.random.standard_normal((8, 50)).astype(np.float32)
     ours, theirs = (differentiate(net.set_train(), weighted_sum, images.asnumpy(), slope) for net in (native, portable))
     np.testing.assert_allclose(ours.output, theirs.output, rtol=0, atol=1e-4 * np.abs(theirs.output).max())
     for name, parameter in portable.parameters_dict().items():
@@ -108,7 +118,7 @@ def test_training_with_the_same_masks(mode):
 )
 @pytest.mark.parametrize("folds", [True, False], ids=["folded", "norms"])
 def test_frozen_network(mode, folds, options):
-    portable = draw_norms(create_model("halonet_test", **options)).set_train(False)
+    portable = draw_norms(build(**options)).set_train(False)
     frozen = accelerate(fuse_batchnorm(portable) if folds else deepcopy(portable), frozen=True)
     for size in (32, 45):
         images = random_images(size)[:, : options.get("in_channels", 3)]
@@ -117,22 +127,22 @@ def test_frozen_network(mode, folds, options):
 
 @pytest.mark.parametrize("name", ["halonet_se33t", "halonet_eca26t", "haloregnetz_b"])
 def test_frozen_network_with_gates(name):
-    portable = draw_norms(create_model(name)).set_train(False)
+    portable = draw_norms(HaloNet(shorten(SPECS[name]), 50)).set_train(False)
     images = random_images(64, batch=1)
     expected = run_by_operator(portable, images)
     assert_near(accelerate(portable, frozen=True)(images), expected)
 
 
 def test_frozen_network_is_for_inference():
-    frozen = accelerate(create_model("halonet_test"), frozen=True)
+    frozen = accelerate(build(), frozen=True)
     with pytest.raises(RuntimeError, match="frozen, for inference"):
         frozen.set_train()(random_images())
-    with pytest.raises(ValueError, match="halonet_test"):
+    with pytest.raises(ValueError, match="small"):
         frozen.set_train(False)(random_images()[:, :2])
 
 
 def test_frozen_network_inside_another_cell():
-    portable = draw_norms(create_model("halonet_test")).set_train(False)
+    portable = draw_norms(build()).set_train(False)
     frozen = accelerate(deepcopy(portable), frozen=True)
     images = random_images()
     assert_near(nn.SequentialCell(frozen, nn.Softmax())(images), nn.Softmax()(run_by_operator(portable, images)))
@@ -149,7 +159,8 @@ class Both(nn.Cell):
 
 
 def test_two_frozen_networks_in_one_graph():
-    portable = [draw_norms(create_model(name)).set_train(False) for name in ("halonet_test", "halonet_26t")]
+    specs = (SMALL, replace(SMALL, stages=SMALL.stages[1:], gate=ChannelAttention("se")))
+    portable = [draw_norms(HaloNet(spec, 50)).set_train(False) for spec in specs]
     images = random_images(64, batch=1)
     expected = [run_by_operator(network, images) for network in portable]
     both = Both(*(accelerate(network, frozen=True) for network in portable))
@@ -160,10 +171,10 @@ def test_two_frozen_networks_in_one_graph():
 @pytest.mark.parametrize(
     "make, enter",
     [
-        (lambda: accelerate(create_model("halonet_test").set_train(False), frozen=True), nn.Cell.__call__),
-        (lambda: accelerate(create_model("halonet_test")), nn.Cell.__call__),
-        (lambda: accelerate(create_model("halonet_test")), HaloNet.forward_features),
-        (lambda: accelerate(create_model("halonet_test", features_only=True)), nn.Cell.__call__),
+        (lambda: accelerate(build().set_train(False), frozen=True), nn.Cell.__call__),
+        (lambda: accelerate(build()), nn.Cell.__call__),
+        (lambda: accelerate(build()), HaloNet.forward_features),
+        (lambda: accelerate(FeatureExtractor(build())), nn.Cell.__call__),
         (lambda: accelerate(HaloAttention(3, dim_out=16, num_heads=2, block_size=4, halo_size=1)), nn.Cell.__call__),
     ],
     ids=["frozen", "network", "forward_features", "features_only", "attention"],
@@ -176,13 +187,13 @@ def test_images_of_another_type_are_refused(mode, make, enter):
 
 def test_an_accelerated_network_is_not_counted():
     with pytest.raises(UserError, match="count before accelerate"):
-        count_macs(accelerate(create_model("halonet_test")), (64, 64))
+        count_macs(accelerate(build()), (64, 64))
 
 
 def test_frozen_network_with_a_new_classifier():
-    frozen = accelerate(create_model("halonet_test").set_train(False), frozen=True)
+    frozen = accelerate(build().set_train(False), frozen=True)
     images = random_images()
-    assert frozen(images).shape == (2, 1000)
+    assert frozen(images).shape == (2, 50)
     frozen.reset_classifier(5)
     assert frozen(images).shape == (2, 5)
 
@@ -200,7 +211,10 @@ def test_maps_on_the_way_are_as_usual(frozen):
 
 
 def test_features_only():
-    native, portable = (net.set_train(False) for net in build_pair(features_only=True, out_indices=(0, 2, 4)))
+    native, portable = create_model("halonet_test", features_only=True, out_indices=(0, 2, 4)), None
+    portable = draw_norms(deepcopy(native))
+    ms.load_param_into_net(native, portable.parameters_dict())
+    native = accelerate(native.set_train(False))
     images = random_images()
     for map_, expected in zip(native(images), portable(images), strict=True):
         assert_near(map_, expected)
@@ -222,4 +236,4 @@ def test_refuses_other_cells(network):
 
 def test_refuses_a_network_twice():
     with pytest.raises(UserError, match="already accelerated"):
-        accelerate(accelerate(create_model("halonet_test")))
+        accelerate(accelerate(build()))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 from support.drawn_norms import draw_norms
+from support.small_networks import SMALL
 from support.table import check_all
 from support.ways import has_kernels
 
@@ -28,7 +29,7 @@ from mindcv_halo.models.layers.channel_attention import EfficientChannelAttentio
 from mindcv_halo.models.layers.random_drop import DropPath
 from mindcv_halo.models.layers.stem_pool import StemPool
 from mindcv_halo.models.network import HaloNet
-from mindcv_halo.models.specs import ChannelAttention, Halo, Spec, Stage, Stem
+from mindcv_halo.models.specs import ChannelAttention, Stage
 from mindcv_halo.native.as_built import find_changes
 from mindcv_halo.training.amp import auto_mixed_precision
 
@@ -36,14 +37,11 @@ pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here,
 
 TOLERANCE = 1e-5  # of the largest entry
 SIZE = 20
-CONVOLUTIONS = Stage("CC", 16, 8, stride=1)
-ATTENTION = Stage("A", 16, 8, num_heads=2)
-SMALL = Spec("small", Stem((8,), (2,)), (CONVOLUTIONS, ATTENTION), halo=Halo(2, 1))
 # Networks that have every kind of layer with kernels between them, each as few as can be: every walk looks at each
 # layer once for every change.
 SPECS = {
-    "convolutions": replace(SMALL, stages=(CONVOLUTIONS,)),
-    "halo attention": replace(SMALL, stages=(ATTENTION,)),
+    "convolutions": replace(SMALL, stages=SMALL.stages[:1]),
+    "halo attention": replace(SMALL, stages=SMALL.stages[1:]),
     "gates and a last convolution": replace(
         SMALL, stages=(Stage("C", 16, 8),), gate=ChannelAttention("se"), head_width=32
     ),
