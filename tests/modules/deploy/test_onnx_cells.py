@@ -10,10 +10,10 @@ import onnx
 import pytest
 from mindspore import Tensor, nn
 from support.drawn_norms import draw_norms
+from support.small_networks import SMALL
 
 from mindcv_halo import FeatureExtractor, HaloNet, create_model, fuse_batchnorm
 from mindcv_halo.deploy import run_onnx, write_onnx
-from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import (
     AttentionMix,
     Bottleneck,
@@ -116,7 +116,6 @@ def test_halo_attention(tmp_path, options, size):
         {"gate": ChannelAttention("se"), "act": "relu", "group_width": 8, "head_width": 40},
         {"gate": ChannelAttention("eca"), "conv_shortcut": False, "act_after_sum": False},
         {
-            "stem": replace(HALONET_TEST.stem, pool=True),
             "stages": (Stage("CL", 32, 16, stride=1, num_heads=2), Stage("AT", 48, 24, num_heads=2)),
             "halo": Halo(3, 1, value_expansion=2.0),
         },
@@ -126,7 +125,7 @@ def test_halo_attention(tmp_path, options, size):
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_networks(tmp_path, changes, fuse, dialect):
     """Of every kind of mixer, with norms folded and not."""
-    spec = replace(HALONET_TEST, **changes)
+    spec = replace(SMALL, **changes)
     network = draw_norms(
         HaloNet(spec, 5, dialect=DIALECTS[dialect], drop_rate=0.1, drop_path_rate=0.1, image_size=(40, 52))
     )

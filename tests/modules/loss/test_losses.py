@@ -190,7 +190,18 @@ def test_half_precision_logits_are_computed_in_float32(mode, name):
     np.testing.assert_allclose(loss.asnumpy(), reference(half.astype(np.float64), labels), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ce smooth", "bce", "jsd", "asl multi", "asl single"])
+EACH = ("ce smooth", "bce", "jsd", "asl multi", "asl single")
+
+
+@pytest.mark.parametrize(
+    "mode, name",
+    [
+        *(("pynative", name) for name in EACH),
+        ("graph", "jsd"),
+        *(pytest.param("graph", name, marks=pytest.mark.thorough) for name in EACH if name != "jsd"),
+    ],
+    indirect=["mode"],
+)  # all losses add auxiliary logits in one place
 def test_auxiliary_logits(mode, name):
     build, reference, labels = CASES[name]
     loss = build()

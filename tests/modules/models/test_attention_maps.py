@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
+from mindspore.nn.utils import no_init_parameters
 from support.oracle import halo_attention, oracle_name
+from support.small_networks import SMALL, shorten
 
-from mindcv_halo import attention_maps, create_model, list_attention_layers
+from mindcv_halo import HaloNet, attention_maps, create_model, list_attention_layers
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.attention_maps import AttentionProbe
+from mindcv_halo.models.halonet import SPECS
 
 # Weights are below 1 and come out of float32 sums of some hundred terms.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -17,7 +22,11 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
 def make_network(name: str = "halonet_test", **options):
     """A network whose queries prefer some keys: freshly drawn weights would spread all attention evenly."""
-    network = create_model(name, num_classes=3, **options).set_train(False)
+    return prefer_keys(create_model(name, num_classes=3, **options))
+
+
+def prefer_keys(network: HaloNet) -> HaloNet:
+    network.set_train(False)
     for parameter_name, parameter in network.parameters_and_names():
         if ".attention." in parameter_name:
             parameter.set_data(parameter * 8)
@@ -88,7 +97,7 @@ def test_weights_are_those_of_the_oracle(pynative, layer, options, size, query):
 
 def test_a_pooled_layer_is_looked_at_before_the_pool():
     """haloregnetz_b: blocks of 7 pixels, stride 2 by pooling, so that every pixel of the map has a query."""
-    network, image = make_network("haloregnetz_b"), make_image(64, 64)
+    network, image = prefer_keys(HaloNet(shorten(SPECS["haloregnetz_b"]), 3)), make_image(64, 64)
     attention = network.stages[3][0].mix.attention
     assert attention.stride == 2 and attention.query_size == attention.block_size == 7
     found = attention_maps(network, image, "stages.3.0", (20, 63))
@@ -157,17 +166,17 @@ def test_the_probe_sees_what_the_network_computes():
 
 
 def test_the_probe_and_the_network_give_the_same_logits_in_either_mode(mode):
-    network, image = make_network("halonet_se33t"), Tensor(make_image(32, 32)[None])  # it has a final convolution
+    network, image = prefer_keys(HaloNet(replace(SMALL, head_width=32), 3)), Tensor(make_image(32, 32)[None])
     np.testing.assert_allclose(AttentionProbe(network)(image)[0].asnumpy(), network(image).asnumpy(), **TOLERANCE)
 
 
 def test_layers_have_the_names_of_their_blocks():
     assert list_attention_layers(make_network()) == ("stages.1.1", "stages.2.0", "stages.3.0")
-    network = create_model("halonet_50t", num_classes=3)
+    with no_init_parameters():  # names are all that is looked at
+        network, hybrid = (create_model(name, num_classes=3) for name in ("halonet_50t", "halobotnet_50t"))
     layers = list_attention_layers(network)
     assert layers == ("stages.1.3", "stages.2.1", "stages.2.3", "stages.2.5", "stages.3.1")
     assert all(f"{layer}.mix.attention.q.weight" in network.parameters_dict() for layer in layers)
-    hybrid = create_model("halobotnet_50t", num_classes=3)
     assert list_attention_layers(hybrid)[-1] == "stages.2.5"  # not the global one
 
 
@@ -194,7 +203,7 @@ def test_bad_places(layer, query, message):
     [
         (lambda: create_model("halonet_test", features_only=True), r"from a HaloNet, not from a FeatureExtractor"),
         (lambda: create_model("halonet_test", dialect="mindcv"), r"in the dialect mindcv a key mixes positions"),
-        (lambda: create_model("halonet_h0", conv_stages=(1, 2, 3, 4)), r"this network has no halo attention"),
+        (lambda: HaloNet(replace(SMALL, stages=SMALL.stages[:1])), r"this network has no halo attention"),
         (lambda: create_model("halonet_test").set_train(), r"halonet_test is in training.*call set_train\(False\)"),
     ],
     ids=["features", "mindcv", "convolutions", "training"],

@@ -9,8 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
+from mindspore.nn.utils import no_init_parameters
+from support.small_networks import SMALL, shorten
 
 from mindcv_halo import (
+    FeatureExtractor,
+    HaloNet,
     create_model,
     get_pretrained_cfg,
     get_pretrained_cfg_value,
@@ -23,7 +27,7 @@ from mindcv_halo import (
 )
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import halonet, model_factory
-from mindcv_halo.models.halonet import HALONET_H0, HALONET_TEST
+from mindcv_halo.models.halonet import HALOBOTNET_50T, HALONET_H0, HALONET_TEST, HALOREGNETZ_B
 from mindcv_halo.models.specs import with_conv_stages
 from mindcv_halo.models.weights import save_network
 
@@ -58,20 +62,21 @@ def test_a_cfg_is_a_copy():
 def test_every_cfg_has_what_a_pipeline_needs(name):
     cfg = get_pretrained_cfg(name)
     assert {"input_size", "mean", "std", "interpolation", "crop_pct", "first_conv", "classifier"} <= cfg.keys()
-    names = create_model(name).parameters_dict()
+    with no_init_parameters():
+        names = create_model(name).parameters_dict()
     assert f"{cfg['first_conv']}.weight" in names and f"{cfg['classifier']}.weight" in names
 
 
-@pytest.mark.parametrize(
-    "mode, size",
-    [("graph", (37, 50)), ("pynative", (64, 64)), ("pynative", (37, 50)), ("pynative", (16, 16))],
-    indirect=["mode"],
-)
-def test_any_image_size_works(mode, size):
+@pytest.mark.parametrize("size", [(64, 64), (37, 50), (16, 16)])
+def test_any_image_size_works(pynative, size):
     network = create_model("halonet_test", num_classes=5).set_train(False)
     x = images(size=size)
     assert network(x).shape == (2, 5)
     assert network.forward_features(x).shape == (2, 96, -(-size[0] // 16), -(-size[1] // 16))
+
+
+def test_any_image_size_works_compiled(graph):
+    assert HaloNet(SMALL, 5).set_train(False)(images(size=(37, 50))).shape == (2, 5)
 
 
 def test_logits_are_the_head_of_the_features(pynative):
@@ -80,7 +85,12 @@ def test_logits_are_the_head_of_the_features(pynative):
     np.testing.assert_array_equal(network.forward_head(network.forward_features(x)).asnumpy(), network(x).asnumpy())
 
 
-def test_features_only(mode):
+def test_features_only_compiled(graph):
+    maps = FeatureExtractor(HaloNet(SMALL), (0, 2)).set_train(False)(images(size=(64, 48)))
+    assert [item.shape for item in maps] == [(2, 8, 16, 12), (2, 16, 8, 6)]
+
+
+def test_features_only(pynative):
     x = images(size=(64, 48))
     features = create_model("halonet_test", features_only=True).set_train(False)
     maps = features(x)
@@ -105,11 +115,11 @@ def test_features_are_those_of_the_network():
     np.testing.assert_array_equal(features(x)[-1].asnumpy(), network.forward_features(x).asnumpy())
 
 
-def test_reset_classifier(mode):
+def test_reset_classifier(pynative):
+    """In graphs: test_timm_surface.py."""
     network = create_model("halonet_test", num_classes=5).set_train(False)
-    assert network(images()).shape == (2, 5)  # compiled, in graph mode
-    between = () if mode == "graph" else ((7, 7),)  # in graphs test_timm_surface.py goes from number to number
-    for num_classes, width in (*between, (0, 96), (5, 5)):
+    assert network(images()).shape == (2, 5)
+    for num_classes, width in ((7, 7), (0, 96), (5, 5)):
         network.reset_classifier(num_classes)
         assert network(images()).shape == (2, width)
     assert {"classifier.weight", "classifier.bias"} <= network.parameters_dict().keys()
@@ -139,7 +149,8 @@ def test_another_number_of_channels():
 def test_conv_stages_replace_attention():
     spec = with_conv_stages(HALONET_H0, (1, 2))
     assert [stage.pattern for stage in spec.stages] == ["CCC", "CCC", "AAAAAAA", "AAA"]
-    network = create_model("halonet_h0", conv_stages=(1, 2, 3))
+    with no_init_parameters():
+        network = create_model("halonet_h0", conv_stages=(1, 2, 3))
     attentions = {name.split(".")[1] for name in network.parameters_dict() if ".attention." in name}
     assert attentions == {"3"}
 
@@ -258,14 +269,15 @@ def test_a_setting_that_nothing_would_come_of(monkeypatch):
     )
     monkeypatch.setattr(halonet, "HALONET_H0", small)
     monkeypatch.setattr(model_factory, "fetch_pretrained", pytest.fail)
-    for option, cases in IDLE.items():
-        for case in cases or ():
-            name = "colour" if option == "unknown" else option
-            with pytest.raises(UserError, match=rf"\b{name}\b"):
-                create_model(**{"model_name": "halonet_test", **case})
-            if "model_name" not in case:  # others take long to build
-                rest = {key: value for key, value in case.items() if key != name}
-                create_model("halonet_test", **rest, **({name: False} if case[name] is True else {}))
+    with no_init_parameters():
+        for option, cases in IDLE.items():
+            for case in cases or ():
+                name = "colour" if option == "unknown" else option
+                with pytest.raises(UserError, match=rf"\b{name}\b"):
+                    create_model(**{"model_name": "halonet_test", **case})
+                if "model_name" not in case:  # others take long to build
+                    rest = {key: value for key, value in case.items() if key != name}
+                    create_model("halonet_test", **rest, **({name: False} if case[name] is True else {}))
 
 
 def test_settings_are_checked_before_weights_are_fetched(monkeypatch):
@@ -294,9 +306,15 @@ def test_numpys_integers(kind):
     assert network.set_train(False)(images(channels=1)).shape == (2, 7)
     network.reset_classifier(kind(3))
     assert type(network.num_classes) is int
-    fixed = create_model("halobotnet_50t", num_classes=0, image_size=(kind(64), kind(96)))
-    assert fixed.image_size == (64, 96) and create_model("halobotnet_50t", num_classes=0).image_size == 256
+    with no_init_parameters():
+        fixed = create_model("halobotnet_50t", num_classes=0, image_size=(kind(64), kind(96)))
+    assert fixed.image_size == (64, 96)
     assert not hasattr(network, "image_size")  # which MindCV's programs read as: this size only
+
+
+def test_a_size_that_is_fixed_has_a_default():
+    with no_init_parameters():
+        assert create_model("halobotnet_50t", num_classes=0).image_size == 256
 
 
 def test_the_signature_is_mindcvs():
@@ -308,9 +326,9 @@ def test_the_signature_is_mindcvs():
 
 def test_images_that_do_not_fit(mode):
     with pytest.raises(ValueError, match=r"halonet_test: the images' shape \(2, 1, 64, 64\) must be \(batch, 3, "):
-        create_model("halonet_test")(images(channels=1))
+        HaloNet(replace(SMALL, name="halonet_test"))(images(channels=1))
     with pytest.raises(ValueError, match=r"halobotnet_50t: images of 64x64, but the model was built for 256x256"):
-        create_model("halobotnet_50t")(images())
+        HaloNet(shorten(HALOBOTNET_50T))(images())
 
 
 def test_the_fixed_size_is_an_option():
@@ -323,6 +341,6 @@ def test_a_block_starts_as_its_shortcut(pynative):
     block = create_model("halonet_test").set_train(False).stages[1][1]
     x = Tensor(np.random.standard_normal((2, 48, 8, 8)).astype(np.float32))
     np.testing.assert_array_equal(block(x).asnumpy(), block.act(x).asnumpy())
-    without = create_model("haloregnetz_b").stages[1][0]
+    without = HaloNet(shorten(HALOREGNETZ_B)).stages[1][0]
     assert not without.has_shortcut
     assert (without.expand.norm.gamma.asnumpy() == 1).all()

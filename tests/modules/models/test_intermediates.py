@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mindspore import Tensor
+from support.small_networks import SMALL
 
-from mindcv_halo import create_model
+from mindcv_halo import HaloNet, create_model
 from mindcv_halo.errors import UserError
 from mindcv_halo.models import FeatureExtractor
 
@@ -41,9 +44,10 @@ def test_maps_are_those_of_features_only(network, image, maps, indices, expected
     assert [item.shape for item in alone] == [item.shape for item in found]
 
 
-def test_both_modes(mode, network, image, maps):
-    (found,) = network.forward_intermediates(image, (-2,), stop_early=True, intermediates_only=True)
-    np.testing.assert_allclose(found.asnumpy(), maps[3], rtol=1e-5, atol=1e-6)
+def test_in_graph_mode(graph, network, image, maps):
+    """Which compiles each layer on the way."""
+    (found,) = network.forward_intermediates(image, (1,), stop_early=True, intermediates_only=True)
+    np.testing.assert_allclose(found.asnumpy(), maps[1], rtol=1e-5, atol=1e-6)
 
 
 def test_stopping_early(network, image, monkeypatch):
@@ -55,9 +59,9 @@ def test_stopping_early(network, image, monkeypatch):
 
 
 def test_at_the_end_stopping_early_changes_nothing(image):
-    network = create_model("halonet_se33t", num_classes=3).set_train(False)
-    final, maps = network.forward_intermediates(image, (4,), stop_early=True)
-    assert final.shape[1] == network.num_features == 1280 and maps[0].shape[1] == 1536
+    network = HaloNet(replace(SMALL, head_width=40), 3).set_train(False)
+    final, maps = network.forward_intermediates(image, (2,), stop_early=True)
+    assert final.shape[1] == network.num_features == 40 and maps[0].shape[1] == 16
     np.testing.assert_array_equal(final.asnumpy(), network.forward_features(image).asnumpy())
 
 
