@@ -11,7 +11,7 @@ from mindcv_halo.engine.validate import predict_logits
 from mindcv_halo.errors import UserError
 from mindcv_halo.models.layers.conv_norm_act import ConvNormAct
 from mindcv_halo.models.layers.lambda_layer import LambdaLayer
-from mindcv_halo.runtime import to_array
+from mindcv_halo.runtime import pynative_mode, to_array
 from mindcv_halo.training import ascend
 from mindcv_halo.training.amp import auto_mixed_precision
 from mindcv_halo.training.sync_batch_norm import RankBatchNorm
@@ -123,14 +123,23 @@ def test_bfloat16_is_refused(pretend, device, chip, reason, options):
     assert auto_mixed_precision(network, "O0", amp_dtype="bfloat16") is network
 
 
-@pytest.mark.parametrize("level", ["O1", "O2", "O3"])
+@pytest.mark.parametrize(
+    "mode, level",
+    [
+        *(("pynative", level) for level in ("O1", "O2", "O3")),
+        ("graph", "O2"),
+        *(pytest.param("graph", level, marks=pytest.mark.thorough) for level in ("O1", "O3")),
+    ],
+    indirect=["mode"],
+)
 def test_a_lambda_layer_beside_norms_of_another_precision(mode, level):
     """Its products have factors of one type. float16 has 11 bits, and the largest output is a sum of many: 1e-2."""
     x = Tensor(np.random.default_rng(0).standard_normal((2, 8, 4, 4)).astype(np.float32))
     layer, half = (LambdaLayer(8, num_heads=2, dim_key=4, reach=3) for _ in range(2))
     for parameter, same in zip(half.get_parameters(), layer.get_parameters(), strict=True):
         parameter.set_data(same.value())
-    expected = layer(x).asnumpy()
+    with pynative_mode():
+        expected = layer(x).asnumpy()
     found = to_array(auto_mixed_precision(half, level)(x))
     np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
 
