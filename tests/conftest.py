@@ -26,7 +26,7 @@ ms.runtime.launch_blocking()
 # What is loaded by now stays: to look through all of it for garbage, at every few networks, is a tenth of the work.
 gc.collect()
 gc.freeze()
-gc.set_threshold(5000, 20, 20)
+gc.set_threshold(50_000, 10, 20)
 
 
 @pytest.fixture(autouse=True)
