@@ -279,6 +279,8 @@ def test_a_classifier_is_reset_inside_what_was_compiled(mode):
     before = other(row).asnumpy()
     calls = {"itself": network, "around that": outer, "a function": double}
     for num_classes, width in ((5, 5), (0, 4), (7, 7)):
+        if num_classes == 7:
+            calls.pop("itself")  # which the one around it asks
         for changed in (network, copied.network):
             if num_classes == 0:
                 changed.reset_classifier(num_classes)

@@ -393,50 +393,65 @@ HEADS: dict[str, Callable[[int], nn.Cell]] = {
 }
 
 
-ORDERS = ("before", "after", "after a call")
-
-
 def put_head(network: nn.Cell, head: nn.Cell) -> None:
     for parameter in head.get_parameters():
         parameter.set_data(Tensor(np.random.default_rng(1).standard_normal(parameter.shape).astype(np.float32)))
     network.classifier = head
 
 
-# Where nothing is frozen, every head is called as it is.
-HEADS_AND_ORDERS = [
-    *((head, order, True) for head in HEADS for order in ORDERS),
-    *((head, order, False) for head in ("none", "two layers") for order in ORDERS),
-]
-MORE_HEADS = [(head, order, False) for head in HEADS for order in ORDERS if head not in ("none", "two layers")]
+# Before the first call there is no plan yet to go stale; where nothing is frozen, there is none at all.
+NEW = [("before", True, head) for head in HEADS] + [("after", True, head) for head in ("none", "no bias")]
+NEW += [("before", False, head) for head in ("none", "two layers")]
+MORE = [case for case in product(("before", "after"), (True, False), HEADS) if case not in NEW]
 
 
 @pytest.mark.parametrize(
-    "cases",
-    [HEADS_AND_ORDERS, pytest.param(MORE_HEADS, marks=pytest.mark.thorough)],
-    ids=["some", "the others"],
+    "cases", [NEW, pytest.param(MORE, marks=pytest.mark.thorough)], ids=["new networks", "more of them"]
 )
 def test_heads(pynative, cases):
-    images = draw_images()
-    expected = {}
-    for head, make in HEADS.items():
-        portable = build_small()
-        put_head(portable, make(portable.num_features))
-        expected[head] = portable(images).asnumpy()
+    """Exchanged before accelerate or after it, on a network that was never called."""
 
     def check(case):
-        head, order, frozen = case
+        order, frozen, head = case
         native = build_small()
         if order == "before":
             put_head(native, HEADS[head](native.num_features))
         native = accelerate(native, frozen=frozen)
-        if order == "after a call":
-            native(images)
-        if order != "before":
+        if order == "after":
             put_head(native, HEADS[head](native.num_features))
-        allowed = TOLERANCE * np.abs(expected[head]).max()
-        np.testing.assert_allclose(native(images).asnumpy(), expected[head], rtol=0, atol=allowed)
+        check_head(native, head)
 
     check_all(cases, check)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_heads_after_a_call(pynative, frozen):
+    """One after another on one network, which is called each time."""
+    native = accelerate(build_small(), frozen=frozen)
+    native(draw_images())
+
+    def check(head):
+        put_head(native, HEADS[head](native.num_features))
+        check_head(native, head)
+
+    check_all((*HEADS, *reversed(HEADS)), check)
+
+
+@cache
+def images_of_heads() -> Tensor:
+    return draw_images()
+
+
+@cache
+def find_expected(head: str) -> np.ndarray:
+    portable = build_small()
+    put_head(portable, HEADS[head](portable.num_features))
+    return portable(images_of_heads()).asnumpy()
+
+
+def check_head(native: nn.Cell, head: str) -> None:
+    allowed = TOLERANCE * np.abs(find_expected(head)).max()
+    np.testing.assert_allclose(native(images_of_heads()).asnumpy(), find_expected(head), rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("change", [another_norm, own_gate, own_attention])

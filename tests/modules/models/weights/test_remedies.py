@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mindspore import nn
+from mindspore.nn.utils import no_init_parameters
 from safetensors.numpy import save_file
 from support.remedies import Case, try_all
 from support.weight_files import arrays_of, make_network
@@ -70,7 +71,8 @@ class Bench:
 
     def create(self, weights: dict | str | None = None, **options) -> nn.Cell:
         path = weights if isinstance(weights, str) else self.file(weights)
-        return create_model("halonet_test", **{"num_classes": 5, "checkpoint_path": path, **options})
+        with no_init_parameters():
+            return create_model("halonet_test", **{"num_classes": 5, "checkpoint_path": path, **options})
 
     def read(self, weights: dict | str | None = None, **options) -> WeightFile:
         """The first half of `create`."""
