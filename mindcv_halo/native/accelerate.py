@@ -18,7 +18,7 @@ from .operators import load_kernels
 from .registry import NATIVE, has_kernels, is_called
 
 
-def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
+def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "float32") -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
     For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
@@ -47,6 +47,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     if not is_part:
         _refuse_changes(network, frozen)
     load_kernels()
+    dtype = {"float32": mindspore.float32, "bfloat16": mindspore.bfloat16}[precision]
     if is_part:
         network.__class__ = entry.kind
         network.prepare()
@@ -60,7 +61,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     else:
         next(cell for cell in accelerated.values() if isinstance(cell, ConvNormAct)).enters = True
     for cell in accelerated.values():  # from the outside in: a block tells its last layer what to add
-        cell.prepare(frozen)
+        cell.prepare(frozen, dtype)
     for name, cell in inside.items():
         free = ("classifier", "dropout", "num_classes", "has_plan", "plans_head") if cell is network else ()
         guard(cell, name, network, frozen=frozen, free=free)

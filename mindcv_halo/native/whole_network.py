@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import mindspore
 from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
@@ -26,9 +27,9 @@ class NativeHaloNet(HaloNet):
     has_plan = False
     plans_head = False  # whether the plan ends with the logits, and not with what enters the head
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.mean = MeanPixels()
-        self.to_first = MoveChannels("first")
+        self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
 
     def freeze(self) -> None:
@@ -123,8 +124,8 @@ class PlannedNetwork(nn.Cell):
 
 @native(FeatureExtractor, check_feature_extractor, alone=True)
 class NativeFeatureExtractor(FeatureExtractor):
-    def prepare(self, frozen: bool) -> None:
-        self.to_first = MoveChannels("first")
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.to_first = MoveChannels("first", dtype)
 
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)

@@ -36,7 +36,7 @@ struct Argument {
   Memory* memory;
 };
 
-enum : int { CPU = 1, FLOAT32 = 3, DIRECT_CONVOLUTION = 1, USER_SCRATCHPAD = 1 };
+enum : int { CPU = 1, BFLOAT16 = 2, FLOAT32 = 3, DIRECT_CONVOLUTION = 1, USER_SCRATCHPAD = 1 };
 enum Tag : int { ANY = 1, VECTOR = 2, OIHW = 5, GOIHW = 6, NHWC = 22 };
 enum Propagation : int { FORWARD_TRAINING = 64, FORWARD_INFERENCE = 96 };
 enum PostOp : int { RELU = 32, SWISH = 44, ADD = 131056 };
