@@ -104,7 +104,8 @@ class NativeConvNormAct(ConvNormAct):
         if added is None:
             added = self.nothing
         if self.folded:
-            return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added)
+            onto = added if isinstance(added, Map) else None
+            return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added, onto=onto)
         x = plan.add(self.kernel, x, self.conv.weight, self.nothing, self.nothing)
         return self.finish.plan(plan, x, added)
 

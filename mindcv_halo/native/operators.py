@@ -98,7 +98,7 @@ class Convolution(nn.Cell):
 
     Odd square kernels with a border of zeros; weights (O, C / groups, k, k) and bias (O,) are arguments. Gradients are
     for convolutions alone, without bias, map to add and activation. `frozen` weights are read at the first call for
-    each shape only, which spares reordering them.
+    each shape only, which spares reordering them. With `to_float` the output is float32, whatever the map is.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class Convolution(nn.Cell):
         has_bias: bool = False,
         adds: bool = False,
         frozen: bool = False,
+        to_float: bool = False,
     ):
         super().__init__()
         self.is_plain = activation is None and not has_bias and not adds
@@ -117,7 +118,7 @@ class Convolution(nn.Cell):
         extras = int(has_bias) + 2 * int(adds)
         self.settings = Tensor(np.array([stride, groups, ACTIVATIONS[activation], extras, number], np.int64))
         self.constants = (self.settings,)
-        self.forward_kernel = _convolution_kernel(stride)
+        self.forward_kernel = _convolution_kernel(stride, to_float)
         self.backward_input = _kernel(
             "convolution_backward_input", lambda diff, weight, x, settings: x, _as_first
         )
@@ -140,11 +141,14 @@ class Convolution(nn.Cell):
 
 
 @cache
-def _convolution_kernel(stride: int) -> ops.Custom:
+def _convolution_kernel(stride: int, to_float: bool) -> ops.Custom:
     def out_shape(x, weight, bias, added, settings):
         return (x[0], -(-x[1] // stride), -(-x[2] // stride), weight[0])
 
-    return _kernel("convolution", out_shape, _as_first, stride=stride)
+    def find_type(x, *others):
+        return FLOAT if to_float else x
+
+    return _kernel("convolution", out_shape, find_type, stride=stride, to_float=to_float)
 
 
 class BatchNorm(nn.Cell):
@@ -334,13 +338,13 @@ def _channel_kernel(to: str, dtype: mindspore.Type) -> ops.Custom:
 
 
 class MeanPixels(nn.Cell):
-    """The mean over H and W: (B, H, W, C) -> (B, C)."""
+    """The mean over H and W: (B, H, W, C) -> (B, C) of `dtype`."""
 
     constants = ()
 
-    def __init__(self):
+    def __init__(self, dtype: mindspore.Type = FLOAT):
         super().__init__()
-        self.forward_kernel = _kernel("mean_pixels", lambda x: (x[0], x[3]))
+        self.forward_kernel = _kernel("mean_pixels", lambda x: (x[0], x[3]), lambda x: dtype, dtype=str(dtype))
         self.backward = _kernel("mean_pixels_backward", lambda diff, x: x, lambda diff, x: x)
 
     def construct(self, x: Tensor) -> Tensor:

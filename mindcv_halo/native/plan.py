@@ -49,6 +49,7 @@ class _Step:
     kernel: int
     arguments: tuple[Map | View | Tensor, ...]
     results: tuple[Map, ...]
+    onto: Map | None
 
 
 class Plan:
@@ -60,10 +61,10 @@ class Plan:
         self._steps: list[_Step] = []
         self._parameters: dict[int, Parameter] = {}
 
-    def add(self, operator: nn.Cell, *arguments: Map | View | Tensor) -> Map:
+    def add(self, operator: nn.Cell, *arguments: Map | View | Tensor, onto: Map | None = None) -> Map:
         """One more step, with an operator of operators.py; its first result.
 
-        Parameters are read whenever the plan runs; other tensors become part of it.
+        That takes the place of `onto`, an argument of its shape, where nothing needs it afterwards. Parameters are read whenever the plan runs; other tensors become part of it.
         """
         arguments = tuple(View(a, a.shape) if isinstance(a, Parameter) else a for a in arguments)
         arguments = (*arguments, *operator.constants)
@@ -76,7 +77,7 @@ class Plan:
             Map(self._count + i, shape, dtype) for i, (shape, dtype) in enumerate(zip(shapes, types, strict=True))
         )
         self._count += len(results)
-        self._steps.append(_Step(number_kernel(kernel.symbol), arguments, results))
+        self._steps.append(_Step(number_kernel(kernel.symbol), arguments, results, onto))
         for argument in arguments:
             if isinstance(argument, View):
                 self._parameters.setdefault(id(argument.parameter), argument.parameter)
@@ -128,6 +129,13 @@ class Plan:
             taken = [part for part in taken if part[2] >= index]
             for made in step.results:
                 if made.number == result.number:
+                    continue
+                onto = step.onto if made is step.results[0] else None
+                if onto is not None and onto.number in offsets and last_use[onto.number] == index:
+                    offsets[made.number] = offset = offsets[onto.number]
+                    taken = [
+                        (start, end, last_use[made.number] if start == offset else last) for start, end, last in taken
+                    ]
                     continue
                 needed = -(-prod(made.shape) * _TYPES[made.dtype][1] // _SLOT)
                 offset = 0

@@ -29,6 +29,7 @@ class NativeHaloNet(HaloNet):
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.mean = MeanPixels()
+        self.mean_for_head = MeanPixels(dtype)
         self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
 
@@ -46,7 +47,7 @@ class NativeHaloNet(HaloNet):
         self.plans_head = is_known and isinstance(self.dropout, Dropout | nn.Dropout | nn.Identity)
         if self.plans_head and not isinstance(self.classifier, nn.Identity):
             # A new one packs a new classifier's weights.
-            object.__setattr__(self, "dense_kernel", Convolution(has_bias=True, frozen=True))
+            object.__setattr__(self, "dense_kernel", Convolution(has_bias=True, frozen=True, to_float=True))
         if self.plans_head:
             guard(self.dropout, "dropout", self, frozen=True)
             guard(self.classifier, "classifier", self, frozen=True)
@@ -70,9 +71,9 @@ class NativeHaloNet(HaloNet):
         for layer in (*self.stem, *(block for stage in self.stages for block in stage), self.final_conv):
             if not isinstance(layer, nn.Identity):
                 x = layer.plan(plan, x)
-        x = plan.add(self.mean, x)
         if not self.plans_head or isinstance(self.classifier, nn.Identity):
-            return plan, x
+            return plan, plan.add(self.mean, x)
+        x = plan.add(self.mean_for_head, x)
         batch, channels = x.shape
         num_classes = self.classifier.out_channels
         weight = View(self.classifier.weight, (num_classes, channels, 1, 1))

@@ -74,12 +74,16 @@ HALO_KERNEL(mean_pixels) {
   args.expect_map(0);
   args.expect_size(1, args.side(0, 0) * args.side(0, 3));
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
-  float* out = args.floats(1);
+  std::vector<float> means(batch * channels);
   with_element(args.type(0), [&](auto tag) {
     const auto* map = args.elements<typename decltype(tag)::type>(0);
-    sum_pixels(batch, pixels, channels, out, [&](int64_t i, int64_t) { return float(map[i]); });
+    sum_pixels(batch, pixels, channels, means.data(), [&](int64_t i, int64_t) { return float(map[i]); });
   });
-  for (int64_t i = 0; i < batch * channels; ++i) out[i] /= static_cast<float>(pixels);
+  with_element(args.type(1), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    Element* out = args.elements<Element>(1);
+    for (int64_t i = 0; i < batch * channels; ++i) out[i] = Element(means[i] / static_cast<float>(pixels));
+  });
 }
 
 // mean's gradient (B, C), map -> map's gradient

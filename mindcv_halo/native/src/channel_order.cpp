@@ -5,9 +5,28 @@
 namespace halo {
 namespace {
 
+constexpr int64_t COLOURS = 3;
+
+// (batch, COLOURS, pixels) -> (batch, pixels, COLOURS): images, whose channels fill no vector.
+template <typename In, typename Out>
+void interleave(int64_t batch, int64_t pixels, const In* in, Out* out) {
+  parallel_ranges(batch * pixels, [&](int, int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t image = begin / pixels, first = begin % pixels, count = std::min(end - begin, pixels - first);
+      const In* source = in + image * COLOURS * pixels + first;
+      Out* target = out + begin * COLOURS;
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t c = 0; c < COLOURS; ++c) target[i * COLOURS + c] = Out(source[c * pixels + i]);
+      }
+      begin += count;
+    }
+  });
+}
+
 // (batch, rows, columns) -> (batch, columns, rows)
 template <typename In, typename Out>
 void swap_axes(int64_t batch, int64_t rows, int64_t columns, const In* in, Out* out) {
+  if (rows == COLOURS) return interleave(batch, columns, in, out);
   constexpr int64_t TILE = 16;  // a side of what is moved at once: both its rows and its columns stay in the cache
   const int64_t strips = (columns + TILE - 1) / TILE;
   parallel_ranges(batch * strips, [&](int, int64_t begin, int64_t end) {

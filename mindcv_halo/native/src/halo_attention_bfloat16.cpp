@@ -212,9 +212,9 @@ class BlockRow {
       const float* lower = 2 * pair + 1 < g_.window ? upper + strips_ * AREA : nullptr;
       uint32_t* weight = weights_.data() + pair * strips_ * AREA;
       for (int64_t x = 0; x < g_.window; ++x) {
-        const __m512 one = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(upper + x * SIDE), most));
+        const __m512 one = short_exp(_mm512_sub_ps(_mm512_loadu_ps(upper + x * SIDE), most));
         __m512 other = _mm512_setzero_ps();
-        if (lower != nullptr) other = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(lower + x * SIDE), most));
+        if (lower != nullptr) other = short_exp(_mm512_sub_ps(_mm512_loadu_ps(lower + x * SIDE), most));
         sum = _mm512_add_ps(sum, _mm512_add_ps(one, other));
         _mm512_storeu_si512(weight + x * SIDE, make_pairs(one, other));
       }
@@ -237,11 +237,10 @@ class BlockRow {
     const __mmask16 lanes = lanes_below(g_.dim_value - d);
     for (int i = 0; i < SIDE; ++i) {
       if (target_[i] < 0) continue;
-      _mm256_mask_storeu_epi16(out + target_[i] + d, lanes, (__m256i)_mm512_cvtneps_pbh(__m512(square[i])));
+      store_bfloat16(out + target_[i] + d, __m512(square[i]), lanes);
     }
   }
 
-  static __mmask16 lanes_below(int64_t count) { return count >= SIDE ? 0xffff : static_cast<__mmask16>((1 << count) - 1); }
 
   const Geometry& g_;
   const bfloat16 *heights_, *widths_;

@@ -4,10 +4,9 @@
 
 #include <cstdint>
 
-#if defined(__AVX512BF16__) && defined(__AVX512BW__)
-#define HALO_BFLOAT16 1
+#include "vector_bfloat16.hpp"
 
-#include <immintrin.h>
+#if defined(HALO_BFLOAT16)
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -79,26 +78,6 @@ class Tiles {
  private:
   const bool on_;
 };
-
-// e^x for x <= 0, to a few digits more than bfloat16 has.
-inline __m512 exp_of_negative(__m512 x) {
-  const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-  const __m512 whole = _mm512_roundscale_ps(scaled, 8);
-  const __m512 rest = _mm512_sub_ps(scaled, whole);  // in [-1/2, 1/2]
-  __m512 power = _mm512_set1_ps(0.0096180f);
-  power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(0.0555041f));
-  power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(0.2402265f));
-  power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(0.6931472f));
-  power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(1.f));
-  return _mm512_scalef_ps(power, whole);
-}
-
-// Pairs of bfloat16: lane i has first[i] below and second[i] above.
-inline __m512i make_pairs(__m512 first, __m512 second) {
-  alignas(64) static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return _mm512_permutexvar_epi16(_mm512_load_si512(order), (__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
 
 }  // namespace halo
 
