@@ -14,6 +14,7 @@
 #include "buffer.hpp"
 #include "kernel.hpp"
 #include "onednn.hpp"
+#include "pointwise_bfloat16.hpp"
 #include "threads.hpp"
 #include "vector_bfloat16.hpp"
 
@@ -35,6 +36,9 @@ struct Shape {
   auto key() const {
     return std::tie(work, batch, height, width, channels, out_height, out_width, out_channels, kernel, stride, groups,
                     activation, extras, type, out_type);
+  }
+  bool is_pointwise() const {
+    return kernel == 1 && groups == 1 && type == Type::BFLOAT16 && out_type == type && takes_pixels(channels, out_channels);
   }
   bool defers_silu() const { return activation == 2 && out_type == Type::BFLOAT16; }
   bool operator<(const Shape& other) const { return key() < other.key(); }
@@ -231,7 +235,10 @@ struct Frozen {
   // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
   // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
   // would take a twentieth of the network's time.
-  const void* find(Convolution& convolution, const float* weights, int64_t size) {
+  // `desc` is how they are packed, none for multiply_pixels; `pack` fills a buffer that it is given, or finds nothing to
+  // do and returns the weights themselves.
+  template <typename Pack>
+  const void* find(const MemoryDesc* desc, const float* weights, int64_t size, const Pack& pack) {
     std::vector<float> now(std::min(SAMPLES, size));
     const int64_t count = static_cast<int64_t>(now.size());
     for (int64_t i = 0; i < count; ++i) now[i] = weights[i * (size - 1) / std::max<int64_t>(1, count - 1)];
@@ -240,12 +247,13 @@ struct Frozen {
       plain = weights;
       samples = std::move(now);
     }
-    for (auto& [desc, buffer] : forms) {
-      if (library().memory_desc_equal(desc, convolution.packed_desc())) return buffer.data();
+    for (auto& [form, buffer] : forms) {
+      const bool is_same = form == nullptr || desc == nullptr ? form == desc : library().memory_desc_equal(form, desc);
+      if (is_same) return buffer.data();
     }
     Buffer buffer;
-    const void* packed = convolution.pack(weights, buffer);
-    forms.emplace_back(convolution.packed_desc(), std::move(buffer));
+    const void* packed = pack(buffer);
+    forms.emplace_back(desc, std::move(buffer));
     return packed;
   }
 };
@@ -287,6 +295,22 @@ Shape read_shape(Work work, const Arguments& args, int map, int weights, int out
                args.type(out)};
 }
 
+void run_pointwise(const Arguments& args, const Shape& shape, int64_t frozen_number) {
+  const Pointwise pointwise = {shape.batch,     shape.height,       shape.width,  shape.channels,  shape.out_height,
+                               shape.out_width, shape.out_channels, shape.stride, shape.activation};
+  const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) {
+    auto* packed = static_cast<uint32_t*>(buffer.reserve(count_packed(pointwise) * sizeof(uint32_t)));
+    pack_weights(pointwise, weights, packed);
+    return packed;
+  };
+  const void* packed = frozen_number != 0 ? frozen_weights()[frozen_number].find(nullptr, weights, args.size(1), pack)
+                                          : pack(weights_buffer);
+  multiply_pixels(pointwise, args.elements<bfloat16>(0), static_cast<const uint32_t*>(packed),
+                  shape.extras & 1 ? args.floats(2) : nullptr, shape.extras & 6 ? args.elements<bfloat16>(3) : nullptr,
+                  args.elements<bfloat16>(5));
+}
+
 }  // namespace
 }  // namespace halo
 
@@ -302,11 +326,14 @@ HALO_KERNEL(convolution) {
   if (shape.extras & 2 && args.type(3) != shape.out_type) throw std::invalid_argument("maps are of two types");
   if (shape.extras & 2 && args.data(3) == args.data(5)) shape.extras += 2;  // in place, which oneDNN does much faster
   std::lock_guard<std::mutex> lock(turn);
+  if (shape.is_pointwise()) return run_pointwise(args, shape, settings[4]);
   Convolution& convolution = find_convolution(shape);
   const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) { return convolution.pack(weights, buffer); };
   const bool is_frozen = settings[4] != 0 && convolution.packs();
-  const void* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution, weights, args.size(1))
-                                  : convolution.pack(weights, weights_buffer);
+  const void* packed = is_frozen
+                           ? frozen_weights()[settings[4]].find(convolution.packed_desc(), weights, args.size(1), pack)
+                           : pack(weights_buffer);
   convolution.forward(args.data(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
                       shape.extras & 2 ? args.data(3) : nullptr, args.data(5));
   if (shape.defers_silu()) apply_silu(args.elements<bfloat16>(5), args.size(5));
