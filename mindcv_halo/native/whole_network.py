@@ -78,7 +78,7 @@ class NativeHaloNet(HaloNet):
         num_classes = self.classifier.out_channels
         weight = View(self.classifier.weight, (num_classes, channels, 1, 1))
         logits = plan.add(
-            self.dense_kernel, x.reshape(batch, 1, 1, channels), weight, self.classifier.bias, self.nothing
+            self.dense_kernel, x.reshape(1, 1, batch, channels), weight, self.classifier.bias, self.nothing
         )
         return plan, logits.reshape(batch, num_classes)
 

@@ -21,11 +21,12 @@ constexpr int64_t LONGEST = 512;                        // channels whose weight
 constexpr int64_t PANEL = 1 << 16;                      // numbers of both maps that stay in the second
 constexpr int64_t FEW = 4;                              // blocks for which packing the map costs more than it spares
 constexpr int64_t TILE = SIDE * SIDE;                   // pairs in a tile
+constexpr int64_t AHEAD = 8 * TILE;                     // pairs of weights from what is multiplied to what is fetched
 
 // Sums of a block of ROWS by COLUMNS: `a` are two columns of tiles whose rows are `row` bytes apart, the lower tile
 // `lower` and the next one to the right `next` bytes away; `b` are packed weights.
 void multiply_block(const char* a, int64_t row, int64_t lower, int64_t next, const uint32_t* b, int64_t count,
-                    bool goes_on, float* sums) {
+                    bool goes_on, bool reads_ahead, float* sums) {
   constexpr int64_t LINE = COLUMNS * sizeof(float);
   float* below = sums + SIDE * COLUMNS;
   if (goes_on) {
@@ -40,6 +41,9 @@ void multiply_block(const char* a, int64_t row, int64_t lower, int64_t next, con
     _tile_zero(3);
   }
   for (int64_t i = 0; i < count; ++i) {
+    if (reads_ahead) {
+      for (int line = 0; line < 2 * TILE; line += SIDE) _mm_prefetch(b + AHEAD + line, _MM_HINT_T0);
+    }
     _tile_loadd(4, a, row);
     _tile_loadd(6, b, 64);
     _tile_loadd(7, b + TILE, 64);
@@ -139,7 +143,7 @@ class Part {
         float* sums = sums_.data() + row * COLUMNS;
         const auto* a = reinterpret_cast<const char*>(start_ + row * channels + first / DEPTH * next_);
         multiply_block(a, row_ * sizeof(bfloat16), SIDE * row_ * sizeof(bfloat16), next_ * sizeof(bfloat16),
-                       weights + first * COLUMNS / 2, count, first > 0, sums);
+                       weights + first * COLUMNS / 2, count, first > 0, row == 0, sums);
         if (is_last) finish(sums, top + row, std::min(ROWS, rows - row), block * COLUMNS);
       }
     }
