@@ -21,9 +21,11 @@ from . import as_built
 from .as_built import name_activation
 from .guarded import FROZEN
 from .operators import (
+    FLOAT,
     BatchNorm,
     ChannelGate,
     Convolution,
+    Fork,
     HaloKernel,
     MaxPool,
     MeanPixels,
@@ -134,6 +136,7 @@ class NativeHaloAttention(HaloAttention):
         self.to_last = MoveChannels("last", dtype)
         self.to_first = MoveChannels("first", dtype)
         self.pools = not isinstance(self.pool, nn.Identity)
+        self.fork = Fork()
         self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
         self.project_kv = Convolution(frozen=frozen)
         self.kernel = HaloKernel(
@@ -160,8 +163,9 @@ class NativeHaloAttention(HaloAttention):
             self.check_input(x)
             check_type(x)
             x = self.to_last(x)
-        q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
-        kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
+        for_q, for_kv = self.fork(x)
+        q = self.project_q(for_q, self.q.weight, self.nothing, self.nothing)
+        kv = self.project_kv(for_kv, self.kv.weight, self.nothing, self.nothing)
         if self.q.has_bias:
             q, kv = (q + self.q.bias).astype(q.dtype), (kv + self.kv.bias).astype(kv.dtype)
         out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
@@ -221,6 +225,7 @@ class NativeSqueezeExcite(SqueezeExcite):
     """Its two convolutions see one pixel a channel; in a plan they are kernels too."""
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
         self.mean = MeanPixels()
         self.gate = ChannelGate()
         self.nothing = nothing()
@@ -236,13 +241,15 @@ class NativeSqueezeExcite(SqueezeExcite):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
-        mean = self.mean(x).reshape(batch, channels, 1, 1)
+        x, for_mean = self.fork(x)
+        mean = self.mean(for_mean).reshape(batch, channels, 1, 1)
         return self.gate(x, self.expand(self.act(self.reduce(mean))).reshape(batch, channels))
 
 
 @native(EfficientChannelAttention, as_built.check_efficient_channel_attention)
 class NativeEfficientChannelAttention(EfficientChannelAttention):
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
         self.mean = MeanPixels()
         self.gate = ChannelGate()
         self.along_channels = NeighbourChannels()
@@ -252,7 +259,8 @@ class NativeEfficientChannelAttention(EfficientChannelAttention):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
-        mean = self.mean(x).reshape(batch, 1, 1, channels)
+        x, for_mean = self.fork(x)
+        mean = self.mean(for_mean).reshape(batch, 1, 1, channels)
         return self.gate(x, self.conv(mean).reshape(batch, channels))
 
 
@@ -273,6 +281,8 @@ class NativeBottleneck(Bottleneck):
     """The residual shell, whose last norm also adds the shortcut and activates, but for stochastic depth in between."""
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.dtype = dtype
+        self.fork = Fork()
         self.fuses = frozen or isinstance(self.drop_path, nn.Identity)
         if self.fuses:
             self.expand.adds = self.has_shortcut
@@ -285,8 +295,15 @@ class NativeBottleneck(Bottleneck):
         return self.expand.plan(plan, self.mix.plan(plan, self.reduce.plan(plan, x)), shortcut)
 
     def construct(self, x: Tensor) -> Tensor:
+        shortcut = None
+        if self.has_shortcut:
+            x, shortcut = self.fork(x)
+            shortcut = self.shortcut(shortcut)
         mixed = self.mix(self.reduce(x))
-        if not self.has_shortcut:
-            return self.expand(mixed) if self.fuses else self.act(self.drop_path(self.expand(mixed)))
-        shortcut = self.shortcut(x)
-        return self.expand(mixed, shortcut) if self.fuses else self.act(self.drop_path(self.expand(mixed)) + shortcut)
+        if self.fuses:
+            return self.expand(mixed, shortcut)
+        # MindSpore's own operators, of which it has few for bfloat16 on a CPU.
+        out = self.drop_path(self.expand(mixed).astype(FLOAT))
+        if shortcut is not None:
+            out = out + shortcut.astype(FLOAT)
+        return self.act(out).astype(self.dtype)

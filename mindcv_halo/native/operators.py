@@ -337,6 +337,20 @@ def _channel_kernel(to: str, dtype: mindspore.Type) -> ops.Custom:
     return _kernel("channels_first", lambda x: (x[0], x[3], x[1], x[2]))
 
 
+class Fork(nn.Cell):
+    """A map for two layers: x -> (x, x), whose gradients a kernel adds, as MindSpore adds no bfloat16 on a CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = _kernel("add_maps", lambda one, other: one, _as_first)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+    def bprop(self, x, out, dout):
+        return (self.add(dout[0], dout[1]),)
+
+
 class MeanPixels(nn.Cell):
     """The mean over H and W: (B, H, W, C) -> (B, C) of `dtype`."""
 

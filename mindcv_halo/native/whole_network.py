@@ -15,7 +15,7 @@ from ..models.network import HaloNet, check_images
 from .as_built import check_feature_extractor, check_network, is_plain_dense
 from .guarded import FROZEN, guard, has_hooks
 from .layers import check_type
-from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
+from .operators import Convolution, Fork, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 from .registry import native
 
@@ -24,12 +24,14 @@ from .registry import native
 class NativeHaloNet(HaloNet):
     """The network, which runs as one operator when it is frozen and all its layers have kernels."""
 
+    precision = "float32"
     has_plan = False
     plans_head = False  # whether the plan ends with the logits, and not with what enters the head
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.mean = MeanPixels()
         self.mean_for_head = MeanPixels(dtype)
+        self.fork = Fork()
         self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
 
@@ -94,6 +96,10 @@ class NativeHaloNet(HaloNet):
             x = stage(x)
         return self.classifier(self.dropout(self.mean(self.final_conv(x))))
 
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, kept = self.fork(x)
+        return x, self.to_first(kept)
+
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)
 
@@ -125,8 +131,15 @@ class PlannedNetwork(nn.Cell):
 
 @native(FeatureExtractor, check_feature_extractor, alone=True)
 class NativeFeatureExtractor(FeatureExtractor):
+    precision = "float32"
+
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
         self.to_first = MoveChannels("first", dtype)
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, kept = self.fork(x)
+        return x, self.to_first(kept)
 
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)

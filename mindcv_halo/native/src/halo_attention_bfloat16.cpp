@@ -277,12 +277,3 @@ void attend_bfloat16(const Geometry&, const bfloat16*, const bfloat16*, const fl
 #endif
 
 }  // namespace halo
-
-// What products of bfloat16 run on: 2 for AMX, 1 for AVX-512 BF16, 0 where there is neither.
-extern "C" int bfloat16_instructions() {
-#if defined(HALO_BFLOAT16)
-  return halo::may_use_tiles() ? 2 : 1;
-#else
-  return 0;
-#endif
-}

@@ -7,24 +7,13 @@
 #include "vector_bfloat16.hpp"
 
 #if defined(HALO_BFLOAT16)
-#include <sys/syscall.h>
-#include <unistd.h>
-
 namespace halo {
 
 constexpr int SIDE = 16;             // rows and columns of a tile of float32; a tile of bfloat16 has 16 x 16 pairs
 constexpr int AREA = SIDE * SIDE;
 
-#if defined(__AMX_BF16__) && defined(__linux__)
-// Whether the system lets this process use tiles, which it must ask for.
-inline bool may_use_tiles() {
-  constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // of arch_prctl
-  static const bool allowed = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-  return allowed;
-}
-#else
-inline bool may_use_tiles() { return false; }
-#endif
+// Whether there are tiles that the system lets this process use, which it must ask for, and nobody forbade them.
+bool may_use_tiles();
 
 // The processor's tiles, from here to the end of the scope, in this thread.
 class Tiles {
