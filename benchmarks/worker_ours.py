@@ -1,6 +1,7 @@
 """Our side of bench.py, in graph mode: worker_ours.py WORK MODEL BATCH SIZE native|bfloat16|portable.
 
-`bfloat16` are the native kernels in that precision. WORK is inference, with batch norms folded, training, or attention: a bare layer, forward and backward.
+`bfloat16` are the native kernels in that precision. WORK is inference, with batch norms folded, training, or
+attention: a bare layer, forward and backward.
 """
 
 from __future__ import annotations

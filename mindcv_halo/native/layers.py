@@ -1,8 +1,8 @@
 """The models' layers on channels-last maps (B, H, W, C) and the kernels of operators.py.
 
 Each is a subclass of the portable layer with the same parameters, and what `accelerate` turns that layer into:
-`prepare` makes its kernels, for maps of its `dtype`. `construct` computes with them; `plan` adds the same kernels to a frozen network's plan
-(whole_network.py). What `@native` says of a class is all that `accelerate` knows of it.
+`prepare` makes its kernels, for maps of its `dtype`. `construct` computes with them; `plan` adds the same kernels to a
+frozen network's plan (whole_network.py). What `@native` says of a class is all that `accelerate` knows of it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Maps are float32 or bfloat16, and come out as they went in; parameters, statistics and what has a number for each
 channel are float32. Each works in graph and PyNative mode, unless it says otherwise, and in a Plan by its
-`forward_kernel` and the `constants` that end its operands. Where a kernel has an operand that a layer may lack, that operand is one zero.
+`forward_kernel` and the `constants` that end its operands. Where a kernel has an operand that a layer may lack, that
+operand is one zero.
 """
 
 from __future__ import annotations
@@ -119,9 +120,7 @@ class Convolution(nn.Cell):
         self.settings = Tensor(np.array([stride, groups, ACTIVATIONS[activation], extras, number], np.int64))
         self.constants = (self.settings,)
         self.forward_kernel = _convolution_kernel(stride, to_float)
-        self.backward_input = _kernel(
-            "convolution_backward_input", lambda diff, weight, x, settings: x, _as_first
-        )
+        self.backward_input = _kernel("convolution_backward_input", lambda diff, weight, x, settings: x, _as_first)
         self.backward_weights = _kernel("convolution_backward_weights", lambda diff, x, weight, settings: weight)
         if frozen:
             weakref.finalize(self, load_kernels().forget_frozen, ctypes.c_int64(number))

@@ -64,7 +64,8 @@ class Plan:
     def add(self, operator: nn.Cell, *arguments: Map | View | Tensor, onto: Map | None = None) -> Map:
         """One more step, with an operator of operators.py; its first result.
 
-        That takes the place of `onto`, an argument of its shape, where nothing needs it afterwards. Parameters are read whenever the plan runs; other tensors become part of it.
+        That takes the place of `onto`, an argument of its shape, where nothing needs it afterwards. Parameters are read
+        whenever the plan runs; other tensors become part of it.
         """
         arguments = tuple(View(a, a.shape) if isinstance(a, Parameter) else a for a in arguments)
         arguments = (*arguments, *operator.constants)

@@ -179,7 +179,10 @@ void check_forward(const Arguments& args) {
   args.expect_size(7, 2);
   if (args.settings(6)[1]) args.expect_same(1, 0);
   args.expect_same(8, 0);
-  for (const int index : {2, 3, 4, 5, 9, 10, 11, 12}) args.expect(index, {args.side(0, 3)});
+  for (const int index : {2, 3, 4, 5, 9, 10, 11, 12}) {
+    args.expect(index, {args.side(0, 3)});
+    args.floats(index);
+  }
 }
 
 }  // namespace

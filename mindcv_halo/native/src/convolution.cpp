@@ -268,6 +268,7 @@ std::map<int64_t, Frozen>& frozen_weights() {
 Shape read_shape(Work work, const Arguments& args, int map, int weights, int out, int settings_index) {
   args.expect_map(map);
   args.expect_map(weights);
+  args.floats(weights);
   args.expect_size(settings_index, 5);
   const int64_t* settings = args.settings(settings_index);
   const int64_t stride = settings[0], groups = settings[1], kernel = args.side(weights, 2);

@@ -26,6 +26,8 @@ template <typename Element>
 constexpr Type type_of = Type::FLOAT32;
 template <>
 inline constexpr Type type_of<bfloat16> = Type::BFLOAT16;
+template <>
+inline constexpr Type type_of<int64_t> = Type::INT64;
 
 inline Type read_type(const std::string& name) {
   if (name == "float32") return Type::FLOAT32;

@@ -24,7 +24,7 @@ class Arguments {
   int count() const { return count_; }  // of inputs and outputs
   Type type(int index) const { return types_[index]; }
 
-  // Throws unless the argument has numbers of this kind.
+  // Its numbers. Throws unless they are of this kind.
   template <typename Element>
   Element* elements(int index) const {
     if (types_[index] != type_of<Element>) throw std::invalid_argument("argument " + describe(index) + " is of another type");
@@ -32,7 +32,7 @@ class Arguments {
   }
   float* floats(int index) const { return elements<float>(index); }
   void* data(int index) const { return params_[index]; }
-  const int64_t* settings(int index) const { return static_cast<const int64_t*>(params_[index]); }
+  const int64_t* settings(int index) const { return elements<int64_t>(index); }
   int64_t side(int index, int axis) const { return shapes_[index][axis]; }
 
   int axes(int index) const { return ndims_[index]; }
