@@ -215,7 +215,7 @@ class LossOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions:
-    """In which precision the network computes: on a CPU native.precision, elsewhere training.amp."""
+    """In which precision the network computes: training.amp, and on a CPU native.precision."""
 
     precision: str = option(
         "float32",
