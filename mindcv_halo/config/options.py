@@ -215,7 +215,7 @@ class LossOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions:
-    """In which precision the network computes: training.amp, and on a CPU native.precision."""
+    """In which precision the network computes, `precision` on a CPU and amp elsewhere: training.amp."""
 
     precision: str = option(
         "float32",
