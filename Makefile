@@ -31,9 +31,10 @@ pages: $(VENV)/ready  ## the pages and pictures of docs/ that come from the code
 docs: $(VENV)/ready  ## the site, into site/; a broken link or an undocumented public name fails
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-bench: $(VENV)/ready $(VENV)-torch/ready $(VENV)-keras/ready  ## speed and memory beside every peer, into benchmarks/RESULTS.md
+bench: $(VENV)/ready $(VENV)-torch/ready $(VENV)-keras/ready $(VENV)-onnx/ready  ## speed and memory beside every peer, into benchmarks/RESULTS.md
 	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.cache/inductor $(RUN) benchmarks/bench.py \
-		--torch_python $(VENV)-torch/bin/python --keras_python $(VENV)-keras/bin/python
+		--torch_python $(VENV)-torch/bin/python --keras_python $(VENV)-keras/bin/python \
+		--onnx_python $(VENV)-onnx/bin/python
 
 bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pipeline beside MindCV's
 	$(RUN) benchmarks/pipeline.py --peer_python $(VENV)-mindcv/bin/python
@@ -58,6 +59,11 @@ $(VENV)-keras/ready: requirements/bench-keras.txt
 	$(VENV)-keras/bin/pip install --quiet --requirement requirements/bench-keras.txt
 	touch $@
 
+$(VENV)-onnx/ready: requirements/bench-onnx.txt
+	$(PYTHON) -m venv --clear $(VENV)-onnx
+	$(VENV)-onnx/bin/pip install --quiet --requirement requirements/bench-onnx.txt
+	touch $@
+
 $(VENV)-mindcv/ready: requirements/bench-mindcv.txt
 	$(PYTHON) -m venv --clear $(VENV)-mindcv
 	$(VENV)-mindcv/bin/pip install --quiet --requirement requirements/bench-mindcv.txt
@@ -72,4 +78,4 @@ $(VENV)/ready: requirements/test.txt pyproject.toml setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs/digits data/digits
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-onnx $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs/digits data/digits

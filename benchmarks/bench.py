@@ -1,4 +1,6 @@
-"""Everything about speed in one run, beside timm, Keras and lucidrains' layer: `make bench` sets the peers up.
+"""Everything about speed in one run, beside timm, OpenVINO, ONNX Runtime, Keras and lucidrains' layer.
+
+`make bench` sets the peers up. OpenVINO and ONNX Runtime run our exported files.
 
 Writes RESULTS.json, RESULTS.md and speed.png into --output. Sides of a comparison take turns (workers.py); images/s are
 medians, a ratio is the median over the rounds of the best peer's seconds by ours.
@@ -15,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +31,9 @@ TIMM = {
     "halonet_se33t": "sehalonet33ts",
     "halonet_eca26t": "eca_halonext26ts",
     "halonet_h1": "halonet_h1",
+    "haloregnetz_b": "haloregnetz_b",
+    "halobotnet_50t": "halo2botnet50ts_256",
+    "lamhalobotnet_50t": "lamhalobotnet50ts_256",
 }
 KERAS = {
     "halonet_26t": "HaloNet26T",
@@ -40,10 +46,16 @@ KERAS = {
 }
 T_MODELS = ("halonet_26t", "halonet_50t", "halonet_se33t", "halonet_eca26t")
 H_MODELS = ("halonet_h0", "halonet_h1", "halonet_h2")
+HYBRIDS = ("haloregnetz_b", "halobotnet_50t", "lamhalobotnet_50t")
 TORCH_VARIANTS = ("eager", "channels_last", "compiled")
-MEMORY_GOAL = 0.8
+MEMORY_GOALS = {"inference": 1.2, "training": 0.8, "attention": 0.8}
 MAP_SIZE = 32  # of the bare layer
 SIZES = (256, 384, 512, 768, 1024)
+SAVE_RANDOM = """
+import sys, mindcv_halo
+from mindcv_halo.models.weights import save_network
+save_network(mindcv_halo.create_model(sys.argv[1]), sys.argv[2])
+"""
 START_GOALS = {"inference": (10, 3), "training": (25, 5)}  # seconds: first start, with the compile cache
 
 
@@ -56,6 +68,8 @@ class Row:
     batch_size: int
     goal: float
     portable: bool = False  # measure the path without native kernels too
+    precision: str = "float32"
+    own_goal: float = 0.0  # of bfloat16, beside our float32
 
 
 # The one training step that torch.compile is tried on: it takes minutes for each, and with torch 2.13 ends by damaging
@@ -75,37 +89,62 @@ class Side:
 
 def rows() -> Iterator[Row]:
     for batch_size in (1, 8):
-        for model in T_MODELS:
-            yield Row("inference", model, batch_size, 1.25, portable=model == "halonet_50t")
-        for model in H_MODELS:
-            yield Row("inference", model, batch_size, 4.0, portable=model == "halonet_h1")
+        for model in (*T_MODELS, *H_MODELS, *HYBRIDS):
+            portable = model in ("halonet_50t", "halonet_h1")
+            yield Row("inference", model, batch_size, 1.15, portable=portable)
+            goal, own_goal = (2.0, 1.0) if model in H_MODELS else (1.15, 2.2)
+            yield Row("inference", model, batch_size, goal, precision="bfloat16", own_goal=own_goal)
         for model in T_MODELS:
             yield Row("training", model, batch_size, 1.15, portable=model == "halonet_50t")
         yield Row("training", "halonet_h1", batch_size, 2.5, portable=True)
+        if batch_size > 1:
+            for model in (*T_MODELS, "halonet_h1"):
+                yield Row("training", model, batch_size, 1.3, precision="bfloat16", own_goal=1.6)
         yield Row("attention", "HaloAttention", batch_size, 3.0, portable=True)
 
 
 class Bench:
-    def __init__(self, args: argparse.Namespace):
+    def __init__(self, args: argparse.Namespace, files: Path):
         self.args = args
+        self.files = files  # where exported files go
 
     def sides(self, row: Row) -> Iterator[tuple[str, str, list[str]]]:
         """Name, Python and command of everybody who takes part; we come first."""
         size = str(MAP_SIZE if row.work == "attention" else self.args.image_size)
         sizes = [str(row.batch_size), size]
-        for kernels in ("native", "portable") if row.portable else ("native",):
+        is_short = row.precision == "bfloat16"
+        for kernels in ("bfloat16", "native") if is_short else ("native", "portable") if row.portable else ("native",):
             yield f"ours, {kernels}", sys.executable, ["worker_ours.py", row.work, row.model, *sizes, kernels]
         if row.work == "attention" or row.model in TIMM:
             for variant in TORCH_VARIANTS:
                 if variant == "compiled" and row.work == "training" and row != COMPILED_TRAINING:
                     continue
-                command = ["worker_torch.py", row.work, TIMM.get(row.model, row.model), *sizes, variant]
-                yield f"timm, {variant}", self.args.torch_python, command
+                if variant == "compiled" and row.model in HYBRIDS:
+                    variant = "compiled_plain"
+                command = ["worker_torch.py", row.work, TIMM.get(row.model, row.model), *sizes, variant, row.precision]
+                yield f"timm, {variant.removesuffix('_plain')}", self.args.torch_python, command
+        if row.work == "inference":
+            file = self.export(row)
+            runtimes = {"OpenVINO": "openvino_bf16"} if is_short else {"OpenVINO": "openvino", "ORT": "onnxruntime"}
+            for name, runtime in runtimes.items():
+                yield name, self.args.onnx_python, ["worker_onnx.py", runtime, str(file), *sizes]
         if row.work == "attention":
-            command = ["worker_torch.py", row.work, row.model, *sizes, "lucidrains"]
+            command = ["worker_torch.py", row.work, row.model, *sizes, "lucidrains", row.precision]
             yield "lucidrains", self.args.torch_python, command
-        elif row.work == "inference" or row.model in H_MODELS:
+        elif row.model in KERAS and not is_short and (row.work == "inference" or row.model in H_MODELS):
             yield "keras", self.args.keras_python, ["worker_keras.py", row.work, KERAS[row.model], *sizes]
+
+    def export(self, row: Row) -> Path:
+        """Our ONNX file of a model with random weights, for any batch."""
+        file = self.files / f"{row.model}.onnx"
+        if not file.is_file():
+            checkpoint = file.with_suffix(".ckpt")
+            subprocess.run([sys.executable, "-c", SAVE_RANDOM, row.model, checkpoint], cwd=HERE.parent, check=True)
+            flags = {"model": row.model, "ckpt_path": checkpoint, "output": file, "batch_size": row.batch_size}
+            flags |= {"image_resize": self.args.image_size, "device_target": "CPU"}
+            words = [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
+            subprocess.run([sys.executable, HERE.parent / "export.py", *words], check=True, stdout=subprocess.DEVNULL)
+        return file
 
     def compare(self, row: Row) -> dict:
         """The row with all sides. A peer that fails is left out with its error; our own failure is one."""
@@ -134,15 +173,29 @@ class Bench:
             sides[name].images_per_s = row.batch_size / median(sides[name].seconds)
         peers = [side for name, side in sides.items() if side.seconds and not name.startswith("ours")]
         best = max(peers, key=lambda side: side.images_per_s)
-        ours = sides["ours, native"]
+        ours = next(iter(sides.values()))
         return {
             **asdict(row),
             "sides": {name: asdict(side) for name, side in sides.items()},
             "best": next(name for name, side in sides.items() if side is best),
-            "ratio": median(theirs / own for own, theirs in zip(ours.seconds, best.seconds, strict=True)),
-            "memory_ratio": ours.peak_gb / best.peak_gb,
-            "memory_goal": MEMORY_GOAL,
+            "ratio": _compare(ours, best),
+            "own_ratio": _compare(ours, sides["ours, native"]),
+            "memory_ratio": self.compare_memory(row, ours, best, sides),
+            "memory_goal": MEMORY_GOALS[row.work],
         }
+
+    def compare_memory(self, row: Row, ours: Side, best: Side, sides: dict[str, Side]) -> float:
+        """Of inference what is held beyond an import of MindSpore, beside all that OpenVINO holds; else the peaks."""
+        if row.work != "inference" or not sides["OpenVINO"].seconds:
+            return ours.peak_gb / best.peak_gb
+        return (ours.peak_gb - self.import_gb) / sides["OpenVINO"].peak_gb
+
+    @cached_property
+    def import_gb(self) -> float:
+        """What `import mindspore` holds by itself."""
+        code = "import mindspore, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return float(done.stdout.splitlines()[-1])
 
     def ceiling(self) -> dict[str, float]:
         """GFLOP/s of a large float32 matrix product: the highest of several rounds, for each library at hand."""
@@ -203,6 +256,11 @@ class Bench:
         return count / seconds
 
 
+def _compare(ours: Side, other: Side) -> float:
+    """How many times as fast."""
+    return median(theirs / own for own, theirs in zip(ours.seconds, other.seconds, strict=True))
+
+
 def _last_line(command: list) -> dict:
     """What a script printed as JSON at its end."""
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
@@ -216,10 +274,19 @@ def describe_machine(args: argparse.Namespace) -> dict[str, str]:
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
     memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     installed = []
-    for python in (sys.executable, args.torch_python, args.keras_python):
+    for python in (sys.executable, args.torch_python, args.keras_python, args.onnx_python):
         command = [python, "-m", "pip", "freeze"]
         installed += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    wanted = ("mindspore", "torch", "timm", "tensorflow-cpu", "keras-cv-attention-models", "halonet-pytorch")
+    wanted = (
+        "mindspore",
+        "torch",
+        "timm",
+        "openvino",
+        "onnxruntime",
+        "tensorflow-cpu",
+        "keras-cv-attention-models",
+        "halonet-pytorch",
+    )
     versions = sorted({line for line in installed if line.partition("==")[0] in wanted})
     commit = subprocess.run(
         ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
@@ -240,18 +307,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", required=True, help="Python of an environment with torch, timm, lucidrains")
     parser.add_argument("--keras_python", required=True, help="Python of one with keras_cv_attention_models")
+    parser.add_argument("--onnx_python", required=True, help="Python of one with openvino and onnxruntime")
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--pairs", type=int, default=5, help="turns of each side, after one to warm up")
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--only", nargs="*", default=[], help="words that a row's name must contain, to try things out")
     args = parser.parse_args()
 
-    bench = Bench(args)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Bench(args, Path(folder)))
+
+
+def measure(bench: Bench) -> None:
+    args = bench.args
     results = {"machine": describe_machine(args), "image_size": args.image_size, "pairs": args.pairs}
+    results["import_gb"] = bench.import_gb
     results["ceiling"] = bench.ceiling()
     results["rows"] = []
     for row in rows():
-        if all(word in f"{row.work} {row.model} {row.batch_size}" for word in args.only):
+        if all(word in f"{row.work} {row.model} {row.batch_size} {row.precision}" for word in args.only):
             results["rows"].append(bench.compare(row))
             _say(results["rows"][-1])
             _write(results, args.output)
@@ -277,7 +351,8 @@ def _say(row: dict) -> None:
         for name, side in row["sides"].items()
     )
     print(
-        f"{row['work']} {row['model']} batch {row['batch_size']}: {speeds}; {row['ratio']:.2f} x {row['best']}, "
+        f"{row['work']} {row['model']} batch {row['batch_size']} {row['precision']}: {speeds}; {row['ratio']:.2f} x "
+        f"{row['best']}, {row['own_ratio']:.2f} x our float32, "
         f"memory {row['memory_ratio']:.2f}",
         file=sys.stderr,
         flush=True,

@@ -36,7 +36,7 @@ def name_operator(row: dict[str, str]) -> str:
 work, model, batch_size = sys.argv[1:4]
 mindspore.set_device("CPU")
 mindspore.set_context(mode=mindspore.GRAPH_MODE)
-step = make_step(work, model, int(batch_size), 256, native=True, frozen=False)  # else inference is one operator
+step = make_step(work, model, int(batch_size), 256, "native", frozen=False)  # else inference is one operator
 step()
 with tempfile.TemporaryDirectory() as folder:
     with profile(activities=[ProfilerActivity.CPU], on_trace_ready=tensorboard_trace_handler(folder)):

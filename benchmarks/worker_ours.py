@@ -1,6 +1,7 @@
-"""Our side of bench.py, in graph mode: worker_ours.py WORK MODEL BATCH SIZE native|portable.
+"""Our side of bench.py, in graph mode: worker_ours.py WORK MODEL BATCH SIZE native|bfloat16|portable.
 
-WORK is inference, with batch norms folded, training, or attention: a bare layer, forward and backward.
+`bfloat16` are the native kernels in that precision. WORK is inference, with batch norms folded, training, or
+attention: a bare layer, forward and backward.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class Gradients(nn.Cell):
 
 
 def make_step(
-    work: str, model: str, batch_size: int, size: int, native: bool, frozen: bool = True
+    work: str, model: str, batch_size: int, size: int, kernels: str, frozen: bool = True
 ) -> Callable[[], object]:
     rng = np.random.default_rng(0)
+    native = kernels != "portable"
+    precision = "bfloat16" if kernels == "bfloat16" else "float32"
     if work == "attention":
         layer = HaloAttention(
             ATTENTION["dim"],
@@ -51,7 +54,7 @@ def make_step(
         )
         shape = (batch_size, ATTENTION["dim"], size, size)
         maps, slope = (Tensor(rng.standard_normal(shape).astype(np.float32)) for _ in range(2))
-        step = Gradients(accelerate(layer) if native else layer)
+        step = Gradients(accelerate(layer, precision=precision) if native else layer)
         return lambda: step(maps, slope)[0][0].asnumpy()
     images = Tensor(rng.standard_normal((batch_size, 3, size, size)).astype(np.float32))
     labels = Tensor(np.arange(batch_size, dtype=np.int32))
@@ -59,11 +62,11 @@ def make_step(
     if work == "inference":
         network = fuse_batchnorm(network)
         if native:
-            network = accelerate(network, frozen=frozen)
+            network = accelerate(network, frozen=frozen, precision=precision)
         return lambda: network(images).asnumpy()
     optimizer = create_optimizer(network, "adamw", weight_decay=0.05)
     if native:
-        network, optimizer = accelerate(network), accelerate(optimizer)
+        network, optimizer = accelerate(network, precision=precision), accelerate(optimizer)
     step = TrainStep(network, create_loss(), optimizer)
     return lambda: step(images, labels).asnumpy()
 
@@ -72,4 +75,4 @@ if __name__ == "__main__":
     work, model, batch_size, size, kernels = sys.argv[1:6]
     mindspore.set_device("CPU")
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
-    take_turns(make_step(work, model, int(batch_size), int(size), kernels == "native"), least=0.3)
+    take_turns(make_step(work, model, int(batch_size), int(size), kernels), least=0.3)

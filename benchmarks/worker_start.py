@@ -26,7 +26,7 @@ mindspore.set_device("CPU")
 mindspore.set_context(mode=mindspore.GRAPH_MODE)
 if folder:
     mindspore.set_context(enable_compile_cache=True, compile_cache_path=folder[0])
-step = make_step(work, model, 8, 256, native=True)
+step = make_step(work, model, 8, 256, "native")
 built = perf_counter()
 step()
 print(json.dumps({"seconds": perf_counter() - built, "since_import": perf_counter() - STARTED}))

@@ -112,10 +112,10 @@ def _speed(name: str, results: dict[str, Any]) -> str:
     for row in results["rows"]:
         if row["model"] != name:
             continue
-        ours, best = row["sides"]["ours, native"], row["sides"][row["best"]]
+        ours, best = next(iter(row["sides"].values())), row["sides"][row["best"]]
         rows.append(
             (
-                row["work"],
+                f"{row['work']}, {row['precision']}",
                 str(row["batch_size"]),
                 f"{ours['images_per_s']:.1f}",
                 f"{best['images_per_s']:.1f} ({row['best']})",
@@ -129,7 +129,7 @@ def _speed(name: str, results: dict[str, Any]) -> str:
     table = _table(("work", "batch", "images/s", "fastest peer", "ratio", "GB"), rows)
     return (
         f"{table}\n\nOne run of `make bench` on {machine['cores']} cores of {machine['processor'].partition(',')[0]}, "
-        f"float32, {results['image_size']} x {results['image_size']}; [all of it](../../benchmarks/RESULTS.md)."
+        f"{results['image_size']} x {results['image_size']}; [all of it](../../benchmarks/RESULTS.md)."
     )
 
 

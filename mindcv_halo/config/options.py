@@ -51,7 +51,7 @@ class SystemOptions:
         idle=lambda recipe: "mode 1 compiles nothing" * recipe.system.mode,
     )
     native_kernels: bool | None = option(
-        None, "C++ kernels, compiled on this machine, for a CPU in float32; default: wherever they can be had"
+        None, "C++ kernels, compiled on this machine, for a CPU; default: wherever they can be had"
     )
 
 
@@ -215,8 +215,13 @@ class LossOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions:
-    """In which precision the network computes: training.amp."""
+    """In which precision the network computes, `precision` on a CPU and amp elsewhere: training.amp."""
 
+    precision: str = option(
+        "float32",
+        "of native kernels; in bfloat16 weights, sums and statistics stay float32",
+        choices=("float32", "bfloat16"),
+    )
     amp_level: str = option(
         "O0",
         "in training; see training.amp.LEVELS",

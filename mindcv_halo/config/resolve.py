@@ -16,7 +16,7 @@ WEIGHTS_FROM_STATE: Mapping[str, Any] = MappingProxyType({"ckpt_path": "", "pret
 """For a run that goes on: its weights, and its optimizer, come from its state."""
 NO_WEIGHTS_TO_FIT: Mapping[str, Any] = MappingProxyType({"reset_head": None, "resize_pos": False})
 """For a network that gets its weights later: nothing of them is to be changed."""
-PLAIN: Mapping[str, Any] = MappingProxyType({"native_kernels": False, "fuse_bn": False})
+PLAIN: Mapping[str, Any] = MappingProxyType({"native_kernels": False, "precision": "float32", "fuse_bn": False})
 """For a network that others are made from, or compared with."""
 
 

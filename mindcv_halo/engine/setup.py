@@ -31,7 +31,7 @@ from ..loss.registry import LOSSES, find_loss
 from ..models import HaloNet, create_model, fuse_batchnorm
 from ..models.recompute import recompute_attention
 from ..models.registry import complete_cfg
-from ..native import NativeUnavailableError, accelerate, load_kernels
+from ..native import NativeUnavailableError, accelerate, load_kernels, name_bfloat16_instructions
 from ..native.whole_network import NativeHaloNet
 from ..optim import RateWindow, create_optimizer
 from ..optim.adamw import AdamW
@@ -129,37 +129,49 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     if precision.fuse_bn:
         network = fuse_batchnorm(network)
     if _uses_native_kernels(recipe, network, is_training):
-        return accelerate(network, frozen=not is_training)
+        return accelerate(network, frozen=not is_training, precision=recipe.precision.precision)
     level = precision.amp_level if is_training else precision.val_amp_level
     return auto_mixed_precision(network, level, precision.amp_cast_list, precision.amp_dtype)
 
 
 def name_kernels(network: nn.Cell) -> str:
     """For the log: what the network computes with."""
-    return "native" if isinstance(network, NativeHaloNet) else "portable"
+    if not isinstance(network, NativeHaloNet):
+        return "portable"
+    if network.precision == "bfloat16":
+        return f"native, in bfloat16 on {name_bfloat16_instructions()}"
+    return "native"
 
 
 def _uses_native_kernels(recipe: Recipe, network: nn.Cell, is_training: bool) -> bool:
     """Whether the network is to run on native kernels. Raises UserError where it must and cannot."""
     wanted = recipe.system.native_kernels
+    precision = recipe.precision
+    asked = "native_kernels"
+    if precision.precision == "bfloat16":
+        if wanted is False:
+            raise UserError("precision bfloat16 is of native_kernels, which are False; leave one out")
+        wanted, asked = True, "precision bfloat16"
     if wanted is False:
         return False
-    precision = recipe.precision
     level = precision.amp_level if is_training else precision.val_amp_level
     device = mindspore.get_context("device_target")
     try:
         if not isinstance(network, HaloNet):
+            name = type(network).__name__
             raise NativeUnavailableError(
-                f"native_kernels are for HaloNets, and {recipe.model.model_name} is a {type(network).__name__}; "
-                "leave them out"
+                f"{asked}: native kernels are for HaloNets, and {recipe.model.model_name} is a {name}; leave it out"
             )
         if device != "CPU":
-            raise NativeUnavailableError(f"native_kernels are for CPUs, and this runs on {device}; leave them out")
+            elsewhere = "; elsewhere amp_level O2 with amp_dtype bfloat16 does" * (asked != "native_kernels")
+            raise NativeUnavailableError(
+                f"{asked}: native kernels are for CPUs, and this runs on {device}; leave it out{elsewhere}"
+            )
         if level != "O0" or precision.amp_cast_list:
             what = "amp_cast_list" if precision.amp_cast_list else f"amp level {level}"
-            raise NativeUnavailableError(f"native_kernels are for float32, not {what}; leave one out")
+            raise NativeUnavailableError(f"{asked}: native kernels know no {what}; leave one out")
         if is_training and recipe.step.sync_bn:
-            raise NativeUnavailableError("native_kernels know no sync_bn; leave one out")
+            raise NativeUnavailableError(f"{asked}: native kernels know no sync_bn; leave one out")
         load_kernels()
     except NativeUnavailableError:
         if wanted:

@@ -25,7 +25,7 @@ USED: dict[str, frozenset[str]] = {
     | {"val_split", "dataset_download", "skip_bad_images", "num_parallel_workers", "data_timeout"},
     "infer": PREDICTION,
     "serve": PREDICTION,
-    "export": PREDICTION - {"exif", "batch_size", "native_kernels", "amp_dtype"},
+    "export": PREDICTION - {"exif", "batch_size", "native_kernels", "precision", "amp_dtype"},
 }
 # Where somebody might expect something of a flag all the same.
 _REASONS = {
@@ -34,6 +34,7 @@ _REASONS = {
     ("infer", "amp_level"): "--val_amp_level is for it",
     ("serve", "amp_level"): "--val_amp_level is for it",
     ("export", "native_kernels"): "a file runs without them",
+    ("export", "precision"): "a file computes in float32",
     ("export", "amp_dtype"): "a file computes in float32",
 }
 

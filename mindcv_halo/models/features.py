@@ -53,12 +53,20 @@ class FeatureExtractor(nn.Cell):
     def construct(self, x: Tensor) -> list[Tensor]:
         check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
-        maps = [self.channels_first(x)] if 0 in self.out_indices else []
+        maps = []
+        if 0 in self.out_indices:
+            x, kept = self.keep(x)
+            maps.append(kept)
         for index, stage in enumerate(self.stages, 1):
             x = stage(x)
             if index in self.out_indices:
-                maps.append(self.channels_first(x))
+                x, kept = self.keep(x)
+                maps.append(kept)
         return maps
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map between the layers, for what comes after it, and as `channels_first` has it."""
+        return x, self.channels_first(x)
 
     def channels_first(self, x: Tensor) -> Tensor:
         """A map from between the layers as (B, C, H, W), which it is; native kernels have another order inside."""

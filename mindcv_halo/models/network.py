@@ -129,15 +129,23 @@ class HaloNet(nn.Cell):
         last = indices[-1] if stop_early else len(self.stages)
         check_images(x, self.spec, self.in_channels, self.built_size)
         x = self.stem(x)
-        maps = [self.channels_first(x)] if 0 in indices else []
+        maps = []
+        if 0 in indices:
+            x, kept = self.keep(x)
+            maps.append(kept)
         for index, stage in enumerate(self.stages, 1):
             if index <= last:
                 x = stage(x)
                 if index in indices:
-                    maps.append(self.channels_first(x))
+                    x, kept = self.keep(x)
+                    maps.append(kept)
         if intermediates_only:
             return maps
         return self.channels_first(self.final_conv(x) if last == len(self.stages) else x), maps
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A map between the layers, for what comes after it, and as `channels_first` has it."""
+        return x, self.channels_first(x)
 
     def channels_first(self, x: Tensor) -> Tensor:
         """A map from between the layers as (B, C, H, W), which it is; native kernels have another order inside."""

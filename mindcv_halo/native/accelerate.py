@@ -15,14 +15,15 @@ from . import all_reduce, layers, optimizer, whole_network  # noqa: F401  (their
 from .as_built import find_changes
 from .guarded import guard
 from .operators import load_kernels
+from .precision import PRECISIONS, choose_precision
 from .registry import NATIVE, has_kernels, is_called
 
 
-def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
+def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "float32") -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
-    For a model of create_model, with or without a head or features_only, or a bare HaloAttention; in float32, on a CPU,
-    before the first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
+    For a model of create_model, with or without a head or features_only, or a bare HaloAttention; on a CPU, before the
+    first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
     Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows, attentions, gates and heads
     of one's own) run as before.
@@ -34,8 +35,12 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     Args:
         frozen: for inference: weights are packed at the first call for each shape, and again after others were loaded.
             Fold the batch norms first (fuse_batchnorm).
+        precision: "float32", or "bfloat16" for maps between kernels: what goes in and comes out, parameters, gradients
+            of parameters, sums and statistics stay float32. Logits differ by about 1 % of the largest. A processor
+            without instructions for it gets float32, and a warning.
 
-    Raises UserError for any other network or device, NativeUnavailableError where the kernels cannot be built.
+    Raises UserError for any other network, device or precision, NativeUnavailableError where the kernels cannot be
+    built.
     """
     entry = NATIVE.get(type(network))
     if entry is None or not entry.alone or not entry.takes(network):
@@ -47,6 +52,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     if not is_part:
         _refuse_changes(network, frozen)
     load_kernels()
+    precision = choose_precision(precision)
     if is_part:
         network.__class__ = entry.kind
         network.prepare()
@@ -58,9 +64,10 @@ def accelerate(network: nn.Cell, *, frozen: bool = False) -> nn.Cell:
     if isinstance(network, HaloAttention):
         network.alone = True
     else:
+        network.precision = precision
         next(cell for cell in accelerated.values() if isinstance(cell, ConvNormAct)).enters = True
     for cell in accelerated.values():  # from the outside in: a block tells its last layer what to add
-        cell.prepare(frozen)
+        cell.prepare(frozen, PRECISIONS[precision])
     for name, cell in inside.items():
         free = ("classifier", "dropout", "num_classes", "has_plan", "plans_head") if cell is network else ()
         guard(cell, name, network, frozen=frozen, free=free)

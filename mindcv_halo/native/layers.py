@@ -1,8 +1,8 @@
 """The models' layers on channels-last maps (B, H, W, C) and the kernels of operators.py.
 
 Each is a subclass of the portable layer with the same parameters, and what `accelerate` turns that layer into:
-`prepare` makes its kernels. `construct` computes with them; `plan` adds the same kernels to a frozen network's plan
-(whole_network.py). What `@native` says of a class is all that `accelerate` knows of it.
+`prepare` makes its kernels, for maps of its `dtype`. `construct` computes with them; `plan` adds the same kernels to a
+frozen network's plan (whole_network.py). What `@native` says of a class is all that `accelerate` knows of it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from . import as_built
 from .as_built import name_activation
 from .guarded import FROZEN
 from .operators import (
+    FLOAT,
     BatchNorm,
     ChannelGate,
     Convolution,
+    Fork,
     HaloKernel,
     MaxPool,
     MeanPixels,
@@ -36,7 +38,7 @@ from .registry import native
 
 
 def check_type(x: Tensor) -> None:
-    """Raises TypeError for images or maps that are no float32 tensor: kernels would read other numbers as such.
+    """Raises TypeError for images or maps that are no float32 tensor, in whatever precision the network computes.
 
     And ValueError for none at all, of which statistics are no numbers.
     """
@@ -84,13 +86,13 @@ class NativeConvNormAct(ConvNormAct):
     adds = False  # whether it ends a residual block, whose shortcut it adds,
     block_activation: str | None = None  # and whose activation it does
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         adds, activation = self.adds, name_activation(self.act) or self.block_activation
         self.frozen = frozen
         self.folded = isinstance(self.norm, FoldedNorm)
         self.nothing = nothing()
         if self.enters:
-            self.to_last = MoveChannels("last")
+            self.to_last = MoveChannels("last", dtype)
         options = {"stride": self.conv.stride[0], "groups": self.conv.group, "frozen": frozen}
         if self.folded:
             self.kernel = Convolution(activation=activation, has_bias=True, adds=adds, **options)
@@ -104,7 +106,8 @@ class NativeConvNormAct(ConvNormAct):
         if added is None:
             added = self.nothing
         if self.folded:
-            return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added)
+            onto = added if isinstance(added, Map) else None
+            return plan.add(self.kernel, x, self.conv.weight, self.conv.bias, added, onto=onto)
         x = plan.add(self.kernel, x, self.conv.weight, self.nothing, self.nothing)
         return self.finish.plan(plan, x, added)
 
@@ -128,11 +131,12 @@ class NativeHaloAttention(HaloAttention):
 
     alone = False  # whether it is in no network, and takes and gives maps as (B, C, H, W)
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.nothing = nothing()
-        self.to_last = MoveChannels("last")
-        self.to_first = MoveChannels("first")
+        self.to_last = MoveChannels("last", dtype)
+        self.to_first = MoveChannels("first", dtype)
         self.pools = not isinstance(self.pool, nn.Identity)
+        self.fork = Fork()
         self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
         self.project_kv = Convolution(frozen=frozen)
         self.kernel = HaloKernel(
@@ -159,10 +163,11 @@ class NativeHaloAttention(HaloAttention):
             self.check_input(x)
             check_type(x)
             x = self.to_last(x)
-        q = self.project_q(x, self.q.weight, self.nothing, self.nothing)
-        kv = self.project_kv(x, self.kv.weight, self.nothing, self.nothing)
+        for_q, for_kv = self.fork(x)
+        q = self.project_q(for_q, self.q.weight, self.nothing, self.nothing)
+        kv = self.project_kv(for_kv, self.kv.weight, self.nothing, self.nothing)
         if self.q.has_bias:
-            q, kv = q + self.q.bias, kv + self.kv.bias
+            q, kv = (q + self.q.bias).astype(q.dtype), (kv + self.kv.bias).astype(kv.dtype)
         out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
         if self.pools:
             height, width = num_blocks(x.shape[1], self.stride), num_blocks(x.shape[2], self.stride)
@@ -174,10 +179,10 @@ class NativeHaloAttention(HaloAttention):
 class NativeAttentionMix(AttentionMix):
     """Any attention: one without kernels sees the map as (B, C, H, W)."""
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.is_native = isinstance(self.attention, NativeHaloAttention)
-        self.to_last = MoveChannels("last")
-        self.to_first = MoveChannels("first")
+        self.to_last = MoveChannels("last", dtype)
+        self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
         self.finish = NormKernels(self.norm, name_activation(self.act), adds=False)
 
@@ -197,10 +202,10 @@ class NativeAttentionMix(AttentionMix):
 class NativeConvMix(ConvMix):
     """Any gate: one without kernels sees the map as (B, C, H, W)."""
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.is_native = isinstance(self.gate, NativeSqueezeExcite | NativeEfficientChannelAttention | nn.Identity)
-        self.to_last = MoveChannels("last")
-        self.to_first = MoveChannels("first")
+        self.to_last = MoveChannels("last", dtype)
+        self.to_first = MoveChannels("first", dtype)
 
     @property
     def has_plan(self) -> bool:
@@ -219,7 +224,8 @@ class NativeConvMix(ConvMix):
 class NativeSqueezeExcite(SqueezeExcite):
     """Its two convolutions see one pixel a channel; in a plan they are kernels too."""
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
         self.mean = MeanPixels()
         self.gate = ChannelGate()
         self.nothing = nothing()
@@ -235,13 +241,15 @@ class NativeSqueezeExcite(SqueezeExcite):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
-        mean = self.mean(x).reshape(batch, channels, 1, 1)
+        x, for_mean = self.fork(x)
+        mean = self.mean(for_mean).reshape(batch, channels, 1, 1)
         return self.gate(x, self.expand(self.act(self.reduce(mean))).reshape(batch, channels))
 
 
 @native(EfficientChannelAttention, as_built.check_efficient_channel_attention)
 class NativeEfficientChannelAttention(EfficientChannelAttention):
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
         self.mean = MeanPixels()
         self.gate = ChannelGate()
         self.along_channels = NeighbourChannels()
@@ -251,13 +259,14 @@ class NativeEfficientChannelAttention(EfficientChannelAttention):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, _, channels = x.shape
-        mean = self.mean(x).reshape(batch, 1, 1, channels)
+        x, for_mean = self.fork(x)
+        mean = self.mean(for_mean).reshape(batch, 1, 1, channels)
         return self.gate(x, self.conv(mean).reshape(batch, channels))
 
 
 @native(StemPool, as_built.check_stem_pool)
 class NativeStemPool(StemPool):
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.kernel = MaxPool(self.border)
 
     def plan(self, plan: Plan, x: Map) -> Map:
@@ -271,7 +280,9 @@ class NativeStemPool(StemPool):
 class NativeBottleneck(Bottleneck):
     """The residual shell, whose last norm also adds the shortcut and activates, but for stochastic depth in between."""
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.dtype = dtype
+        self.fork = Fork()
         self.fuses = frozen or isinstance(self.drop_path, nn.Identity)
         if self.fuses:
             self.expand.adds = self.has_shortcut
@@ -284,8 +295,15 @@ class NativeBottleneck(Bottleneck):
         return self.expand.plan(plan, self.mix.plan(plan, self.reduce.plan(plan, x)), shortcut)
 
     def construct(self, x: Tensor) -> Tensor:
+        shortcut = None
+        if self.has_shortcut:
+            x, shortcut = self.fork(x)
+            shortcut = self.shortcut(shortcut)
         mixed = self.mix(self.reduce(x))
-        if not self.has_shortcut:
-            return self.expand(mixed) if self.fuses else self.act(self.drop_path(self.expand(mixed)))
-        shortcut = self.shortcut(x)
-        return self.expand(mixed, shortcut) if self.fuses else self.act(self.drop_path(self.expand(mixed)) + shortcut)
+        if self.fuses:
+            return self.expand(mixed, shortcut)
+        # MindSpore's own operators, of which it has few for bfloat16 on a CPU.
+        out = self.drop_path(self.expand(mixed).astype(FLOAT))
+        if shortcut is not None:
+            out = out + shortcut.astype(FLOAT)
+        return self.act(out).astype(self.dtype)

@@ -1,7 +1,9 @@
-"""The kernels of src/ as MindSpore cells with gradients: float32, channels-last maps (B, H, W, C), on a CPU.
+"""The kernels of src/ as MindSpore cells with gradients: channels-last maps (B, H, W, C), on a CPU.
 
-Each works in graph and PyNative mode, unless it says otherwise, and in a Plan by its `forward_kernel` and the
-`constants` that end its operands. Where a kernel has an operand that a layer may lack, that operand is one zero.
+Maps are float32 or bfloat16, and come out as they went in; parameters, statistics and what has a number for each
+channel are float32. Each works in graph and PyNative mode, unless it says otherwise, and in a Plan by its
+`forward_kernel` and the `constants` that end its operands. Where a kernel has an operand that a layer may lack, that
+operand is one zero.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
+from typing import Any
 
 import mindspore
 import numpy as np
@@ -40,10 +43,10 @@ def load_kernels() -> ctypes.CDLL:
     return library
 
 
-def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT, **settings: int) -> ops.Custom:
-    """The kernel as a primitive. `settings` are what `out_shape` depends on beside its arguments.
+def _kernel(name: str, out_shape: Callable, find_types: Callable = lambda *types: FLOAT, **settings: Any) -> ops.Custom:
+    """The kernel as a primitive. `settings` are what shapes and types of its results depend on beside its arguments.
 
-    PyNative mode remembers shapes by operands and attributes, and so must find the settings among these.
+    PyNative mode remembers results by operands and attributes, and so must find the settings among these.
     """
     load_kernels()
     path = f"{build_kernels() / LIBRARY}:{name}"
@@ -52,11 +55,15 @@ def _kernel(name: str, out_shape: Callable, out_dtype=FLOAT, **settings: int) ->
         _refuse_export()
         return out_shape(*shapes)
 
-    kernel = ops.Custom(path, out_shape=infer, out_dtype=out_dtype, func_type="aot")
+    kernel = ops.Custom(path, out_shape=infer, out_dtype=find_types, func_type="aot")
     for setting, value in settings.items():
         kernel.add_prim_attr(setting, value)
-    kernel.symbol, kernel.find_shapes = name, out_shape
+    kernel.symbol, kernel.find_shapes, kernel.find_types = name, out_shape, find_types
     return kernel
+
+
+def _as_first(first, *others):
+    return first
 
 
 def _refuse_export() -> None:
@@ -92,7 +99,7 @@ class Convolution(nn.Cell):
 
     Odd square kernels with a border of zeros; weights (O, C / groups, k, k) and bias (O,) are arguments. Gradients are
     for convolutions alone, without bias, map to add and activation. `frozen` weights are read at the first call for
-    each shape only, which spares reordering them.
+    each shape only, which spares reordering them. With `to_float` the output is float32, whatever the map is.
     """
 
     def __init__(
@@ -104,6 +111,7 @@ class Convolution(nn.Cell):
         has_bias: bool = False,
         adds: bool = False,
         frozen: bool = False,
+        to_float: bool = False,
     ):
         super().__init__()
         self.is_plain = activation is None and not has_bias and not adds
@@ -111,8 +119,8 @@ class Convolution(nn.Cell):
         extras = int(has_bias) + 2 * int(adds)
         self.settings = Tensor(np.array([stride, groups, ACTIVATIONS[activation], extras, number], np.int64))
         self.constants = (self.settings,)
-        self.forward_kernel = _convolution_kernel(stride)
-        self.backward_input = _kernel("convolution_backward_input", lambda diff, weight, x, settings: x)
+        self.forward_kernel = _convolution_kernel(stride, to_float)
+        self.backward_input = _kernel("convolution_backward_input", lambda diff, weight, x, settings: x, _as_first)
         self.backward_weights = _kernel("convolution_backward_weights", lambda diff, x, weight, settings: weight)
         if frozen:
             weakref.finalize(self, load_kernels().forget_frozen, ctypes.c_int64(number))
@@ -132,11 +140,14 @@ class Convolution(nn.Cell):
 
 
 @cache
-def _convolution_kernel(stride: int) -> ops.Custom:
+def _convolution_kernel(stride: int, to_float: bool) -> ops.Custom:
     def out_shape(x, weight, bias, added, settings):
         return (x[0], -(-x[1] // stride), -(-x[2] // stride), weight[0])
 
-    return _kernel("convolution", out_shape, stride=stride)
+    def find_type(x, *others):
+        return FLOAT if to_float else x
+
+    return _kernel("convolution", out_shape, find_type, stride=stride, to_float=to_float)
 
 
 class BatchNorm(nn.Cell):
@@ -152,8 +163,10 @@ class BatchNorm(nn.Cell):
         self.numbers = Tensor(np.array([eps, momentum], np.float32))
         self.constants = (self.settings, self.numbers)
         name = "batch_norm_training" if training else "batch_norm_inference"
-        self.forward_kernel = _kernel(name, _norm_shapes, (FLOAT,) * 5)
-        self.backward = _kernel("batch_norm_backward", _norm_gradient_shapes, (FLOAT,) * 4)
+        self.forward_kernel = _kernel(name, _norm_shapes, lambda x, *others: (x, *(FLOAT,) * 4))
+        self.backward = _kernel(
+            "batch_norm_backward", _norm_gradient_shapes, lambda diff, x, added, *others: (x, FLOAT, FLOAT, added)
+        )
 
     def construct(self, x: Tensor, added: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor):
         return self.forward_kernel(x, added, gamma, beta, mean, variance, self.settings, self.numbers)
@@ -206,13 +219,15 @@ class HaloKernel(nn.Cell):
         self.forward_kernel = _kernel(
             "halo_attention",
             out_shapes,
-            (FLOAT, FLOAT),
+            lambda q, *others: (q, FLOAT),
             block_size=block_size,
             num_heads=num_heads,
             query_size=query_size,
             whole_blocks=int(whole_blocks),
         )
-        self.backward = _kernel("halo_attention_backward", _halo_gradient_shapes, (FLOAT,) * 4)
+        self.backward = _kernel(
+            "halo_attention_backward", _halo_gradient_shapes, lambda diff, *others: (diff, diff, FLOAT, FLOAT)
+        )
 
     def construct(self, q: Tensor, kv: Tensor, height_rel: Tensor, width_rel: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_kernel(q, kv, height_rel, width_rel, self.settings)
@@ -256,7 +271,7 @@ def make_adamw(count: int) -> ops.Custom:
 def make_join(shapes: Sequence[tuple[int, ...]], bucket_sizes: Sequence[int]) -> ops.Custom:
     """(number of tensors, tensors of these shapes) -> vectors of these sizes that hold them, one after the other."""
     buckets = tuple((size,) for size in bucket_sizes)
-    kernel = _kernel("join_tensors", lambda *_: buckets, (FLOAT,) * len(buckets))
+    kernel = _kernel("join_tensors", lambda *_: buckets, lambda *types: (FLOAT,) * len(buckets))
     kernel.add_prim_attr("layout", f"{shapes} {bucket_sizes}")
     return kernel
 
@@ -268,7 +283,7 @@ def make_share(gradients: Sequence[tuple[int, ...]], num_buckets: int, num_stati
     statistics and loss; the means of statistics are written in place.
     """
     outputs = (*gradients, (1,))  # of no axes, MindSpore would make a number of Python's of it
-    kernel = _kernel("share_means", lambda *_: outputs, (FLOAT,) * len(outputs))
+    kernel = _kernel("share_means", lambda *_: outputs, lambda *types: (FLOAT,) * len(outputs))
     read = [sig.make_sig(f"read{i}") for i in range(1 + num_buckets)]
     kernel.set_signatures([*read, *(sig.make_sig(f"written{i}", sig.sig_rw.RW_WRITE) for i in range(num_statistics))])
     kernel.add_prim_attr("layout", f"{gradients} {num_buckets} {num_statistics}")
@@ -283,8 +298,10 @@ class MaxPool(nn.Cell):
         super().__init__()
         self.border = Tensor(np.array([border], np.float32))
         self.constants = (self.border,)
-        self.forward_kernel = _kernel("max_pool", lambda x, border: (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3]))
-        self.backward = _kernel("max_pool_backward", lambda diff, out, x: x)
+        self.forward_kernel = _kernel(
+            "max_pool", lambda x, border: (x[0], -(-x[1] // 2), -(-x[2] // 2), x[3]), _as_first
+        )
+        self.backward = _kernel("max_pool_backward", lambda diff, out, x: x, _as_first)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x, self.border)
@@ -294,14 +311,17 @@ class MaxPool(nn.Cell):
 
 
 class MoveChannels(nn.Cell):
-    """Channels from first to "last", (B, C, H, W) -> (B, H, W, C), or from last to "first"."""
+    """Channels from first to "last", (B, C, H, W) -> (B, H, W, C), or from last to "first".
+
+    Channels-first maps are float32, the others of `dtype`.
+    """
 
     constants = ()
 
-    def __init__(self, to: str):
+    def __init__(self, to: str, dtype: mindspore.Type = FLOAT):
         super().__init__()
-        self.forward_kernel = _channel_kernel(to)
-        self.backward = _channel_kernel({"last": "first", "first": "last"}[to])
+        self.forward_kernel = _channel_kernel(to, dtype)
+        self.backward = _channel_kernel({"last": "first", "first": "last"}[to], dtype)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x)
@@ -310,21 +330,35 @@ class MoveChannels(nn.Cell):
         return (self.backward(dout),)
 
 
-def _channel_kernel(to: str) -> ops.Custom:
+def _channel_kernel(to: str, dtype: mindspore.Type) -> ops.Custom:
     if to == "last":
-        return _kernel("channels_last", lambda x: (x[0], x[2], x[3], x[1]))
+        return _kernel("channels_last", lambda x: (x[0], x[2], x[3], x[1]), lambda x: dtype, dtype=str(dtype))
     return _kernel("channels_first", lambda x: (x[0], x[3], x[1], x[2]))
 
 
-class MeanPixels(nn.Cell):
-    """The mean over H and W: (B, H, W, C) -> (B, C)."""
-
-    constants = ()
+class Fork(nn.Cell):
+    """A map for two layers: x -> (x, x), whose gradients a kernel adds, as MindSpore adds no bfloat16 on a CPU."""
 
     def __init__(self):
         super().__init__()
-        self.forward_kernel = _kernel("mean_pixels", lambda x: (x[0], x[3]))
-        self.backward = _kernel("mean_pixels_backward", lambda diff, x: x)
+        self.add = _kernel("add_maps", lambda one, other: one, _as_first)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+    def bprop(self, x, out, dout):
+        return (self.add(dout[0], dout[1]),)
+
+
+class MeanPixels(nn.Cell):
+    """The mean over H and W: (B, H, W, C) -> (B, C) of `dtype`."""
+
+    constants = ()
+
+    def __init__(self, dtype: mindspore.Type = FLOAT):
+        super().__init__()
+        self.forward_kernel = _kernel("mean_pixels", lambda x: (x[0], x[3]), lambda x: dtype, dtype=str(dtype))
+        self.backward = _kernel("mean_pixels_backward", lambda diff, x: x, lambda diff, x: x)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.forward_kernel(x)
@@ -340,8 +374,10 @@ class ChannelGate(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.forward_kernel = _kernel("channel_gate", lambda x, gate: x)
-        self.backward = _kernel("channel_gate_backward", lambda diff, x, gate: (x, gate), (FLOAT, FLOAT))
+        self.forward_kernel = _kernel("channel_gate", lambda x, gate: x, _as_first)
+        self.backward = _kernel(
+            "channel_gate_backward", lambda diff, x, gate: (x, gate), lambda diff, x, gate: (x, FLOAT)
+        )
 
     def construct(self, x: Tensor, gate: Tensor) -> Tensor:
         return self.forward_kernel(x, gate)

@@ -9,21 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from .operators import number_kernel
+from .operators import FLOAT, number_kernel
 
 _PARAMETER, _ARENA, _CONSTANT, _RESULT = range(4)  # where an argument lies, as in src/plan.cpp
-_ALIGNMENT = 16  # floats, a line of the cache
+_TYPES = {mindspore.float32: (0, 4), mindspore.bfloat16: (1, 2), mindspore.int64: (2, 8)}  # numbers there, and bytes
+_SLOT = 64  # bytes, a line of the cache
 
 
 @dataclass(frozen=True)
 class Map:
-    """What will be computed: an array of float32 that some step writes; number 0 is the images."""
+    """What will be computed: an array that some step writes; number 0 is the images."""
 
     number: int
     shape: tuple[int, ...]
+    dtype: mindspore.Type = FLOAT
 
     def reshape(self, *shape: int) -> Map:
         return replace(self, shape=shape)
@@ -36,12 +39,15 @@ class View:
     parameter: Parameter
     shape: tuple[int, ...]
 
+    dtype: mindspore.Type = FLOAT  # which kernels take; they refuse one whose type was changed
+
 
 @dataclass(frozen=True)
 class _Step:
     kernel: int
     arguments: tuple[Map | View | Tensor, ...]
     results: tuple[Map, ...]
+    onto: Map | None
 
 
 class Plan:
@@ -53,19 +59,24 @@ class Plan:
         self._steps: list[_Step] = []
         self._parameters: dict[int, Parameter] = {}
 
-    def add(self, operator: nn.Cell, *arguments: Map | View | Tensor) -> Map:
+    def add(self, operator: nn.Cell, *arguments: Map | View | Tensor, onto: Map | None = None) -> Map:
         """One more step, with an operator of operators.py; its first result.
 
-        Parameters are read whenever the plan runs; other tensors become part of it.
+        That takes the place of `onto`, an argument of its shape, where nothing needs it afterwards. Parameters are read
+        whenever the plan runs; other tensors become part of it.
         """
         arguments = tuple(View(a, a.shape) if isinstance(a, Parameter) else a for a in arguments)
         arguments = (*arguments, *operator.constants)
         kernel = operator.forward_kernel
         shapes = kernel.find_shapes(*(argument.shape for argument in arguments))
         shapes = shapes if isinstance(shapes[0], tuple) else (shapes,)
-        results = tuple(Map(self._count + i, shape) for i, shape in enumerate(shapes))
+        types = kernel.find_types(*(argument.dtype for argument in arguments))
+        types = types if isinstance(types, tuple) else (types,)
+        results = tuple(
+            Map(self._count + i, shape, dtype) for i, (shape, dtype) in enumerate(zip(shapes, types, strict=True))
+        )
         self._count += len(results)
-        self._steps.append(_Step(number_kernel(kernel.symbol), arguments, results))
+        self._steps.append(_Step(number_kernel(kernel.symbol), arguments, results, onto))
         for argument in arguments:
             if isinstance(argument, View):
                 self._parameters.setdefault(id(argument.parameter), argument.parameter)
@@ -77,9 +88,10 @@ class Plan:
         return tuple(self._parameters.values())
 
     def write(self, result: Map) -> np.ndarray:
-        """The plan as numbers: floats of the arena, steps, then for each its kernel and its arguments.
+        """The plan as numbers: slots of the arena, steps, then for each its kernel and its arguments.
 
-        An argument is a place, an index in it, and a shape with its length before it; constants follow at the end.
+        An argument is a place, an index in it, a type, and a shape with its length before it; constants follow at the
+        end.
         """
         offsets, size = self._place(result)
         order = {key: index for index, key in enumerate(self._parameters)}
@@ -99,11 +111,11 @@ class Plan:
                     place = (_RESULT, 0)
                 else:
                     place = (_ARENA, offsets[argument.number])
-                numbers += [*place, len(argument.shape), *argument.shape]
+                numbers += [*place, _TYPES[argument.dtype][0], len(argument.shape), *argument.shape]
         return np.array([len(numbers) + 1, *numbers, *constants], np.int64)
 
     def _place(self, result: Map) -> tuple[dict[int, int], int]:
-        """Where in the arena each map lies, first fit, and the arena's size, in floats."""
+        """Where in the arena each map lies, first fit, and the arena's size, in slots."""
         last_use = {}
         for index, step in enumerate(self._steps):
             for argument in (*step.arguments, *step.results):
@@ -117,7 +129,14 @@ class Plan:
             for made in step.results:
                 if made.number == result.number:
                     continue
-                needed = -(-prod(made.shape) // _ALIGNMENT) * _ALIGNMENT
+                onto = step.onto if made is step.results[0] else None
+                if onto is not None and onto.number in offsets and last_use[onto.number] == index:
+                    offsets[made.number] = offset = offsets[onto.number]
+                    taken = [
+                        (start, end, last_use[made.number] if start == offset else last) for start, end, last in taken
+                    ]
+                    continue
+                needed = -(-prod(made.shape) * _TYPES[made.dtype][1] // _SLOT)
                 offset = 0
                 for start, end, _ in taken:
                     if offset + needed <= start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import mindspore
 from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
@@ -14,7 +15,7 @@ from ..models.network import HaloNet, check_images
 from .as_built import check_feature_extractor, check_network, is_plain_dense
 from .guarded import FROZEN, guard, has_hooks
 from .layers import check_type
-from .operators import Convolution, MeanPixels, MoveChannels, make_plan_runner, nothing
+from .operators import Convolution, Fork, MeanPixels, MoveChannels, make_plan_runner, nothing
 from .plan import Map, Plan, View
 from .registry import native
 
@@ -23,12 +24,15 @@ from .registry import native
 class NativeHaloNet(HaloNet):
     """The network, which runs as one operator when it is frozen and all its layers have kernels."""
 
+    precision = "float32"
     has_plan = False
     plans_head = False  # whether the plan ends with the logits, and not with what enters the head
 
-    def prepare(self, frozen: bool) -> None:
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
         self.mean = MeanPixels()
-        self.to_first = MoveChannels("first")
+        self.mean_for_head = MeanPixels(dtype)
+        self.fork = Fork()
+        self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
 
     def freeze(self) -> None:
@@ -45,7 +49,7 @@ class NativeHaloNet(HaloNet):
         self.plans_head = is_known and isinstance(self.dropout, Dropout | nn.Dropout | nn.Identity)
         if self.plans_head and not isinstance(self.classifier, nn.Identity):
             # A new one packs a new classifier's weights.
-            object.__setattr__(self, "dense_kernel", Convolution(has_bias=True, frozen=True))
+            object.__setattr__(self, "dense_kernel", Convolution(has_bias=True, frozen=True, to_float=True))
         if self.plans_head:
             guard(self.dropout, "dropout", self, frozen=True)
             guard(self.classifier, "classifier", self, frozen=True)
@@ -69,14 +73,14 @@ class NativeHaloNet(HaloNet):
         for layer in (*self.stem, *(block for stage in self.stages for block in stage), self.final_conv):
             if not isinstance(layer, nn.Identity):
                 x = layer.plan(plan, x)
-        x = plan.add(self.mean, x)
         if not self.plans_head or isinstance(self.classifier, nn.Identity):
-            return plan, x
+            return plan, plan.add(self.mean, x)
+        x = plan.add(self.mean_for_head, x)
         batch, channels = x.shape
         num_classes = self.classifier.out_channels
         weight = View(self.classifier.weight, (num_classes, channels, 1, 1))
         logits = plan.add(
-            self.dense_kernel, x.reshape(batch, 1, 1, channels), weight, self.classifier.bias, self.nothing
+            self.dense_kernel, x.reshape(1, 1, batch, channels), weight, self.classifier.bias, self.nothing
         )
         return plan, logits.reshape(batch, num_classes)
 
@@ -91,6 +95,10 @@ class NativeHaloNet(HaloNet):
         for stage in self.stages:
             x = stage(x)
         return self.classifier(self.dropout(self.mean(self.final_conv(x))))
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, kept = self.fork(x)
+        return x, self.to_first(kept)
 
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)
@@ -123,8 +131,15 @@ class PlannedNetwork(nn.Cell):
 
 @native(FeatureExtractor, check_feature_extractor, alone=True)
 class NativeFeatureExtractor(FeatureExtractor):
-    def prepare(self, frozen: bool) -> None:
-        self.to_first = MoveChannels("first")
+    precision = "float32"
+
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.fork = Fork()
+        self.to_first = MoveChannels("first", dtype)
+
+    def keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, kept = self.fork(x)
+        return x, self.to_first(kept)
 
     def channels_first(self, x: Tensor) -> Tensor:
         return self.to_first(x)

@@ -74,6 +74,7 @@ REFUSED = {
     *("resize_pos", "conv_stages", "block_size", "halo_size", "mask_padding"),
     *("use_nesterov", "eps", "label_smoothing", "layer_decay", "weight_decay"),
     *("dataset_download", "num_samples", "aug_repeats", "aug_splits", "resume_opt", "fuse_bn", "native_kernels"),
+    "precision",
     *("ckpt_save_policy", "distribute", "val_amp_level"),
 }
 # Something comes of it always; or with several ranks, on another device, or in validate.py, which has the same recipe.

@@ -45,6 +45,7 @@ def make_calls(
         "halo_attention_backward": [image, image, both, table, table, scales, attention, image, both, table, table],
         "max_pool": [image, (1,), half],
         "max_pool_backward": [half, half, image, image],
+        "add_maps": [image, image, image],
         "mean_pixels": [image, pooled],
         "mean_pixels_backward": [pooled, image, image],
         "channel_gate": [image, pooled, image],
@@ -58,10 +59,12 @@ def make_calls(
     }
 
 
-def call(library: ctypes.CDLL, name: str, arguments: Sequence[Argument], half: int = -1) -> int:
+def call(
+    library: ctypes.CDLL, name: str, arguments: Sequence[Argument], other: int = -1, other_type: bytes = b"float16"
+) -> int:
     """What the kernel returns for arrays of these shapes: 0, or 1 for an error.
 
-    The argument numbered `half` is told to be of float16, whatever it is.
+    The argument numbered `other` is told to be of `other_type`, whatever it is.
     """
     arrays = [np.array(each, np.int64) if isinstance(each, list) else np.ones(each, np.float32) for each in arguments]
     count = len(arrays)
@@ -72,5 +75,5 @@ def call(library: ctypes.CDLL, name: str, arguments: Sequence[Argument], half: i
         *(ctypes.cast(side, ctypes.POINTER(ctypes.c_int64)) for side in sides)
     )
     names = [b"int64" if isinstance(each, list) else b"float32" for each in arguments]
-    types = (ctypes.c_char_p * count)(*(b"float16" if index == half else words for index, words in enumerate(names)))
+    types = (ctypes.c_char_p * count)(*(other_type if index == other else words for index, words in enumerate(names)))
     return getattr(library, name)(count, params, ndims, shapes, types, None, None)

@@ -33,7 +33,7 @@ COMMANDS = ("train", "validate", "infer", "serve", "export")
 TAKEN = {"seed", "drop_rate", "drop_path_rate", "reset_head"}
 READ_ONLY = {
     **dict.fromkeys(("validate", "infer", "serve"), TAKEN),
-    "export": {*TAKEN, "native_kernels", "amp_dtype"},  # in place of which it has its own
+    "export": {*TAKEN, "native_kernels", "precision", "amp_dtype"},  # in place of which it has its own
 }
 UNREAD = {
     "validate": {"data_timeout"},  # which several ranks read

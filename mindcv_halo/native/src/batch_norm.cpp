@@ -46,46 +46,55 @@ struct Affine {
   }
 };
 
-template <Activation activation, bool adds>
-void apply(int64_t rows, int64_t channels, const float* map, const float* added, const Affine& affine, float* out) {
+template <Activation activation, bool adds, typename Element>
+void apply(int64_t rows, int64_t channels, const Element* map, const Element* added, const Affine& affine,
+           Element* out) {
   const float* scale = affine.scale.data();
   const float* shift = affine.shift.data();
   parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* x = map + row * channels;
-      const float* a = added + (adds ? row * channels : 0);
-      float* y = out + row * channels;
+      const Element* x = map + row * channels;
+      const Element* a = adds ? added + row * channels : nullptr;
+      Element* y = out + row * channels;
 #pragma GCC ivdep
       for (int64_t c = 0; c < channels; ++c) {
         float z = x[c] * scale[c] + shift[c];
         if constexpr (adds) z += a[c];
-        y[c] = activate<activation>(z);
+        y[c] = Element(activate<activation>(z));
       }
     }
   });
 }
 
 // The same for the arguments that both forward kernels have.
+template <typename Element>
 void apply_any(const Arguments& args, const Affine& affine) {
   const int64_t channels = args.side(0, 3);
   const int64_t rows = args.size(0) / channels;
   const int64_t* settings = args.settings(6);
-  const auto run = [&](auto function) {
-    function(rows, channels, args.floats(0), args.floats(1), affine, args.floats(8));
-  };
+  const Element* map = args.elements<Element>(0);
+  Element* out = args.elements<Element>(8);
   with_activation(settings[0], [&](auto tag) {
     constexpr Activation activation = decltype(tag)::activation;
-    settings[1] ? run(apply<activation, true>) : run(apply<activation, false>);
+    if (settings[1]) {
+      apply<activation, true, Element>(rows, channels, map, args.elements<Element>(1), affine, out);
+    } else {
+      apply<activation, false, Element>(rows, channels, map, nullptr, affine, out);
+    }
   });
 }
 
+template <typename Element>
 struct Gradients {
-  const float *diff_out, *map, *added, *gamma, *beta, *mean, *inverse;
-  float *diff_map, *diff_gamma, *diff_beta, *diff_added;
+  const Element *diff_out, *map, *added;
+  const float *gamma, *beta, *mean, *inverse;
+  Element* diff_map;
+  float *diff_gamma, *diff_beta;
+  Element* diff_added;
 };
 
-template <Activation activation, bool adds>
-void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const Gradients& g) {
+template <Activation activation, bool adds, typename Element>
+void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const Gradients<Element>& g) {
   const Affine affine(channels, g.gamma, g.beta, g.mean, g.inverse);
   const float* scale = affine.scale.data();
   const float* shift = affine.shift.data();
@@ -98,12 +107,12 @@ void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const 
   };
   std::vector<double> sums;
   sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
-    const float* x = g.map + row * channels;
-    float* diff_added = adds ? g.diff_added + row * channels : nullptr;
+    const Element* x = g.map + row * channels;
+    Element* diff_added = adds ? g.diff_added + row * channels : nullptr;
 #pragma GCC ivdep
     for (int64_t c = 0; c < channels; ++c) {
       const float d = diff_sum(row, c, x[c]);
-      if constexpr (adds) diff_added[c] = d;
+      if constexpr (adds) diff_added[c] = Element(d);
       first[c] += d;
       second[c] += d * (x[c] - g.mean[c]);
     }
@@ -118,16 +127,48 @@ void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const 
   }
   parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* x = g.map + row * channels;
-      const float* diff_added = adds ? g.diff_added + row * channels : nullptr;
-      float* diff = g.diff_map + row * channels;
+      const Element* x = g.map + row * channels;
+      const Element* diff_added = adds ? g.diff_added + row * channels : nullptr;
+      Element* diff = g.diff_map + row * channels;
 #pragma GCC ivdep
       for (int64_t c = 0; c < channels; ++c) {
-        const float d = adds ? diff_added[c] : diff_sum(row, c, x[c]);
-        diff[c] = scale[c] * (d - mean_diff[c] - (x[c] - g.mean[c]) * mean_slope[c]);
+        const float d = adds ? float(diff_added[c]) : diff_sum(row, c, x[c]);
+        diff[c] = Element(scale[c] * (d - mean_diff[c] - (x[c] - g.mean[c]) * mean_slope[c]));
       }
     }
   });
+}
+
+template <typename Element>
+void normalise_by_batch(const Arguments& args) {
+  const int64_t channels = args.side(0, 3);
+  const int64_t rows = args.size(0) / channels;
+  const Element* map = args.elements<Element>(0);
+  const float eps = args.floats(7)[0], momentum = args.floats(7)[1];
+  float *mean = args.floats(9), *inverse = args.floats(10);
+  std::vector<float> first_row(map, map + channels);
+  const float* origin = first_row.data();
+  std::vector<double> sums;
+  sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
+    const Element* x = map + row * channels;
+#pragma GCC ivdep
+    for (int64_t c = 0; c < channels; ++c) {
+      const float d = x[c] - origin[c];  // so that squares of a far mean do not drown the variance
+      first[c] += d;
+      second[c] += d * d;
+    }
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    const double offset = sums[c] / rows;
+    const double variance = std::max(0.0, sums[channels + c] / rows - offset * offset);
+    const double unbiased = rows > 1 ? variance * rows / (rows - 1) : variance;
+    mean[c] = static_cast<float>(origin[c] + offset);
+    inverse[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+    args.floats(11)[c] = static_cast<float>(momentum * args.floats(4)[c] + (1 - momentum) * (origin[c] + offset));
+    args.floats(12)[c] = static_cast<float>(momentum * args.floats(5)[c] + (1 - momentum) * unbiased);
+  }
+  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
+  apply_any<Element>(args, affine);
 }
 
 // Of batch_norm_training and batch_norm_inference.
@@ -138,7 +179,10 @@ void check_forward(const Arguments& args) {
   args.expect_size(7, 2);
   if (args.settings(6)[1]) args.expect_same(1, 0);
   args.expect_same(8, 0);
-  for (const int index : {2, 3, 4, 5, 9, 10, 11, 12}) args.expect(index, {args.side(0, 3)});
+  for (const int index : {2, 3, 4, 5, 9, 10, 11, 12}) {
+    args.expect(index, {args.side(0, 3)});
+    args.floats(index);
+  }
 }
 
 }  // namespace
@@ -151,32 +195,7 @@ using namespace halo;
 // -> out, batch mean, 1 / standard deviation, new running mean, new running variance
 HALO_KERNEL(batch_norm_training) {
   check_forward(args);
-  const int64_t channels = args.side(0, 3);
-  const int64_t rows = args.size(0) / channels;
-  const float* map = args.floats(0);
-  const float eps = args.floats(7)[0], momentum = args.floats(7)[1];
-  float *mean = args.floats(9), *inverse = args.floats(10);
-  std::vector<double> sums;
-  sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
-    const float* x = map + row * channels;
-#pragma GCC ivdep
-    for (int64_t c = 0; c < channels; ++c) {
-      const float d = x[c] - map[c];  // from the first row, so that squares of a far mean do not drown the variance
-      first[c] += d;
-      second[c] += d * d;
-    }
-  });
-  for (int64_t c = 0; c < channels; ++c) {
-    const double offset = sums[c] / rows;
-    const double variance = std::max(0.0, sums[channels + c] / rows - offset * offset);
-    const double unbiased = rows > 1 ? variance * rows / (rows - 1) : variance;
-    mean[c] = static_cast<float>(map[c] + offset);
-    inverse[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
-    args.floats(11)[c] = static_cast<float>(momentum * args.floats(4)[c] + (1 - momentum) * (map[c] + offset));
-    args.floats(12)[c] = static_cast<float>(momentum * args.floats(5)[c] + (1 - momentum) * unbiased);
-  }
-  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  apply_any(args, affine);
+  with_element(args.type(0), [&](auto tag) { normalise_by_batch<typename decltype(tag)::type>(args); });
 }
 
 // The same with the running statistics: map, added, gamma, beta, running mean, running variance, settings, numbers
@@ -191,7 +210,7 @@ HALO_KERNEL(batch_norm_inference) {
     inverse[c] = 1.f / std::sqrt(args.floats(5)[c] + eps);
   }
   const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  apply_any(args, affine);
+  with_element(args.type(0), [&](auto tag) { apply_any<typename decltype(tag)::type>(args, affine); });
 }
 
 // out's gradient, map, added, gamma, beta, mean, 1 / standard deviation,
@@ -210,16 +229,21 @@ HALO_KERNEL(batch_norm_backward) {
   args.expect_same(11, 2);
   const int64_t rows = args.size(1) / channels;
   const int64_t* settings = args.settings(7);
-  const Gradients gradients = {args.floats(0), args.floats(1), args.floats(2),  args.floats(3),
-                               args.floats(4), args.floats(5), args.floats(6),  args.floats(8),
-                               args.floats(9), args.floats(10), args.floats(11)};
-  with_activation(settings[0], [&](auto tag) {
-    constexpr Activation activation = decltype(tag)::activation;
-    if (settings[1]) {
-      differentiate<activation, true>(rows, channels, settings[2] != 0, gradients);
-    } else {
-      differentiate<activation, false>(rows, channels, settings[2] != 0, gradients);
-      gradients.diff_added[0] = 0.f;
-    }
+  with_element(args.type(1), [&](auto element) {
+    using Element = typename decltype(element)::type;
+    Gradients<Element> gradients = {args.elements<Element>(0), args.elements<Element>(1), nullptr,
+                                    args.floats(3),            args.floats(4),            args.floats(5),
+                                    args.floats(6),            args.elements<Element>(8), args.floats(9),
+                                    args.floats(10),           nullptr};
+    if (settings[1]) gradients.added = args.elements<Element>(2), gradients.diff_added = args.elements<Element>(11);
+    with_activation(settings[0], [&](auto tag) {
+      constexpr Activation activation = decltype(tag)::activation;
+      if (settings[1]) {
+        differentiate<activation, true>(rows, channels, settings[2] != 0, gradients);
+      } else {
+        differentiate<activation, false>(rows, channels, settings[2] != 0, gradients);
+        args.floats(11)[0] = 0.f;
+      }
+    });
   });
 }

@@ -38,18 +38,20 @@ void sum_pixels(int64_t batch, int64_t pixels, int64_t channels, float* out, con
 }
 
 // out[i] = factor of the image's channel * map[i], where `map` may be absent.
-void scale_channels(int64_t batch, int64_t pixels, int64_t channels, const float* map, const float* factors,
-                    float* out) {
+template <typename Element>
+void scale_channels(int64_t batch, int64_t pixels, int64_t channels, const Element* map, const float* factors,
+                    Element* out) {
   parallel_ranges(batch * pixels, [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* factor = factors + row / pixels * channels;
-      const float* x = map == nullptr ? nullptr : map + row * channels;
-      float* y = out + row * channels;
+      const Element* x = map == nullptr ? nullptr : map + row * channels;
+      Element* y = out + row * channels;
       if (x == nullptr) {
-        std::copy(factor, factor + channels, y);
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) y[c] = Element(factor[c]);
       } else {
 #pragma GCC ivdep
-        for (int64_t c = 0; c < channels; ++c) y[c] = x[c] * factor[c];
+        for (int64_t c = 0; c < channels; ++c) y[c] = Element(x[c] * factor[c]);
       }
     }
   });
@@ -72,10 +74,16 @@ HALO_KERNEL(mean_pixels) {
   args.expect_map(0);
   args.expect_size(1, args.side(0, 0) * args.side(0, 3));
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
-  const float* map = args.floats(0);
-  float* out = args.floats(1);
-  sum_pixels(batch, pixels, channels, out, [&](int64_t i, int64_t) { return map[i]; });
-  for (int64_t i = 0; i < batch * channels; ++i) out[i] /= static_cast<float>(pixels);
+  std::vector<float> means(batch * channels);
+  with_element(args.type(0), [&](auto tag) {
+    const auto* map = args.elements<typename decltype(tag)::type>(0);
+    sum_pixels(batch, pixels, channels, means.data(), [&](int64_t i, int64_t) { return float(map[i]); });
+  });
+  with_element(args.type(1), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    Element* out = args.elements<Element>(1);
+    for (int64_t i = 0; i < batch * channels; ++i) out[i] = Element(means[i] / static_cast<float>(pixels));
+  });
 }
 
 // mean's gradient (B, C), map -> map's gradient
@@ -87,7 +95,10 @@ HALO_KERNEL(mean_pixels_backward) {
   const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
   std::vector<float> share(args.floats(0), args.floats(0) + batch * channels);
   for (float& value : share) value /= static_cast<float>(pixels);
-  scale_channels(batch, pixels, channels, nullptr, share.data(), args.floats(2));
+  with_element(args.type(2), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    scale_channels<Element>(batch, pixels, channels, nullptr, share.data(), args.elements<Element>(2));
+  });
 }
 
 // channels (B, C), weights (1, 1, 1, k) -> a convolution along the channels, with zeros beyond them (B, C)
@@ -118,7 +129,10 @@ HALO_KERNEL(channel_gate) {
   args.expect_same(2, 0);
   const int64_t batch = args.side(0, 0), channels = args.side(0, 3), pixels = args.side(0, 1) * args.side(0, 2);
   const std::vector<float> open = sigmoids(args.floats(1), batch * channels);
-  scale_channels(batch, pixels, channels, args.floats(0), open.data(), args.floats(2));
+  with_element(args.type(0), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    scale_channels<Element>(batch, pixels, channels, args.elements<Element>(0), open.data(), args.elements<Element>(2));
+  });
 }
 
 // out's gradient, map, gate -> gradients of map and gate
@@ -130,10 +144,13 @@ HALO_KERNEL(channel_gate_backward) {
   args.expect_same(3, 1);
   args.expect_same(4, 2);
   const int64_t batch = args.side(1, 0), channels = args.side(1, 3), pixels = args.side(1, 1) * args.side(1, 2);
-  const float *diff_out = args.floats(0), *map = args.floats(1);
   const std::vector<float> open = sigmoids(args.floats(2), batch * channels);
   float* diff_gate = args.floats(4);
-  scale_channels(batch, pixels, channels, diff_out, open.data(), args.floats(3));
-  sum_pixels(batch, pixels, channels, diff_gate, [&](int64_t i, int64_t) { return diff_out[i] * map[i]; });
+  with_element(args.type(1), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    const Element *diff_out = args.elements<Element>(0), *map = args.elements<Element>(1);
+    scale_channels<Element>(batch, pixels, channels, diff_out, open.data(), args.elements<Element>(3));
+    sum_pixels(batch, pixels, channels, diff_gate, [&](int64_t i, int64_t) { return diff_out[i] * map[i]; });
+  });
   for (int64_t i = 0; i < batch * channels; ++i) diff_gate[i] *= open[i] * (1.f - open[i]);
 }

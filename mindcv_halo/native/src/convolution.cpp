@@ -1,5 +1,6 @@
 // Convolutions on channels-last maps, computed by oneDNN: (B, H, W, C) -> (B, H', W', O). Weights stay (O, C / groups,
-// k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen.
+// k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen, and rounds them
+// where maps are bfloat16. Bias and gradients of weights are float32 with both.
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
@@ -13,7 +14,9 @@
 #include "buffer.hpp"
 #include "kernel.hpp"
 #include "onednn.hpp"
+#include "pointwise_bfloat16.hpp"
 #include "threads.hpp"
+#include "vector_bfloat16.hpp"
 
 namespace halo {
 namespace {
@@ -26,12 +29,18 @@ enum class Work : int64_t { FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHTS };
 struct Shape {
   Work work;
   int64_t batch, height, width, channels, out_height, out_width, out_channels, kernel;
-  int64_t stride, groups, activation, extras;  // extras: 1 for a bias, 2 for a map to add before the activation
+  int64_t stride, groups, activation;
+  int64_t extras;  // 1 for a bias, 2 for a map to add before the activation, 4 for one that lies where the output will
+  Type type, out_type;
 
   auto key() const {
     return std::tie(work, batch, height, width, channels, out_height, out_width, out_channels, kernel, stride, groups,
-                    activation, extras);
+                    activation, extras, type, out_type);
   }
+  bool is_pointwise() const {
+    return kernel == 1 && groups == 1 && type == Type::BFLOAT16 && out_type == type && takes_pixels(channels, out_channels);
+  }
+  bool defers_silu() const { return activation == 2 && out_type == Type::BFLOAT16; }
   bool operator<(const Shape& other) const { return key() < other.key(); }
 };
 
@@ -39,10 +48,11 @@ struct Operand {
   MemoryDesc* desc = nullptr;
   Memory* memory = nullptr;
 
-  Operand(std::initializer_list<int64_t> sides, Tag tag) {
+  Operand(std::initializer_list<int64_t> sides, Type type, Tag tag) {
     Dims dims;
     std::copy(sides.begin(), sides.end(), dims);
-    check(library().memory_desc_create(&desc, static_cast<int>(sides.size()), dims, FLOAT32, tag), "memory descriptor");
+    const int element = type == Type::BFLOAT16 ? BFLOAT16 : FLOAT32;
+    check(library().memory_desc_create(&desc, static_cast<int>(sides.size()), dims, element, tag), "memory descriptor");
   }
   explicit Operand(const MemoryDesc* other) { check(library().memory_desc_clone(&desc, other), "memory descriptor"); }
 
@@ -68,10 +78,26 @@ Attributes* make_attributes(const Shape& shape, const MemoryDesc* added) {
   check(library().attributes_set_scratchpad(attributes, USER_SCRATCHPAD), "scratchpad");
   check(library().post_ops_create(&steps), "post-ops");
   if (shape.extras & 2) check(library().post_ops_append_binary(steps, ADD, added), "sum");
+  if (shape.extras & 4) check(library().post_ops_append_sum(steps, 1.f, 0, SAME_TYPE), "sum in place");
   if (shape.activation == 1) check(library().post_ops_append_eltwise(steps, RELU, 0.f, 0.f), "relu");
-  if (shape.activation == 2) check(library().post_ops_append_eltwise(steps, SWISH, 1.f, 0.f), "silu");
+  if (shape.activation == 2 && !shape.defers_silu()) {
+    check(library().post_ops_append_eltwise(steps, SWISH, 1.f, 0.f), "silu");
+  }
   check(library().attributes_set_post_ops(attributes, steps), "post-ops");
   return attributes;
+}
+
+// In place. oneDNN's own, at the end of a convolution, takes four times as long as this.
+void apply_silu(bfloat16* map, int64_t size) {
+#if defined(HALO_BFLOAT16)
+  constexpr int64_t STEP = 16;
+  parallel_ranges((size + STEP - 1) / STEP, [&](int, int64_t begin, int64_t end) {
+    for (int64_t i = begin * STEP; i < std::min(size, end * STEP); i += STEP) {
+      const __mmask16 lanes = lanes_below(size - i);
+      store_bfloat16(map + i, short_silu(load_bfloat16(map + i, lanes)), lanes);
+    }
+  });
+#endif
 }
 
 constexpr int64_t SAMPLES = 256;
@@ -83,12 +109,12 @@ Buffer weights_buffer;
 class Convolution {
  public:
   explicit Convolution(const Shape& shape)
-      : map_({shape.batch, shape.channels, shape.height, shape.width}, NHWC),
-        out_({shape.batch, shape.out_channels, shape.out_height, shape.out_width}, NHWC),
-        plain_(plain_weights(shape, shape.groups > 1 ? GOIHW : OIHW)),
-        bias_({shape.out_channels}, VECTOR) {
+      : map_({shape.batch, shape.channels, shape.height, shape.width}, shape.type, NHWC),
+        out_({shape.batch, shape.out_channels, shape.out_height, shape.out_width}, shape.out_type, NHWC),
+        plain_(plain_weights(shape, Type::FLOAT32, shape.groups > 1 ? GOIHW : OIHW)),
+        bias_({shape.out_channels}, Type::FLOAT32, VECTOR) {
     check(library().set_max_concurrency(num_threads()), "number of threads");
-    const Operand any = plain_weights(shape, ANY);
+    const Operand any = plain_weights(shape, shape.type, ANY), gradient = plain_weights(shape, Type::FLOAT32, ANY);
     const Dims strides = {shape.stride, shape.stride};
     const Dims dilates = {0, 0};
     const int64_t before = shape.kernel / 2;
@@ -108,7 +134,7 @@ class Convolution {
                                                 strides, dilates, left, right, forward, attributes),
             "convolution's gradient by its input");
     } else if (shape.work == Work::BACKWARD_WEIGHTS) {
-      check(library().convolution_backward_weights(&desc, engine(), DIRECT_CONVOLUTION, map_.desc, any.desc, nullptr,
+      check(library().convolution_backward_weights(&desc, engine(), DIRECT_CONVOLUTION, map_.desc, gradient.desc, nullptr,
                                                    out_.desc, strides, dilates, left, right, forward, attributes),
             "convolution's gradient by its weights");
     }
@@ -130,14 +156,14 @@ class Convolution {
   const MemoryDesc* packed_desc() const { return packed_->desc; }
 
   // The weights as the primitive wants them, in `buffer` unless they are that already.
-  const float* pack(const float* weights, Buffer& buffer) {
+  const void* pack(const float* weights, Buffer& buffer) {
     if (reorder_ == nullptr) return weights;
-    float* packed = static_cast<float*>(buffer.reserve(packed_->size()));
+    void* packed = buffer.reserve(packed_->size());
     reorder(plain_.at(weights), packed_->at(packed));
     return packed;
   }
 
-  void forward(const float* map, const float* packed, const float* bias, const float* added, float* out) {
+  void forward(const void* map, const void* packed, const float* bias, const void* added, void* out) {
     Argument arguments[6] = {{SOURCE, map_.at(map)}, {WEIGHTS, packed_->at(packed)}, {TARGET, out_.at(out)}};
     int count = 3;
     if (bias != nullptr) arguments[count++] = {BIAS, bias_.at(bias)};
@@ -145,15 +171,15 @@ class Convolution {
     execute(arguments, count);
   }
 
-  void backward_input(const float* diff_out, const float* packed, float* diff_map) {
+  void backward_input(const void* diff_out, const void* packed, void* diff_map) {
     Argument arguments[4] = {
         {DIFF_TARGET, out_.at(diff_out)}, {WEIGHTS, packed_->at(packed)}, {DIFF_SOURCE, map_.at(diff_map)}};
     execute(arguments, 3);
   }
 
-  void backward_weights(const float* map, const float* diff_out, float* diff_weights) {
-    float* packed = diff_weights;
-    if (reorder_ != nullptr) packed = static_cast<float*>(weights_buffer.reserve(packed_->size()));
+  void backward_weights(const void* map, const void* diff_out, float* diff_weights) {
+    void* packed = diff_weights;
+    if (reorder_ != nullptr) packed = weights_buffer.reserve(packed_->size());
     Argument arguments[4] = {
         {SOURCE, map_.at(map)}, {DIFF_TARGET, out_.at(diff_out)}, {DIFF_WEIGHTS, packed_->at(packed)}};
     execute(arguments, 3);
@@ -161,13 +187,13 @@ class Convolution {
   }
 
  private:
-  static Operand plain_weights(const Shape& shape, Tag tag) {
+  static Operand plain_weights(const Shape& shape, Type type, Tag tag) {
     const int64_t k = shape.kernel, in = shape.channels / shape.groups;
-    if (shape.groups > 1) return Operand({shape.groups, shape.out_channels / shape.groups, in, k, k}, tag);
-    return Operand({shape.out_channels, in, k, k}, tag);
+    if (shape.groups > 1) return Operand({shape.groups, shape.out_channels / shape.groups, in, k, k}, type, tag);
+    return Operand({shape.out_channels, in, k, k}, type, tag);
   }
 
-  Memory* added_at(const float* added) {
+  Memory* added_at(const void* added) {
     if (added_ == nullptr) added_ = std::make_unique<Operand>(out_.desc);
     return added_->at(added);
   }
@@ -209,7 +235,10 @@ struct Frozen {
   // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
   // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
   // would take a twentieth of the network's time.
-  const float* find(Convolution& convolution, const float* weights, int64_t size) {
+  // `desc` is how they are packed, none for multiply_pixels; `pack` fills a buffer that it is given, or finds nothing to
+  // do and returns the weights themselves.
+  template <typename Pack>
+  const void* find(const MemoryDesc* desc, const float* weights, int64_t size, const Pack& pack) {
     std::vector<float> now(std::min(SAMPLES, size));
     const int64_t count = static_cast<int64_t>(now.size());
     for (int64_t i = 0; i < count; ++i) now[i] = weights[i * (size - 1) / std::max<int64_t>(1, count - 1)];
@@ -218,12 +247,13 @@ struct Frozen {
       plain = weights;
       samples = std::move(now);
     }
-    for (auto& [desc, buffer] : forms) {
-      if (library().memory_desc_equal(desc, convolution.packed_desc())) return static_cast<float*>(buffer.data());
+    for (auto& [form, buffer] : forms) {
+      const bool is_same = form == nullptr || desc == nullptr ? form == desc : library().memory_desc_equal(form, desc);
+      if (is_same) return buffer.data();
     }
     Buffer buffer;
-    const float* packed = convolution.pack(weights, buffer);
-    forms.emplace_back(convolution.packed_desc(), std::move(buffer));
+    const void* packed = pack(buffer);
+    forms.emplace_back(desc, std::move(buffer));
     return packed;
   }
 };
@@ -238,6 +268,7 @@ std::map<int64_t, Frozen>& frozen_weights() {
 Shape read_shape(Work work, const Arguments& args, int map, int weights, int out, int settings_index) {
   args.expect_map(map);
   args.expect_map(weights);
+  args.floats(weights);
   args.expect_size(settings_index, 5);
   const int64_t* settings = args.settings(settings_index);
   const int64_t stride = settings[0], groups = settings[1], kernel = args.side(weights, 2);
@@ -260,7 +291,25 @@ Shape read_shape(Work work, const Arguments& args, int map, int weights, int out
                settings[0],
                settings[1],
                settings[2],
-               settings[3]};
+               settings[3],
+               args.type(map),
+               args.type(out)};
+}
+
+void run_pointwise(const Arguments& args, const Shape& shape, int64_t frozen_number) {
+  const Pointwise pointwise = {shape.batch,     shape.height,       shape.width,  shape.channels,  shape.out_height,
+                               shape.out_width, shape.out_channels, shape.stride, shape.activation};
+  const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) {
+    auto* packed = static_cast<uint32_t*>(buffer.reserve(count_packed(pointwise) * sizeof(uint32_t)));
+    pack_weights(pointwise, weights, packed);
+    return packed;
+  };
+  const void* packed = frozen_number != 0 ? frozen_weights()[frozen_number].find(nullptr, weights, args.size(1), pack)
+                                          : pack(weights_buffer);
+  multiply_pixels(pointwise, args.elements<bfloat16>(0), static_cast<const uint32_t*>(packed),
+                  shape.extras & 1 ? args.floats(2) : nullptr, shape.extras & 6 ? args.elements<bfloat16>(3) : nullptr,
+                  args.elements<bfloat16>(5));
 }
 
 }  // namespace
@@ -271,18 +320,24 @@ using namespace halo;
 // map (B, H, W, C), weights, bias (O,), added (B, H', W', O), settings -> out (B, H', W', O)
 HALO_KERNEL(convolution) {
   args.expect_count(6);
-  const Shape shape = read_shape(Work::FORWARD, args, 0, 1, 5, 4);
+  Shape shape = read_shape(Work::FORWARD, args, 0, 1, 5, 4);
   const int64_t* settings = args.settings(4);
   if (shape.extras & 1) args.expect(2, {shape.out_channels});
   if (shape.extras & 2) args.expect_same(3, 5);
+  if (shape.extras & 2 && args.type(3) != shape.out_type) throw std::invalid_argument("maps are of two types");
+  if (shape.extras & 2 && args.data(3) == args.data(5)) shape.extras += 2;  // in place, which oneDNN does much faster
   std::lock_guard<std::mutex> lock(turn);
+  if (shape.is_pointwise()) return run_pointwise(args, shape, settings[4]);
   Convolution& convolution = find_convolution(shape);
   const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) { return convolution.pack(weights, buffer); };
   const bool is_frozen = settings[4] != 0 && convolution.packs();
-  const float* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution, weights, args.size(1))
-                                  : convolution.pack(weights, weights_buffer);
-  convolution.forward(args.floats(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
-                      shape.extras & 2 ? args.floats(3) : nullptr, args.floats(5));
+  const void* packed = is_frozen
+                           ? frozen_weights()[settings[4]].find(convolution.packed_desc(), weights, args.size(1), pack)
+                           : pack(weights_buffer);
+  convolution.forward(args.data(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
+                      shape.extras & 2 ? args.data(3) : nullptr, args.data(5));
+  if (shape.defers_silu()) apply_silu(args.elements<bfloat16>(5), args.size(5));
 }
 
 // out's gradient (B, H', W', O), weights, map (B, H, W, C), settings -> map's gradient
@@ -292,7 +347,8 @@ HALO_KERNEL(convolution_backward_input) {
   args.expect_same(4, 2);
   std::lock_guard<std::mutex> lock(turn);
   Convolution& convolution = find_convolution(shape);
-  convolution.backward_input(args.floats(0), convolution.pack(args.floats(1), weights_buffer), args.floats(4));
+  if (args.type(4) != shape.type || args.type(0) != shape.type) throw std::invalid_argument("maps are of two types");
+  convolution.backward_input(args.data(0), convolution.pack(args.floats(1), weights_buffer), args.data(4));
 }
 
 // out's gradient (B, H', W', O), map (B, H, W, C), weights, settings -> weights' gradient
@@ -301,7 +357,8 @@ HALO_KERNEL(convolution_backward_weights) {
   const Shape shape = read_shape(Work::BACKWARD_WEIGHTS, args, 1, 2, 0, 3);
   args.expect_same(4, 2);
   std::lock_guard<std::mutex> lock(turn);
-  find_convolution(shape).backward_weights(args.floats(1), args.floats(0), args.floats(4));
+  if (args.type(0) != shape.type) throw std::invalid_argument("maps are of two types");
+  find_convolution(shape).backward_weights(args.data(1), args.data(0), args.floats(4));
 }
 
 // Called from Python when a frozen network is gone.

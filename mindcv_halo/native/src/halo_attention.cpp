@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "activation.hpp"
+#include "halo_attention_bfloat16.hpp"
 #include "halo_logits.hpp"
 #include "threads.hpp"
 
@@ -60,6 +61,10 @@ HALO_KERNEL(halo_attention) {
   args.expect_count(7);
   const Geometry g = read_geometry(args, 0, 1, 2, 5, 4);
   args.expect(6, {g.batch * g.heads * g.rows * g.columns, g.queries, 2});
+  if (args.type(0) == Type::BFLOAT16) {
+    return attend_bfloat16(g, args.elements<bfloat16>(0), args.elements<bfloat16>(1), args.floats(2), args.floats(3),
+                           args.elements<bfloat16>(5), args.floats(6));
+  }
   with_tile(g, [&](auto tile) {
     attend<tile>(g, args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(5), args.floats(6));
   });

@@ -216,6 +216,44 @@ void differentiate(const Geometry& g, const Gradients& data) {
   }
 }
 
+// Numbers that are as exact as bfloat16 in float32, or room for some.
+class Widened {
+ public:
+  explicit Widened(int64_t size) : size_(size), numbers_(new float[size]) {}
+  template <typename Element>
+  Widened(const Element* source, int64_t size) : Widened(size) {
+    parallel_ranges(size, [&](int, int64_t begin, int64_t end) {
+#pragma GCC ivdep
+      for (int64_t i = begin; i < end; ++i) numbers_[i] = bfloat16(source[i]);
+    });
+  }
+
+  void narrow(bfloat16* target) const {
+    parallel_ranges(size_, [&](int, int64_t begin, int64_t end) {
+#pragma GCC ivdep
+      for (int64_t i = begin; i < end; ++i) target[i] = bfloat16(numbers_[i]);
+    });
+  }
+  float* data() const { return numbers_.get(); }
+
+ private:
+  int64_t size_;
+  std::unique_ptr<float[]> numbers_;
+};
+
+// With the numbers that the forward pass had, tables of positions among them.
+void differentiate_bfloat16(const Arguments& args, const Geometry& g) {
+  const Widened diff_out(args.elements<bfloat16>(0), args.size(0)), q(args.elements<bfloat16>(1), args.size(1));
+  const Widened kv(args.elements<bfloat16>(2), args.size(2));
+  const Widened heights(args.floats(3), args.size(3)), widths(args.floats(4), args.size(4));
+  const Widened diff_q(args.size(1)), diff_kv(args.size(2));
+  const Gradients data = {diff_out.data(), q.data(),      kv.data(),      heights.data(), widths.data(),
+                          args.floats(5),  diff_q.data(), diff_kv.data(), args.floats(9), args.floats(10)};
+  with_tile(g, [&](auto tile) { differentiate<tile>(g, data); });
+  diff_q.narrow(args.elements<bfloat16>(7));
+  diff_kv.narrow(args.elements<bfloat16>(8));
+}
+
 }  // namespace
 }  // namespace halo
 
@@ -228,6 +266,7 @@ HALO_KERNEL(halo_attention_backward) {
   const Geometry g = read_geometry(args, 1, 2, 3, 0, 6);
   args.expect(5, {g.batch * g.heads * g.rows * g.columns, g.queries, 2});
   for (int index = 0; index < 4; ++index) args.expect_same(7 + index, 1 + index);
+  if (args.type(1) == Type::BFLOAT16) return differentiate_bfloat16(args, g);
   const Gradients data = {args.floats(0), args.floats(1), args.floats(2), args.floats(3), args.floats(4),
                           args.floats(5), args.floats(7), args.floats(8), args.floats(9), args.floats(10)};
   with_tile(g, [&](auto tile) { differentiate<tile>(g, data); });

@@ -9,23 +9,30 @@
 #include <string>
 #include <vector>
 
+#include "element.hpp"
+
 namespace halo {
 
 class Arguments {
  public:
-  // `types` are MindSpore's names; a plan, whose own arguments were looked at, gives none.
+  // `types` are MindSpore's names.
   Arguments(int count, void** params, int* ndims, int64_t** shapes, const char** types)
-      : count_(count), params_(params), ndims_(ndims), shapes_(shapes) {
-    for (int index = 0; types != nullptr && index < count; ++index) {
-      const std::string type = types[index];
-      if (type != "float32" && type != "int64") throw std::invalid_argument("takes float32, and got " + type);
-    }
+      : count_(count), params_(params), ndims_(ndims), shapes_(shapes), types_(count) {
+    for (int index = 0; index < count; ++index) types_[index] = read_type(types[index]);
   }
 
   int count() const { return count_; }  // of inputs and outputs
+  Type type(int index) const { return types_[index]; }
 
-  float* floats(int index) const { return static_cast<float*>(params_[index]); }
-  const int64_t* settings(int index) const { return static_cast<const int64_t*>(params_[index]); }
+  // Its numbers. Throws unless they are of this kind.
+  template <typename Element>
+  Element* elements(int index) const {
+    if (types_[index] != type_of<Element>) throw std::invalid_argument("argument " + describe(index) + " is of another type");
+    return static_cast<Element*>(params_[index]);
+  }
+  float* floats(int index) const { return elements<float>(index); }
+  void* data(int index) const { return params_[index]; }
+  const int64_t* settings(int index) const { return elements<int64_t>(index); }
   int64_t side(int index, int axis) const { return shapes_[index][axis]; }
 
   int axes(int index) const { return ndims_[index]; }
@@ -79,6 +86,7 @@ class Arguments {
   void** params_;
   int* ndims_;
   int64_t** shapes_;
+  std::vector<Type> types_;
 };
 
 using Kernel = int(int count, void** params, int* ndims, int64_t** shapes, const char**, void*, void*);

@@ -17,6 +17,64 @@ void visit_taps(int64_t y, int64_t x, int64_t height, int64_t width, const Body&
   }
 }
 
+template <typename Element>
+void pool(const Arguments& args, const Element* map, Element* out) {
+  const int64_t batch = args.side(0, 0), height = args.side(0, 1), width = args.side(0, 2), channels = args.side(0, 3);
+  const int64_t rows = args.side(2, 1), columns = args.side(2, 2);
+  const float border = args.floats(1)[0];
+  parallel_ranges(batch * rows, [&](int, int64_t begin, int64_t end) {
+    std::vector<float> most(channels);
+    float* best = most.data();
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t image = line / rows, y = line % rows;
+      for (int64_t x = 0; x < columns; ++x) {
+        const bool inside = y > 0 && x > 0 && 2 * y + 1 < height && 2 * x + 1 < width;
+        std::fill(best, best + channels, inside ? -__builtin_inff() : border);
+        visit_taps(y, x, height, width, [&](int64_t row, int64_t column) {
+          const Element* values = map + ((image * height + row) * width + column) * channels;
+#pragma GCC ivdep
+          for (int64_t c = 0; c < channels; ++c) best[c] = float(values[c]) > best[c] ? float(values[c]) : best[c];
+        });
+        Element* target = out + (line * columns + x) * channels;
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) target[c] = Element(best[c]);
+      }
+    }
+  });
+}
+
+template <typename Element>
+void unpool(const Arguments& args, const Element* diff_out, const Element* out, const Element* map, Element* diff_map) {
+  const int64_t batch = args.side(2, 0), height = args.side(2, 1), width = args.side(2, 2), channels = args.side(2, 3);
+  const int64_t rows = args.side(0, 1), columns = args.side(0, 2);
+  // Pieces of channels too, so that a single image keeps all threads busy.
+  const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(num_threads(), channels / 16));
+  run_tasks(static_cast<int>(batch * pieces), [&](int task) {
+    const int64_t image = task / pieces;
+    const int64_t first = channels * (task % pieces) / pieces, last = channels * (task % pieces + 1) / pieces;
+    std::vector<float> left(channels);  // of the gradient, for the taps to come
+    for (int64_t pixel = image * height * width; pixel < (image + 1) * height * width; ++pixel) {
+      std::fill(diff_map + pixel * channels + first, diff_map + pixel * channels + last, Element(0.f));
+    }
+    for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
+      const int64_t start = (image * rows * columns + pixel) * channels;
+      std::copy(diff_out + start + first, diff_out + start + last, left.begin() + first);
+      visit_taps(pixel / columns, pixel % columns, height, width, [&](int64_t row, int64_t column) {
+        const int64_t source = ((image * height + row) * width + column) * channels;
+        const Element *value = map + source, *most = out + start;
+        Element* target = diff_map + source;
+        float* rest = left.data();
+#pragma GCC ivdep
+        for (int64_t c = first; c < last; ++c) {
+          const float taken = float(value[c]) == float(most[c]) ? rest[c] : 0.f;
+          target[c] = Element(float(target[c]) + taken);
+          rest[c] -= taken;
+        }
+      });
+    }
+  });
+}
+
 }  // namespace
 }  // namespace halo
 
@@ -28,25 +86,9 @@ HALO_KERNEL(max_pool) {
   args.expect_map(0);
   args.expect_size(1, 1);
   args.expect(2, {args.side(0, 0), (args.side(0, 1) + 1) / 2, (args.side(0, 2) + 1) / 2, args.side(0, 3)});
-  const int64_t batch = args.side(0, 0), height = args.side(0, 1), width = args.side(0, 2), channels = args.side(0, 3);
-  const int64_t rows = args.side(2, 1), columns = args.side(2, 2);
-  const float* map = args.floats(0);
-  const float border = args.floats(1)[0];
-  float* out = args.floats(2);
-  parallel_ranges(batch * rows, [&](int, int64_t begin, int64_t end) {
-    for (int64_t line = begin; line < end; ++line) {
-      const int64_t image = line / rows, y = line % rows;
-      for (int64_t x = 0; x < columns; ++x) {
-        float* best = out + (line * columns + x) * channels;
-        const bool inside = y > 0 && x > 0 && 2 * y + 1 < height && 2 * x + 1 < width;
-        std::fill(best, best + channels, inside ? -__builtin_inff() : border);
-        visit_taps(y, x, height, width, [&](int64_t row, int64_t column) {
-          const float* values = map + ((image * height + row) * width + column) * channels;
-#pragma GCC ivdep
-          for (int64_t c = 0; c < channels; ++c) best[c] = values[c] > best[c] ? values[c] : best[c];
-        });
-      }
-    }
+  with_element(args.type(0), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    pool(args, args.elements<Element>(0), args.elements<Element>(2));
   });
 }
 
@@ -57,33 +99,8 @@ HALO_KERNEL(max_pool_backward) {
   args.expect(0, {args.side(2, 0), (args.side(2, 1) + 1) / 2, (args.side(2, 2) + 1) / 2, args.side(2, 3)});
   args.expect_same(1, 0);
   args.expect_same(3, 2);
-  const int64_t batch = args.side(2, 0), height = args.side(2, 1), width = args.side(2, 2), channels = args.side(2, 3);
-  const int64_t rows = args.side(0, 1), columns = args.side(0, 2);
-  const float *diff_out = args.floats(0), *out = args.floats(1), *map = args.floats(2);
-  float* diff_map = args.floats(3);
-  // Pieces of channels too, so that a single image keeps all threads busy.
-  const int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(num_threads(), channels / 16));
-  run_tasks(static_cast<int>(batch * pieces), [&](int task) {
-    const int64_t image = task / pieces;
-    const int64_t first = channels * (task % pieces) / pieces, last = channels * (task % pieces + 1) / pieces;
-    std::vector<float> left(channels);  // of the gradient, for the taps to come
-    for (int64_t pixel = image * height * width; pixel < (image + 1) * height * width; ++pixel) {
-      std::fill(diff_map + pixel * channels + first, diff_map + pixel * channels + last, 0.f);
-    }
-    for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
-      const int64_t start = (image * rows * columns + pixel) * channels;
-      std::copy(diff_out + start + first, diff_out + start + last, left.begin() + first);
-      visit_taps(pixel / columns, pixel % columns, height, width, [&](int64_t row, int64_t column) {
-        const int64_t source = ((image * height + row) * width + column) * channels;
-        const float *value = map + source, *most = out + start;
-        float *target = diff_map + source, *rest = left.data();
-#pragma GCC ivdep
-        for (int64_t c = first; c < last; ++c) {
-          const float taken = value[c] == most[c] ? rest[c] : 0.f;
-          target[c] += taken;
-          rest[c] -= taken;
-        }
-      });
-    }
+  with_element(args.type(2), [&](auto tag) {
+    using Element = typename decltype(tag)::type;
+    unpool(args, args.elements<Element>(0), args.elements<Element>(1), args.elements<Element>(2), args.elements<Element>(3));
   });
 }

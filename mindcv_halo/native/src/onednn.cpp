@@ -47,6 +47,7 @@ void find_all(void* handle) {
   find(handle, loaded.post_ops_create, "dnnl_post_ops_create");
   find(handle, loaded.post_ops_append_eltwise, "dnnl_post_ops_append_eltwise");
   find(handle, loaded.post_ops_append_binary, "dnnl_post_ops_append_binary");
+  find(handle, loaded.post_ops_append_sum, "dnnl_post_ops_append_sum");
   find(handle, loaded.attributes_create, "dnnl_primitive_attr_create");
   find(handle, loaded.attributes_set_post_ops, "dnnl_primitive_attr_set_post_ops");
   find(handle, loaded.attributes_set_scratchpad, "dnnl_primitive_attr_set_scratchpad_mode");

@@ -36,7 +36,7 @@ struct Argument {
   Memory* memory;
 };
 
-enum : int { CPU = 1, FLOAT32 = 3, DIRECT_CONVOLUTION = 1, USER_SCRATCHPAD = 1 };
+enum : int { CPU = 1, SAME_TYPE = 0, BFLOAT16 = 2, FLOAT32 = 3, DIRECT_CONVOLUTION = 1, USER_SCRATCHPAD = 1 };
 enum Tag : int { ANY = 1, VECTOR = 2, OIHW = 5, GOIHW = 6, NHWC = 22 };
 enum Propagation : int { FORWARD_TRAINING = 64, FORWARD_INFERENCE = 96 };
 enum PostOp : int { RELU = 32, SWISH = 44, ADD = 131056 };
@@ -76,6 +76,7 @@ struct Library {
   Status (*post_ops_create)(PostOps**);
   Status (*post_ops_append_eltwise)(PostOps*, int kind, float alpha, float beta);
   Status (*post_ops_append_binary)(PostOps*, int kind, const MemoryDesc*);
+  Status (*post_ops_append_sum)(PostOps*, float scale, int32_t zero_point, int type);
   Status (*attributes_create)(Attributes**);
   Status (*attributes_set_post_ops)(Attributes*, const PostOps*);
   Status (*attributes_set_scratchpad)(Attributes*, int mode);

@@ -11,6 +11,9 @@
 namespace {
 
 enum Place : int64_t { PARAMETER, ARENA, CONSTANT, RESULT };
+constexpr int64_t SLOT = 64;  // bytes: the arena is measured in lines of the cache
+constexpr const char* NAMES[] = {"float32", "bfloat16", "int64"};  // by halo::Type
+constexpr int64_t BYTES[] = {4, 2, 8};
 
 std::mutex turn;  // networks share the arena
 halo::Buffer arena;
@@ -34,11 +37,12 @@ HALO_KERNEL(run_plan) {
   const int64_t* plan = args.settings(numbers);
   const int64_t* constants = plan + plan[0];
   std::lock_guard<std::mutex> lock(turn);
-  float* maps = static_cast<float*>(arena.reserve(plan[1] * sizeof(float)));
+  char* maps = static_cast<char*>(arena.reserve(plan[1] * SLOT));
   const int64_t* next = plan + 3;
   std::vector<void*> params;
   std::vector<int> ndims;
   std::vector<int64_t*> shapes;
+  std::vector<const char*> types;
   for (int64_t step = 0; step < plan[2]; ++step) {
     const auto& kernels = halo::kernels();
     if (next[0] < 0 || next[0] >= static_cast<int64_t>(kernels.size())) throw std::length_error("no such kernel");
@@ -48,29 +52,36 @@ HALO_KERNEL(run_plan) {
     params.clear();
     ndims.clear();
     shapes.clear();
+    types.clear();
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t place = next[0], index = next[1];
+      const int64_t place = next[0], index = next[1], type = next[2];
+      if (type < 0 || type > 2) throw std::length_error("no such type");
       int64_t size = 1;
-      for (int64_t axis = 0; axis < next[2]; ++axis) size *= next[3 + axis];
+      for (int64_t axis = 0; axis < next[3]; ++axis) size *= next[4 + axis];
       if (place == PARAMETER) {
         if (index < 0 || index >= numbers) throw std::length_error("the plan names more parameters than there are");
         args.expect_size(static_cast<int>(index), size);
-        params.push_back(args.floats(static_cast<int>(index)));
+        if (args.type(static_cast<int>(index)) != halo::Type{type}) throw std::invalid_argument("a parameter is of another type than planned");
+        params.push_back(args.data(static_cast<int>(index)));
       } else if (place == ARENA) {
-        if (index < 0 || index + size > plan[1]) throw std::length_error("the plan's maps are larger than its arena");
-        params.push_back(maps + index);
+        if (index < 0 || index * SLOT + size * BYTES[type] > plan[1] * SLOT) {
+          throw std::length_error("the plan's maps are larger than its arena");
+        }
+        params.push_back(maps + index * SLOT);
       } else if (place == RESULT) {
         args.expect_size(result, size);
-        params.push_back(args.floats(result));
+        if (args.type(result) != halo::Type{type}) throw std::invalid_argument("the result is of another type than planned");
+        params.push_back(args.data(result));
       } else {
         if (index < 0 || plan[0] + index >= args.size(numbers)) throw std::length_error("the plan lacks its constants");
         params.push_back(const_cast<int64_t*>(constants + index));
       }
-      ndims.push_back(static_cast<int>(next[2]));
-      shapes.push_back(const_cast<int64_t*>(next + 3));
-      next += 3 + next[2];
+      types.push_back(NAMES[type]);
+      ndims.push_back(static_cast<int>(next[3]));
+      shapes.push_back(const_cast<int64_t*>(next + 4));
+      next += 4 + next[3];
     }
-    if (entry.run(static_cast<int>(count), params.data(), ndims.data(), shapes.data(), nullptr, nullptr, nullptr)) {
+    if (entry.run(static_cast<int>(count), params.data(), ndims.data(), shapes.data(), types.data(), nullptr, nullptr)) {
       throw std::runtime_error(std::string(entry.name) + " failed");
     }
   }

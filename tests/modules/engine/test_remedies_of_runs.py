@@ -296,12 +296,12 @@ CASES = [
         lambda b: b.build(is_training=True),
     ),
     Case(
-        r"native_kernels are for HaloNets, .*; leave them out",
+        r"native_kernels: native kernels are for HaloNets, .*; leave it out",
         lambda b: b.wants_kernels(network=Plain()),
         lambda b: b.wants_kernels(network=Plain(), native_kernels=None),
     ),
     Case(
-        r"native_kernels are for CPUs, and this runs on GPU; leave them out",
+        r"native_kernels: native kernels are for CPUs, and this runs on GPU; leave it out",
         lambda b: b.wants_kernels("GPU"),
         lambda b: b.wants_kernels("GPU", native_kernels=None),
     ),
@@ -312,10 +312,29 @@ CASES = [
             lambda b, options=options: [b.wants_kernels(), b.wants_kernels(native_kernels=None, **options)],
         )
         for said, options in (
-            ("native_kernels are for float32, not amp level O2", {"amp_level": "O2"}),
-            ("native_kernels are for float32, not amp_cast_list", {"amp_cast_list": ["Dense"]}),
-            ("native_kernels know no sync_bn", {"sync_bn": True}),
+            ("native_kernels: native kernels know no amp level O2", {"amp_level": "O2"}),
+            ("native_kernels: native kernels know no amp_cast_list", {"amp_cast_list": ["Dense"]}),
+            ("native_kernels: native kernels know no sync_bn", {"sync_bn": True}),
         )
+    ),
+    Case(
+        r"precision bfloat16 is of native_kernels, which are False; leave one out",
+        lambda b: b.wants_kernels(native_kernels=False, precision="bfloat16"),
+        lambda b: [b.wants_kernels(native_kernels=False), b.wants_kernels(precision="bfloat16")],
+    ),
+    Case(
+        r"precision bfloat16: native kernels are for CPUs, and this runs on GPU; leave it out; elsewhere amp_level O2 "
+        "with amp_dtype bfloat16 does",
+        lambda b: b.wants_kernels("GPU", native_kernels=None, precision="bfloat16"),
+        lambda b: b.wants_kernels("GPU", native_kernels=None),
+    ),
+    Case(
+        r"precision bfloat16: native kernels know no amp level O2; leave one out",
+        lambda b: b.wants_kernels(native_kernels=None, precision="bfloat16", amp_level="O2"),
+        lambda b: [
+            b.wants_kernels(native_kernels=None, precision="bfloat16"),
+            b.wants_kernels(native_kernels=None, amp_level="O2"),
+        ],
     ),
     # ---- validation
     Case(

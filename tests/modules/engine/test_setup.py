@@ -181,7 +181,7 @@ def test_a_seed_has_31_bits():
 
 @pytest.mark.parametrize(
     ("options", "reason"),
-    [({"amp_level": "O2"}, "float32, not amp level O2"), ({"sync_bn": True}, "no sync_bn")],
+    [({"amp_level": "O2"}, "know no amp level O2"), ({"sync_bn": True}, "no sync_bn")],
     ids=["half precision", "sync_bn"],
 )
 def test_native_kernels_say_why_they_cannot_be(options, reason):

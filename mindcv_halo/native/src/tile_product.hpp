@@ -1,0 +1,73 @@
+// Products of tiles of bfloat16 whose sums are float32, for processors that have instructions for it: AMX, which works
+// on whole tiles, or AVX-512 BF16, which works on their rows.
+#pragma once
+
+#include <cstdint>
+
+#include "vector_bfloat16.hpp"
+
+#if defined(HALO_BFLOAT16)
+namespace halo {
+
+constexpr int SIDE = 16;             // rows and columns of a tile of float32; a tile of bfloat16 has 16 x 16 pairs
+constexpr int AREA = SIDE * SIDE;
+
+// Whether there are tiles that the system lets this process use, which it must ask for, and nobody forbade them.
+bool may_use_tiles();
+
+// The processor's tiles, from here to the end of the scope, in this thread.
+class Tiles {
+ public:
+  Tiles() : on_(may_use_tiles()) {
+#if defined(__AMX_BF16__)
+    if (!on_) return;
+    alignas(64) uint8_t whole[64] = {1};  // palette 1; then bytes of a row, two each, and numbers of rows
+    for (int tile = 0; tile < 8; ++tile) whole[16 + 2 * tile] = 64, whole[48 + tile] = SIDE;
+    _tile_loadconfig(whole);
+#endif
+  }
+  Tiles(const Tiles&) = delete;
+  ~Tiles() {
+#if defined(__AMX_BF16__)
+    if (on_) _tile_release();
+#endif
+  }
+
+  // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
+  // are `stride` pairs apart, all others 16.
+  template <typename Left, typename Right>
+  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out) const {
+#if defined(__AMX_BF16__)
+    if (on_) {
+      _tile_zero(0);
+      for (int64_t i = 0; i < count; ++i) {
+        _tile_loadd(1, left(i), stride * sizeof(uint32_t));
+        _tile_loadd(2, right(i), SIDE * sizeof(uint32_t));
+        _tile_dpbf16ps(0, 1, 2);
+      }
+      _tile_stored(0, out, SIDE * sizeof(float));
+      return;
+    }
+#endif
+    __m512 sums[SIDE];
+    for (int row = 0; row < SIDE; ++row) sums[row] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t *rows = left(i), *pairs = right(i);
+      for (int pair = 0; pair < SIDE; ++pair) {
+        const auto columns = (__m512bh)_mm512_loadu_si512(pairs + pair * SIDE);
+#pragma GCC unroll 16
+        for (int row = 0; row < SIDE; ++row) {
+          sums[row] = _mm512_dpbf16_ps(sums[row], (__m512bh)_mm512_set1_epi32(rows[row * stride + pair]), columns);
+        }
+      }
+    }
+    for (int row = 0; row < SIDE; ++row) _mm512_storeu_ps(out + row * SIDE, sums[row]);
+  }
+
+ private:
+  const bool on_;
+};
+
+}  // namespace halo
+
+#endif
