@@ -164,7 +164,8 @@ def launch(words: list[str]) -> None:
         run([name, *words[script + 2 :]])
         return
     job = shrink([name, *words[script + 2 :]])
-    command = [mpirun, *root, "--oversubscribe", *words[1:script], sys.executable, words[script + 1], *job[1:]]
+    python = (sys.executable, str(ROOT / "tests" / "support" / "blocking.py"))
+    command = [mpirun, *root, "--oversubscribe", *words[1:script], *python, words[script + 1], *job[1:]]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LAST_RESORT)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -157,7 +157,8 @@ def test_every_image_is_validated_once(job, flags_of_all):
         **{name: flags_of_all[name] for name in ("model", "image_resize", "device_target", "data_dir", "mode")},
         **{"ckpt_path": str(job[0] / "run" / "halonet_test_best.ckpt")},
     }
-    done = mpirun(TESTS.parent / "validate.py", *arguments(flags), "--distribute", "True", "--batch_size", "3")
+    words = (*arguments(flags), "--distribute", "True", "--batch_size", "3")
+    done = mpirun(TESTS / "support" / "blocking.py", str(TESTS.parent / "validate.py"), *words)
     assert done.returncode == 0, done.stdout[-3000:]
     assert str(engine.validate(make_recipe({**flags, "batch_size": 5}))) in done.stdout
 
