@@ -40,6 +40,17 @@ def flags(image_folder, tmp_path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def pynative_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
+    """What the run of `flags` ends with, for tests that compare others with it."""
+
+    def train(folder: Path) -> None:
+        result = engine.train(make_recipe({**make_flags(image_folder, folder / "run"), "mode": "1"}))
+        (folder / "result").write_bytes(pickle.dumps(result))
+
+    return pickle.loads((make_once(tmp_path_factory, "pynative", train) / "result").read_bytes())
+
+
+@pytest.fixture(scope="session")
 def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
     """What a run in graph mode ends with, for tests that only look at it; most of its time is compilation."""
 

@@ -63,15 +63,15 @@ def test_a_run_writes_all_that_it_should(plain_run, image_folder):
     assert "ONEDNN_MAX_CPU_ISA=AVX2" in log and "epoch 2/2: loss" in log
 
 
-def test_the_same_recipe_gives_the_same_weights(flags, tmp_path, plain_run, plain_weights):
+def test_the_same_recipe_gives_the_same_weights(flags, tmp_path, pynative_run, plain_run, plain_weights):
     """In graph mode as in PyNative mode: float32 sums in another order, for six steps of at most 0.004."""
-    _, first = run(flags)
-    _, again = run(flags, ckpt_save_dir=tmp_path / "again")
-    _, other = run(flags, ckpt_save_dir=tmp_path / "other", seed=7)
+    first = read_weights(str(pynative_run.last_checkpoint))
+    _, again = run(flags)
+    _, other = run(flags, ckpt_save_dir=tmp_path / "other", seed=7, val_while_train=False)
     for name, value in first.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
     assert not np.array_equal(other["classifier.weight"], first["classifier.weight"])
-    folders = (plain_run.last_checkpoint.parent, flags["ckpt_save_dir"])
+    folders = (plain_run.last_checkpoint.parent, pynative_run.last_checkpoint.parent)
     losses = [[float(row["train_loss"]) for row in rows(folder)] for folder in folders]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
     np.testing.assert_allclose(first["classifier.weight"], plain_weights["classifier.weight"], atol=1e-3)
@@ -141,6 +141,7 @@ def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
     ms.save_checkpoint(create_model("halonet_test", num_classes=9), str(tmp_path / "start.ckpt"))
     start = read_weights(str(tmp_path / "start.ckpt"))
     changes = {"ckpt_path": tmp_path / "start.ckpt", "reset_head": True, "lr": 1e-7, "min_lr": 1e-8}
+    changes |= {"val_while_train": False}
     _, weights = run(flags, **changes)
     name = "stages.3.0.reduce.conv.weight"
     np.testing.assert_allclose(weights[name], start[name], atol=1e-5)  # AdamW moves by about lr a step
@@ -156,20 +157,24 @@ def test_old_checkpoints_go_and_the_best_stays(flags):
     assert result.best_top1 == max(top1) > min(top1)
 
 
-def test_steps_fed_from_a_queue_are_the_same(flags, plain_weights, monkeypatch):
+@pytest.mark.parametrize("mode", [1, pytest.param(0, marks=pytest.mark.thorough)])
+def test_steps_fed_from_a_queue_are_the_same(flags, pynative_run, plain_run, monkeypatch, mode):
+    """Compiled they are in every run, for Ascend: test_dry_run.py."""
     queue = DeviceQueue().put_in_place(monkeypatch)
     monkeypatch.setattr(training, "feeds_from_queue", lambda recipe: True)
-    _, queued = run(flags, dataset_sink_mode=True, mode=0)
+    _, queued = run(flags, dataset_sink_mode=True, mode=mode)
     assert queue.num_open == 0
-    for name, value in plain_weights.items():
+    expected = read_weights(str((pynative_run if mode else plain_run).last_checkpoint))
+    for name, value in expected.items():
         np.testing.assert_array_equal(queued[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", [1, pytest.param(0, marks=pytest.mark.thorough)])
 def test_recomputation_changes_no_weight(flags, tmp_path, mode):
     """The same kernels run twice; their sums may come in another order, for three steps of at most 0.004."""
-    _, plain = run(flags, mode=mode, epoch_size=1)
-    _, again = run(flags, mode=mode, epoch_size=1, recompute=True, ckpt_save_dir=tmp_path / "again")
+    changes = {"mode": mode, "epoch_size": 1, "val_while_train": False}
+    _, plain = run(flags, **changes)
+    _, again = run(flags, **changes, recompute=True, ckpt_save_dir=tmp_path / "again")
     for name, value in plain.items():
         np.testing.assert_allclose(again[name], value, atol=1e-5, err_msg=name)
 
