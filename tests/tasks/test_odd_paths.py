@@ -110,7 +110,7 @@ def test_names(check, tmp_path, monkeypatch):
 
 
 def test_the_command(capsys, tmp_path, monkeypatch):
-    name = os.fsdecode("-模型 (1), 100 % caf".encode() + b"\xe9.mindir")
+    name = os.fsdecode("-模型 (1), 100 % caf".encode() + b"\xe9.onnx")
     folder = tmp_path / "my models"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -120,7 +120,7 @@ def test_the_command(capsys, tmp_path, monkeypatch):
         "ckpt_path": str(folder / f"{Path(name).stem}.ckpt"), "output": str(folder / name),
     }  # fmt: skip
     assert main(command("export", values)) == 0
-    assert (folder / name).stat().st_size > 100_000 and "caf\\udce9.mindir: 0." in capsys.readouterr().out
+    assert (folder / name).stat().st_size > 100_000 and "caf\\udce9.onnx: 0." in capsys.readouterr().out
     assert len(list(folder.iterdir())) == 2
 
 
