@@ -75,16 +75,17 @@ def list_cases() -> list[Case]:
 
 
 def list_quick(device: str, *, is_thorough: bool = False) -> list[Case]:
-    """What every run of the tests compiles: all losses on halo attention in each type of numbers, in one graph; the
-    counter-examples; and on a GPU the small model, which train.py compiles for Ascend.
+    """What every run of the tests compiles: all losses and halo attention in each type of numbers, in one graph; and
+    the counter-examples.
 
-    A thorough run has the model on both devices, and each loss and each amp level alone.
+    The small model is what train.py compiles for Ascend; for a GPU its layers are in that graph. A thorough run has it
+    on both devices, and each loss and each amp level alone.
     """
     wanted = {(TOGETHER, TOGETHER)}
-    if is_thorough or device == "GPU":
-        wanted.add(("small model, step", "O2"))
     if is_thorough:
-        wanted |= {("losses", "ce, probabilities")} | {("losses", f"{loss}, class numbers") for loss in LOSSES}
+        wanted |= {("small model, step", "O2"), ("losses", "ce, probabilities")} | {
+            ("losses", f"{loss}, class numbers") for loss in LOSSES
+        }
         wanted |= {("parts of a step", f"halo attention{words}") for words in ("", *_PRECISIONS)}
     cases = [case for case in (*list_together(), *list_cases()) if (case.device, case.mode) == (device, "O0")]
     return [case for case in cases if case.group == REFUSED or (case.group, case.name) in wanted]
@@ -94,7 +95,7 @@ def list_together() -> Iterator[Case]:
     """For the tests: what list_cases has one by one. Where this is refused, those say for what."""
     for device in DEVICES:
         precisions = [{"amp_level": "O0"}, *_list_precisions(device).values()]
-        yield Case(TOGETHER, TOGETHER, device, partial(graphs.step_together, *precisions))
+        yield Case(TOGETHER, TOGETHER, device, partial(graphs.step_together, *precisions, layers=device == "GPU"))
 
 
 def list_modes(device: str) -> tuple[str, ...]:

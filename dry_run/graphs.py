@@ -15,7 +15,7 @@ from mindcv_halo.config import make_recipe, read_recipe
 from mindcv_halo.config.options import Recipe
 from mindcv_halo.engine.setup import build_network, make_step, resolve_transform
 from mindcv_halo.loss.registry import LOSSES
-from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.models.layers import ConvNormAct, GlobalAvgPooling, HaloAttention, SqueezeExcite, StemPool
 from mindcv_halo.models.registry import complete_cfg
 from mindcv_halo.optim import RateWindow
 from mindcv_halo.scheduler.registry import SCHEDULES
@@ -115,6 +115,19 @@ def small_step(
         cell(images, Tensor(labels)).asnumpy()
 
 
+class _Layers(nn.Cell):
+    """What models have beside convolutions and halo attention: (B, 3, 4, 4) -> (B, NUM_CLASSES)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.SequentialCell(
+            ConvNormAct(3, 8, 3, act="silu"), StemPool(), SqueezeExcite(8), GlobalAvgPooling(), nn.Dense(8, NUM_CLASSES)
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
 class _NetworksTogether(nn.Cell):
     """The sum of what several networks say of the same images, in float32."""
 
@@ -144,15 +157,17 @@ class _LossesTogether(nn.Cell):
         return total
 
 
-def step_together(*precisions: dict[str, str]) -> None:
+def step_together(*precisions: dict[str, str], layers: bool) -> None:
     """A step with all losses, on small networks with halo attention at each of these `amp_level`, `amp_dtype`.
 
-    Alone each takes most of the time that all take together.
+    With `layers` on other layers of models too, at O2. Alone each takes most of the time that all take together.
     """
     networks = [
         auto_mixed_precision(SmallNetwork(attention=True), given["amp_level"], None, given.get("amp_dtype", "float16"))
         for given in precisions
     ]
+    if layers:
+        networks.append(auto_mixed_precision(_Layers(), "O2", None))
     network = _NetworksTogether(networks)
     optimizer = create_optimizer(network, "adamw", RateWindow((0.1, 0.2), length=2), weight_decay=0.05)
     step = TrainStep(network, _LossesTogether(), optimizer)

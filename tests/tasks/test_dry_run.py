@@ -1,4 +1,4 @@
-"""MindSpore's Ascend and GPU backends take the graphs of the small model, all losses and a run of train.py.
+"""MindSpore's Ascend and GPU backends take halo attention and all losses, and Ascend's a run of train.py.
 
 The whole sweep is `make dry-run`; docs/compiled.md says what it can see.
 """
@@ -36,7 +36,7 @@ def test_graphs_compile_and_counter_examples_do_not(device, is_thorough):
 
 def test_train_py_trains_two_epochs_and_validates(tmp_path):
     images = make_images(tmp_path / "images")
-    flags = ("--model", "halonet_test", "--image_resize", "32")
+    flags = ("--model", "halonet_test", "--image_resize", "32", "--num_samples", "128")  # two steps an epoch
     recipe = "configs/halonet/halonet_50t_ascend.yaml"
     training = list_commands("Ascend", recipe, images, tmp_path, *flags)[0]
     result = run_program(training, make_libraries())
