@@ -46,9 +46,14 @@ def run(file: Path, images: np.ndarray) -> np.ndarray:
     return nn.GraphCell(ms.load(str(file)))(Tensor(images)).asnumpy()
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "mindir"])
 @pytest.mark.parametrize(
-    "changes, batches", [({"dynamic_batch": "yes"}, (1, 3)), ({"batch_size": "2", "mode": "0"}, (2,))]
+    "file_format, changes, batches",
+    [
+        ("onnx", {"dynamic_batch": "yes"}, (1, 3)),
+        ("onnx", {"batch_size": "2"}, (2,)),
+        ("mindir", {"dynamic_batch": "yes"}, (1, 3)),
+        ("mindir", {"batch_size": "2", "mode": "0"}, (2,)),
+    ],
 )
 def test_export(pynative, capsys, checkpoint, tmp_path, file_format, changes, batches):
     file = tmp_path / f"network.{file_format}"

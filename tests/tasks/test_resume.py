@@ -25,6 +25,7 @@ from mindcv_halo.errors import TrainingStoppedError, UserError
 # Everything that has a state or draws random numbers; the batches of an epoch do not fill its updates.
 EVERYTHING = {
     "epoch_size": "3",
+    "val_interval": "3",
     "ema": "True",
     "ema_decay": "0.9",
     "gradient_accumulation_steps": "2",
