@@ -21,6 +21,7 @@ SMALL = "halonet_test"
 COMPARED = "halonet_50t"  # with MindCV's, at both jit levels
 STEP, EVALUATION, EVERYTHING_ON = "training step", "evaluation", "training step with everything on"
 REFUSED = "must be refused"
+TOGETHER = "all losses and precisions in one graph"
 GRAPH_MODES = ("O0", "O1")  # O2 needs the graph engine of CANN itself
 PYNATIVE = "PyNative"
 # What a recipe may switch on beside what it has, all at once; each alone is a case of the small network.
@@ -74,19 +75,27 @@ def list_cases() -> list[Case]:
 
 
 def list_quick(device: str, *, is_thorough: bool = False) -> list[Case]:
-    """What every run of the tests compiles: the small model, halo attention in each type of numbers, the
-    counter-examples and, on Ascend, all losses.
+    """What every run of the tests compiles: all losses and halo attention in each type of numbers, in one graph; and
+    the counter-examples.
 
-    O3 of the model on Ascend is left to train.py, whose recipe has it. A thorough run has all losses on both devices,
-    and halo attention at all amp levels.
+    The small model is what train.py compiles for Ascend; for a GPU its layers are in that graph. A thorough run has it
+    on both devices, and each loss and each amp level alone.
     """
-    wanted = {("small model, step", "O2"), ("losses", "ce, class numbers"), ("parts of a step", "halo attention")}
-    if is_thorough or device == "Ascend":
-        wanted |= {("losses", "ce, probabilities")} | {("losses", f"{loss}, class numbers") for loss in LOSSES}
-    levels = _PRECISIONS if is_thorough else (" at O3", " in bfloat16")  # the model at O2 has what O1 and O2 mix
-    wanted |= {("parts of a step", f"halo attention{words}") for words in levels}
-    cases = [case for case in list_cases() if (case.device, case.mode) == (device, "O0")]
+    wanted = {(TOGETHER, TOGETHER)}
+    if is_thorough:
+        wanted |= {("small model, step", "O2"), ("losses", "ce, probabilities")} | {
+            ("losses", f"{loss}, class numbers") for loss in LOSSES
+        }
+        wanted |= {("parts of a step", f"halo attention{words}") for words in ("", *_PRECISIONS)}
+    cases = [case for case in (*list_together(), *list_cases()) if (case.device, case.mode) == (device, "O0")]
     return [case for case in cases if case.group == REFUSED or (case.group, case.name) in wanted]
+
+
+def list_together() -> Iterator[Case]:
+    """For the tests: what list_cases has one by one. Where this is refused, those say for what."""
+    for device in DEVICES:
+        precisions = [{"amp_level": "O0"}, *_list_precisions(device).values()]
+        yield Case(TOGETHER, TOGETHER, device, partial(graphs.step_together, *precisions, layers=device == "GPU"))
 
 
 def list_modes(device: str) -> tuple[str, ...]:
@@ -193,6 +202,10 @@ _PRECISIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def _list_precisions(device: str) -> dict[str, dict[str, Any]]:
+    return {words: options for words, options in _PRECISIONS.items() if device == "Ascend" or "bf" not in words}
+
+
 def _list_step_options(device: str, mode: str) -> Iterator[Case]:
     variants: dict[str, dict[str, Any]] = {
         "clip norm": {"clip_mode": "norm"},
@@ -204,9 +217,10 @@ def _list_step_options(device: str, mode: str) -> Iterator[Case]:
         "dynamic loss scale": {"loss_scale": partial(GradScaler, 1024.0, dynamic=True)},
         "halo attention": {"attention": True},
     }
-    precisions = {words: options for words, options in _PRECISIONS.items() if device == "Ascend" or "bf" not in words}
     variants["all of these"] = {name: value for options in variants.values() for name, value in options.items()}
-    variants |= {f"halo attention{words}": {"attention": True, **options} for words, options in precisions.items()}
+    variants |= {
+        f"halo attention{words}": {"attention": True, **options} for words, options in _list_precisions(device).items()
+    }
     for words, options in variants.items():
         yield Case("parts of a step", words, device, partial(graphs.small_step, **options), mode)
 

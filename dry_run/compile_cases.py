@@ -21,14 +21,14 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 
 import mindspore
 
-from .cases import PYNATIVE, Case, list_cases
+from .cases import PYNATIVE, Case, list_cases, list_together
 from .kernels import count_front_end, count_kernels, count_types, name_variables
 
 TIME_LIMIT = 1800  # seconds; the longest case takes about four minutes
 
 
 def main(device: str, folder: Path) -> None:
-    cases = {case.key: case for case in list_cases() if case.device == device}
+    cases = {case.key: case for case in (*list_cases(), *list_together()) if case.device == device}
     for line in sys.stdin:
         outcome = run_apart(cases[json.loads(line)], folder / "case")
         print(json.dumps(outcome), flush=True)

@@ -14,11 +14,12 @@ from mindcv_halo import create_loss, create_optimizer, create_scheduler
 from mindcv_halo.config import make_recipe, read_recipe
 from mindcv_halo.config.options import Recipe
 from mindcv_halo.engine.setup import build_network, make_step, resolve_transform
-from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.loss.registry import LOSSES
+from mindcv_halo.models.layers import ConvNormAct, GlobalAvgPooling, HaloAttention, SqueezeExcite, StemPool
 from mindcv_halo.models.registry import complete_cfg
 from mindcv_halo.optim import RateWindow
 from mindcv_halo.scheduler.registry import SCHEDULES
-from mindcv_halo.training.amp import auto_mixed_precision
+from mindcv_halo.training.amp import auto_mixed_precision, to_float32
 from mindcv_halo.training.ema import EMA
 from mindcv_halo.training.grad_scaler import GradScaler
 from mindcv_halo.training.step import TrainStep
@@ -112,6 +113,67 @@ def small_step(
     labels = np.full((6, NUM_CLASSES), 1 / NUM_CLASSES, np.float32) if soft_labels else np.zeros(6, label_type)
     for _ in range(2):
         cell(images, Tensor(labels)).asnumpy()
+
+
+class _Layers(nn.Cell):
+    """What models have beside convolutions and halo attention: (B, 3, 4, 4) -> (B, NUM_CLASSES)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.SequentialCell(
+            ConvNormAct(3, 8, 3, act="silu"), StemPool(), SqueezeExcite(8), GlobalAvgPooling(), nn.Dense(8, NUM_CLASSES)
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class _NetworksTogether(nn.Cell):
+    """The sum of what several networks say of the same images, in float32."""
+
+    def __init__(self, networks: Sequence[nn.Cell]):
+        super().__init__()
+        self.networks = nn.CellList(networks)
+
+    def construct(self, x: Tensor) -> Tensor:
+        total = 0
+        for network in self.networks:
+            total += to_float32(network(x))
+        return total
+
+
+class _LossesTogether(nn.Cell):
+    """The sum of all losses of class numbers, and of cross entropy of probabilities."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_numbers = nn.CellList([create_loss(name) for name in LOSSES])
+        self.of_probabilities = create_loss("CE")
+
+    def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        total = self.of_probabilities(logits, ops.softmax(logits))
+        for loss in self.of_numbers:
+            total += loss(logits, labels)
+        return total
+
+
+def step_together(*precisions: dict[str, str], layers: bool) -> None:
+    """A step with all losses, on small networks with halo attention at each of these `amp_level`, `amp_dtype`.
+
+    With `layers` on other layers of models too, at O2. Alone each takes most of the time that all take together.
+    """
+    networks = [
+        auto_mixed_precision(SmallNetwork(attention=True), given["amp_level"], None, given.get("amp_dtype", "float16"))
+        for given in precisions
+    ]
+    if layers:
+        networks.append(auto_mixed_precision(_Layers(), "O2", None))
+    network = _NetworksTogether(networks)
+    optimizer = create_optimizer(network, "adamw", RateWindow((0.1, 0.2), length=2), weight_decay=0.05)
+    step = TrainStep(network, _LossesTogether(), optimizer)
+    images, labels = Tensor(np.zeros((6, 3, 4, 4), np.float32)), Tensor(np.zeros(6, np.int32))
+    for _ in range(2):
+        step(images, labels).asnumpy()
 
 
 def step_on_schedule(name: str) -> None:

@@ -22,7 +22,7 @@ Nothing on this page ran on a device. It says what MindSpore {version}'s own bac
 holds both plugins; stub libraries in place of the vendor's let them load (`dry_run/`), and MindSpore's documented
 `MS_SIMULATION_LEVEL=1` has them check types, run all passes, choose kernels and plan the memory.
 `MS_DISABLE_KERNEL_BACKOFF=1` makes an operator without a kernel an error, where MindSpore would else compute it on the
-host in silence. `make test` compiles the small model and all losses for both devices in every run, and runs `train.py`;
+host in silence. `make test` compiles halo attention and all losses for both devices in every run, and runs `train.py`;
 `make dry-run` compiles all of it; this page is of a sweep over {counts}.
 
 **What it cannot see.**

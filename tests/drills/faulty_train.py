@@ -16,6 +16,7 @@ import time
 from contextlib import nullcontext
 from importlib import import_module
 
+import mindspore
 import psutil
 from mindspore import nn
 
@@ -92,6 +93,7 @@ def main() -> int:
                 return
             yield batch
 
+    mindspore.runtime.launch_blocking()  # else a rank in PyNative mode spins while it waits
     training.read_batches = faulty
     if is_faulty and sys.argv[1] == "compile":
         print(f"fault {time.time()}", flush=True)

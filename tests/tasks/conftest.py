@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import mindspore as ms
@@ -12,6 +13,7 @@ from support.small_run import make_flags, write_images
 
 from mindcv_halo import engine
 from mindcv_halo.config import make_recipe
+from mindcv_halo.runs.state import load_state, save_state
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +43,28 @@ def flags(image_folder, tmp_path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def plain_run(image_folder, tmp_path_factory) -> engine.TrainingResult:
-    """What a run in graph mode ends with, for tests that only look at it; most of its time is compilation."""
+    """What the run of `flags` ends with, for tests that only look at it, or compare others with it."""
 
     def train(folder: Path) -> None:
-        result = engine.train(make_recipe(make_flags(image_folder, folder / "run")))
+        result = engine.train(make_recipe({**make_flags(image_folder, folder / "run"), "mode": "1"}))
         (folder / "result").write_bytes(pickle.dumps(result))
 
     return pickle.loads((make_once(tmp_path_factory, "plain", train) / "result").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def graph_run(plain_run, image_folder, tmp_path_factory) -> Path:
+    """The folder of a run that goes on in graph mode, from what `plain_run` was after its first epoch of two.
+
+    A run may not change its mode, so that its state says that it was in this one.
+    """
+
+    def train(folder: Path) -> None:
+        run = Path(shutil.copytree(plain_run.last_checkpoint.parent, folder / "run"))
+        (run / "halonet_test_state-2_0.safetensors").unlink()
+        arrays, content = load_state(run / "halonet_test_state-1_0.safetensors")
+        content["recipe"]["mode"] = 0
+        save_state({name: ms.Tensor(value) for name, value in arrays.items()}, content, run, "halonet_test", 1, 0)
+        engine.train(make_recipe({**make_flags(image_folder, run), "mode": "0", "resume": "True"}))
+
+    return make_once(tmp_path_factory, "graph", train) / "run"

@@ -8,8 +8,10 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
+from mindspore.nn.utils import no_init_parameters
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from support.constant_weights import create_constant
 from support.drawn_norms import draw_norms
 from support.small_run import command
 
@@ -105,12 +107,16 @@ def test_a_target_that_cannot_be_reached(capsys, tmp_path):
 
 def test_masked_windows_are_not_forgotten(capsys, tmp_path):
     source, target = str(tmp_path / "a.ckpt"), str(tmp_path / "b.safetensors")
-    save_network(create_model("halonet_26t", num_classes=2, mask_padding=True), source)
-    with pytest.raises(UserError, match=r"trained with mask_padding True; set mask_padding to True"):
+    save_network(create_constant("halonet_26t", num_classes=2, mask_padding=True), source)
+    with (
+        no_init_parameters(),
+        pytest.raises(UserError, match=r"trained with mask_padding True; set mask_padding to True"),
+    ):
         create_model("halonet_26t", num_classes=2, checkpoint_path=source)
     assert main(["convert", source, target]) == 0
     assert open_weights(target).mask_padding
-    assert create_model("halonet_26t", num_classes=2, checkpoint_path=target, mask_padding=True).mask_padding
+    with no_init_parameters():
+        assert create_model("halonet_26t", num_classes=2, checkpoint_path=target, mask_padding=True).mask_padding
     assert "mask_padding, which timm lacks" in refuse(capsys, ["convert", source, target, "--to", "timm"])
 
 
@@ -137,10 +143,12 @@ def test_averaged_weights(tmp_path):
 )
 def test_what_timm_would_compute_otherwise_is_not_written_for_it(capsys, tmp_path, model, dialect, differences):
     source, target = str(tmp_path / "a.ckpt"), str(tmp_path / "b.safetensors")
-    save_network(create_model(model, num_classes=2, dialect=dialect), source)
+    save_network(create_constant(model, num_classes=2, dialect=dialect), source)
     argv = ["convert", source, target, "--to", "timm"]
     if differences:
         assert f"its dialect {dialect} differs from timm's in {differences}, so that timm" in refuse(capsys, argv)
+        if model != "halonet_26t":  # which shows the way out for all
+            return
         argv += ["--dialect", "timm"]
     assert main(argv) == 0
     assert open_weights(target).source.name == "timm"
@@ -182,7 +190,7 @@ def test_a_fine_tuned_checkpoint_keeps_its_dialect(pynative, capsys, flags, tmp_
     start = tmp_path / "start.ckpt"
     save_network(draw_norms(create_model("halonet_test", num_classes=5, dialect="mindcv")), start)
     changes = {"epoch_size": "1", "lr": "0.05", "num_classes": "3", "ckpt_path": str(start), "ema": "True"}
-    flags = {**flags, **changes}
+    flags = {**flags, **changes, "val_while_train": "False"}
     assert main(command("train", flags)) == 0
     output = capsys.readouterr().out
     assert "start.ckpt: its classifier of 5 classes is left out; the one for 3 classes starts anew" in output

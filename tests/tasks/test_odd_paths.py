@@ -32,6 +32,8 @@ NAMES = (
     "plain", "a blank", "copy (1)", "a=b", "a+b", "a,b", "100%", "a#b", "it's", "模型", "café", "🙂", "-dash", "$HOME",
     "a&b;c", "[x] {y}", "two\nlines", "back\\slash", 'a "quote"', "*?|<>:", os.fsdecode(b"no \xff UTF-8"), "x" * 240,
 )  # fmt: skip
+# Of a MindIR file, whose graph is compiled to run: a name of each kind, and all that Python reads otherwise.
+COMPILED = ("a blank", "a=b", "模型", "two\nlines", "back\\slash", "*?|<>:", os.fsdecode(b"no \xff UTF-8"), "x" * 240)
 SHAPE = (1, 3, 8, 8)
 IMAGES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
 
@@ -39,8 +41,9 @@ IMAGES = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
 def check_export(path: Path, write, run, suffix: str) -> None:
     file = path.with_name(f"{path.name}{suffix}")
     write(file, nn.ReLU(), SHAPE, {"model": "x"})
-    np.testing.assert_array_equal(run(file, IMAGES)[0], np.maximum(IMAGES, 0))
     assert read_metadata(file)["model"] == "x"
+    if suffix != ".mindir" or path.name in COMPILED:
+        np.testing.assert_array_equal(run(file, IMAGES)[0], np.maximum(IMAGES, 0))
 
 
 def check_mindir(path: Path) -> None:
@@ -110,7 +113,7 @@ def test_names(check, tmp_path, monkeypatch):
 
 
 def test_the_command(capsys, tmp_path, monkeypatch):
-    name = os.fsdecode("-模型 (1), 100 % caf".encode() + b"\xe9.mindir")
+    name = os.fsdecode("-模型 (1), 100 % caf".encode() + b"\xe9.onnx")
     folder = tmp_path / "my models"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -120,7 +123,7 @@ def test_the_command(capsys, tmp_path, monkeypatch):
         "ckpt_path": str(folder / f"{Path(name).stem}.ckpt"), "output": str(folder / name),
     }  # fmt: skip
     assert main(command("export", values)) == 0
-    assert (folder / name).stat().st_size > 100_000 and "caf\\udce9.mindir: 0." in capsys.readouterr().out
+    assert (folder / name).stat().st_size > 100_000 and "caf\\udce9.onnx: 0." in capsys.readouterr().out
     assert len(list(folder.iterdir())) == 2
 
 
