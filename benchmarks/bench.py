@@ -51,6 +51,7 @@ TORCH_VARIANTS = ("eager", "channels_last", "compiled")
 MEMORY_GOALS = {"inference": 1.2, "training": 0.8, "attention": 0.8}
 MAP_SIZE = 32  # of the bare layer
 SIZES = (256, 384, 512, 768, 1024)
+OWN_GOAL = 2.2 if "amx_tile" in Path("/proc/cpuinfo").read_text() else 1.5  # of inference in bfloat16
 SAVE_RANDOM = """
 import sys, mindcv_halo
 from mindcv_halo.models.weights import save_network
@@ -92,7 +93,7 @@ def rows() -> Iterator[Row]:
         for model in (*T_MODELS, *H_MODELS, *HYBRIDS):
             portable = model in ("halonet_50t", "halonet_h1")
             yield Row("inference", model, batch_size, 1.15, portable=portable)
-            goal, own_goal = (2.0, 1.0) if model in H_MODELS else (1.15, 2.2)
+            goal, own_goal = (2.0, 1.0) if model in H_MODELS else (1.15, OWN_GOAL)
             yield Row("inference", model, batch_size, goal, precision="bfloat16", own_goal=own_goal)
         for model in T_MODELS:
             yield Row("training", model, batch_size, 1.15, portable=model == "halonet_50t")
@@ -131,12 +132,13 @@ class Bench:
         if row.work == "attention":
             command = ["worker_torch.py", row.work, row.model, *sizes, "lucidrains", row.precision]
             yield "lucidrains", self.args.torch_python, command
-        elif row.model in KERAS and not is_short and (row.work == "inference" or row.model in H_MODELS):
+        is_keras = row.model in KERAS and (row.work == "inference" or row.model in H_MODELS)
+        if is_keras and self.args.keras_python and not is_short:
             yield "keras", self.args.keras_python, ["worker_keras.py", row.work, KERAS[row.model], *sizes]
 
     def export(self, row: Row) -> Path:
-        """Our ONNX file of a model with random weights, for any batch."""
-        file = self.files / f"{row.model}.onnx"
+        """Our ONNX file of a model with random weights, for the row's batch."""
+        file = self.files / f"{row.model}.{row.batch_size}.onnx"
         if not file.is_file():
             checkpoint = file.with_suffix(".ckpt")
             subprocess.run([sys.executable, "-c", SAVE_RANDOM, row.model, checkpoint], cwd=HERE.parent, check=True)
@@ -274,7 +276,7 @@ def describe_machine(args: argparse.Namespace) -> dict[str, str]:
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
     memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     installed = []
-    for python in (sys.executable, args.torch_python, args.keras_python, args.onnx_python):
+    for python in filter(None, (sys.executable, args.torch_python, args.keras_python, args.onnx_python)):
         command = [python, "-m", "pip", "freeze"]
         installed += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     wanted = (
@@ -306,12 +308,17 @@ def describe_machine(args: argparse.Namespace) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", required=True, help="Python of an environment with torch, timm, lucidrains")
-    parser.add_argument("--keras_python", required=True, help="Python of one with keras_cv_attention_models")
+    parser.add_argument("--keras_python", help="Python of one with keras_cv_attention_models; without it, no such side")
     parser.add_argument("--onnx_python", required=True, help="Python of one with openvino and onnxruntime")
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--pairs", type=int, default=5, help="turns of each side, after one to warm up")
     parser.add_argument("--image_size", type=int, default=256)
-    parser.add_argument("--only", nargs="*", default=[], help="words that a row's name must contain, to try things out")
+    parser.add_argument(
+        "--rows",
+        nargs="*",
+        default=[],
+        help='rows to measure, by words of their names: "inference halonet_50t" "training bfloat16"; default: all',
+    )
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -325,11 +332,12 @@ def measure(bench: Bench) -> None:
     results["ceiling"] = bench.ceiling()
     results["rows"] = []
     for row in rows():
-        if all(word in f"{row.work} {row.model} {row.batch_size} {row.precision}" for word in args.only):
+        words = {row.work, row.model, str(row.batch_size), row.precision}
+        if not args.rows or any(words.issuperset(wanted.split()) for wanted in args.rows):
             results["rows"].append(bench.compare(row))
             _say(results["rows"][-1])
             _write(results, args.output)
-    if not args.only:
+    if not args.rows:
         results["macs"] = bench.macs()
         results["start"] = bench.start()
         results["growth"] = bench.growth()

@@ -33,7 +33,7 @@ def write_report(results: dict, folder: Path) -> str:
             "MindCV's HaloNet recipe, on the cores that training uses too. `make bench-pipeline` compares it with "
             "MindCV's.",
         ]
-    if FINDINGS.is_file():
+    if folder.samefile(HERE):
         parts.append(FINDINGS.read_text().strip())
     text = "\n\n".join(parts) + "\n"
     (folder / "RESULTS.md").write_text(text)

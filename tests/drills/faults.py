@@ -53,6 +53,7 @@ class Fault:
 
 
 _ATTENTION = "models/layers/halo_attention.py"
+_BFLOAT16_TESTS = "tests/modules/native/test_bfloat16.py"
 _ATTENTION_TESTS = "tests/modules/models/test_halo_attention.py"
 _GOLDEN = "tests/tasks/test_golden_models.py -k"
 _LOADER_TESTS = "tests/modules/data/test_loader.py"
@@ -1062,5 +1063,68 @@ FAULTS = (
         "rows > 1 ? variance * rows / (rows - 1) : variance",
         "variance",
         "tests/modules/native/test_operators.py -k batch_norm",
+    ),
+    Fault(
+        "bfloat16: the lower row of a pair in the place of the upper one",
+        "native/src/vector_bfloat16.hpp",
+        "_mm512_cvtne2ps_pbh(second, first)",
+        "_mm512_cvtne2ps_pbh(first, second)",
+        f"{_BFLOAT16_TESTS} -k halo_attention",
+    ),
+    Fault(
+        "bfloat16: position logits by another row",
+        "native/src/halo_attention_bfloat16.cpp",
+        "(g_.window - 1 - number / g_.query) * SIDE + i",
+        "(g_.window - g_.query + number / g_.query) * SIDE + i",
+        f"{_BFLOAT16_TESTS} -k halo_attention",
+    ),
+    Fault(
+        "bfloat16: tables that are not rounded as in the forward pass, nor at all",
+        "native/src/halo_attention_backward.cpp",
+        "const Widened heights(args.floats(3), args.size(3)), widths(args.floats(4), args.size(4));",
+        "const Widened heights(args.floats(4), args.size(3)), widths(args.floats(3), args.size(4));",
+        f"{_BFLOAT16_TESTS} -k operators",
+    ),
+    Fault(
+        "bfloat16: 1x1 convolutions of stride 2 that read pixels next to each other",
+        "native/src/pointwise_bfloat16.cpp",
+        "y * shape_.stride) * shape_.width + x * shape_.stride)",
+        "y * shape_.stride) * shape_.width + x)",
+        f"{_BFLOAT16_TESTS} -k pointwise",
+    ),
+    Fault(
+        "bfloat16: sums of the first channels alone",
+        "native/src/pointwise_bfloat16.cpp",
+        "weights + first * COLUMNS / 2, count, first > 0,",
+        "weights + first * COLUMNS / 2, count, false,",
+        f"{_BFLOAT16_TESTS} -k pointwise",
+    ),
+    Fault(
+        "bfloat16: numbers cut off and not rounded",
+        "native/src/element.hpp",
+        "(whole + 0x7fff + ((whole >> 16) & 1)) >> 16",
+        "whole >> 16",
+        f"{_BFLOAT16_TESTS} -k rounds",
+    ),
+    Fault(
+        "one of two gradients lost where a map forks",
+        "native/src/add_maps.cpp",
+        "Element(one[i] + other[i])",
+        "Element(one[i])",
+        f"{_BFLOAT16_TESTS} -k operators",
+    ),
+    Fault(
+        "a sum in the place of a map that is still needed",
+        "native/plan.py",
+        "last_use[onto.number] == index",
+        "last_use[onto.number] >= index",
+        "tests/modules/native/test_plan.py -k needed",
+    ),
+    Fault(
+        "precision that accelerate does not hand on",
+        "native/accelerate.py",
+        "cell.prepare(frozen, PRECISIONS[precision])",
+        'cell.prepare(frozen, PRECISIONS["float32"])',
+        f"{_BFLOAT16_TESTS} -k frozen_networks",
     ),
 )

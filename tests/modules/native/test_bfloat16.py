@@ -266,6 +266,12 @@ def test_channels_move_between_types(able):
         np.testing.assert_array_equal(first.asnumpy(), x.asnumpy())
 
 
+def test_rounds_to_the_nearest_and_of_two_to_the_even_one(able):
+    values = np.array([1.0, 1.00390625, 1.01171875, 1.0039063, -1.0117188, 3e38, np.inf, np.nan], np.float32)
+    found = MoveChannels("last", ms.bfloat16)(Tensor(values.reshape(1, 8, 1, 1))).astype(ms.float32).asnumpy().ravel()
+    np.testing.assert_array_equal(found, Tensor(values).astype(ms.bfloat16).astype(ms.float32).asnumpy())
+
+
 def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
     """Two networks with the same random weights."""
     networks = [create_model("halonet_test", **options) for _ in range(2)]
@@ -289,6 +295,7 @@ def test_frozen_networks(able):
         network, portable = build_pair(**options)
         network.set_train(False), portable.set_train(False)
         network = accelerate(fuse_batchnorm(network) if folds else network, frozen=True, precision="bfloat16")
+        assert network.stem[0].to_last.forward_kernel.find_types(ms.float32) == ms.bfloat16
         images = Tensor(np.random.standard_normal((3, 3, 48, 40)).astype(np.float32))
         found = network(images)
         assert found.dtype == ms.float32

@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor
 from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model, fuse_batchnorm
-from mindcv_halo.native.operators import MeanPixels, MoveChannels, make_plan_runner
+from mindcv_halo.native.operators import Convolution, MeanPixels, MoveChannels, make_plan_runner
 from mindcv_halo.native.plan import Plan, View
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
@@ -38,6 +38,17 @@ def test_parameters_are_read_when_it_runs(mode):
     result = plan.add(MeanPixels(), View(table, (1, 4, 1, 4)))
     table.set_data(Tensor(np.ones((2, 8), np.float32)))
     np.testing.assert_array_equal(run(plan, result, np.zeros((1, 1, 1, 4), np.float32)), np.ones((1, 4), np.float32))
+
+
+def test_a_map_that_is_still_needed_keeps_its_place():
+    plan = Plan((1, 4, 2, 2))
+    weight, bias = Parameter(np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1)), Parameter(np.zeros(4, np.float32))
+    maps = plan.add(MoveChannels("last"), plan.images)
+    kernel = Convolution(has_bias=True, adds=True)
+    doubled = plan.add(kernel, maps, weight, bias, maps, onto=maps)
+    result = plan.add(MeanPixels(), plan.add(kernel, doubled, weight, bias, maps, onto=maps))
+    images = np.arange(16, dtype=np.float32).reshape(1, 4, 2, 2)
+    np.testing.assert_allclose(run(plan, result, images), 3 * images.mean((2, 3)))
 
 
 def find_lives(plan: Plan, offsets: dict[int, int]) -> dict[int, tuple[float, float]]:
