@@ -472,6 +472,11 @@ KERNELS = [
         lambda b: setattr((network := b.net()), "final_conv", nn.Identity()) or b.native(network),
     ),
     Case(
+        r"unknown precision 'float16'; nearest: bfloat16, float32",
+        lambda b: b.native(precision="float16"),
+        lambda b: [b.native(precision="bfloat16"), b.native(precision="float32")],
+    ),
+    Case(
         r"or leave accelerate out$",
         lambda b: setattr(b.native(), "final_conv", nn.Identity()),
         lambda b: setattr((network := b.net()), "final_conv", nn.Identity()) or network(b.images),
