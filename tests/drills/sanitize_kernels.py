@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.kernel_calls import call, make_calls  # noqa: E402  now that it can be found
+from support.kernel_calls import MAPS, call, make_calls, make_pointwise_call  # noqa: E402  now that it can be found
 
 COMPILER = "g++"
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
@@ -55,9 +55,17 @@ def call_all(path: str) -> None:
             batch, side, side + 2, channels, groups=2, stride=stride, kernel=1 + 2 * (side % 2), block=block, halo=halo
         )
         for name, arguments in calls.items():
+            for short in (False, True) if name in MAPS and library.bfloat16_instructions() else (False,):
+                count += 1
+                if call(library, name, arguments, short=short):
+                    raise SystemExit(f"{name} refuses {arguments}")
+    for forbidden in range(library.bfloat16_instructions()):
+        library.forbid_tiles(forbidden)
+        for size in product((1, 3), (1, 7), (1, 9), (32, 96, 1088), (32, 160), (1, 2)):
             count += 1
-            if call(library, name, arguments):
-                raise SystemExit(f"{name} refuses {arguments}")
+            if call(library, "convolution", make_pointwise_call(*size), short=True):
+                raise SystemExit(f"convolution refuses {size}")
+    library.forbid_tiles(0)
     wrong = 0
     for name, arguments in make_calls().items():
         for index, argument in enumerate(arguments):

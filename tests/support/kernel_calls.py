@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_ONE = 0x3F80  # as bfloat16
 Argument = tuple[int, ...] | list[int]  # the shape of an array of float32, or settings as whole numbers
 
 
@@ -59,14 +60,57 @@ def make_calls(
     }
 
 
+# The arguments of each kernel that may be of bfloat16, all at once.
+MAPS = {
+    "convolution": (0, 3, 5),
+    "convolution_backward_input": (0, 2, 4),
+    "convolution_backward_weights": (0, 1),
+    "batch_norm_training": (0, 1, 8),
+    "batch_norm_inference": (0, 1, 8),
+    "batch_norm_backward": (0, 1, 2, 8, 11),
+    "halo_attention": (0, 1, 5),
+    "halo_attention_backward": (0, 1, 2, 7, 8),
+    "max_pool": (0, 2),
+    "max_pool_backward": (0, 1, 2, 3),
+    "add_maps": (0, 1, 2),
+    "mean_pixels": (0, 1),
+    "mean_pixels_backward": (1, 2),
+    "channel_gate": (0, 2),
+    "channel_gate_backward": (0, 1, 3),
+    "channels_last": (0, 1),
+    "channels_first": (0, 1),
+}
+
+
+def make_pointwise_call(batch: int, height: int, width: int, channels: int, out: int, stride: int) -> list[Argument]:
+    """Arguments of `convolution` for one of 1x1 with bias, shortcut and SiLU."""
+    target = (batch, -(-height // stride), -(-width // stride), out)
+    return [(batch, height, width, channels), (out, channels, 1, 1), (out,), target, [stride, 1, 2, 3, 0], target]
+
+
 def call(
-    library: ctypes.CDLL, name: str, arguments: Sequence[Argument], other: int = -1, other_type: bytes = b"float16"
+    library: ctypes.CDLL,
+    name: str,
+    arguments: Sequence[Argument],
+    other: int = -1,
+    other_type: bytes = b"float16",
+    *,
+    short: bool = False,
 ) -> int:
     """What the kernel returns for arrays of these shapes: 0, or 1 for an error.
 
-    The argument numbered `other` is told to be of `other_type`, whatever it is.
+    The argument numbered `other` is told to be of `other_type`, whatever it is. With `short` the kernel's MAPS are of
+    bfloat16.
     """
-    arrays = [np.array(each, np.int64) if isinstance(each, list) else np.ones(each, np.float32) for each in arguments]
+    of_short = MAPS[name] if short else ()
+    arrays = [
+        np.array(each, np.int64)
+        if isinstance(each, list)
+        else np.full(each, _ONE, np.uint16)
+        if index in of_short
+        else np.ones(each, np.float32)
+        for index, each in enumerate(arguments)
+    ]
     count = len(arrays)
     params = (ctypes.c_void_p * count)(*(array.ctypes.data for array in arrays))
     ndims = (ctypes.c_int * count)(*(array.ndim for array in arrays))
@@ -74,6 +118,6 @@ def call(
     shapes = (ctypes.POINTER(ctypes.c_int64) * count)(
         *(ctypes.cast(side, ctypes.POINTER(ctypes.c_int64)) for side in sides)
     )
-    names = [b"int64" if isinstance(each, list) else b"float32" for each in arguments]
+    names = [{np.int64: b"int64", np.uint16: b"bfloat16", np.float32: b"float32"}[each.dtype.type] for each in arrays]
     types = (ctypes.c_char_p * count)(*(other_type if index == other else words for index, words in enumerate(names)))
     return getattr(library, name)(count, params, ndims, shapes, types, None, None)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import mindspore as ms
 from mindspore import nn
 
-from mindcv_halo.native import NativeUnavailableError, accelerate, load_kernels
+from mindcv_halo.native import NativeUnavailableError, accelerate, load_kernels, name_bfloat16_instructions
 
 MODES = {"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}
 WAYS = (*MODES, "native")
@@ -20,6 +20,10 @@ def has_kernels() -> bool:
     except NativeUnavailableError:
         return False
     return True
+
+
+def has_bfloat16() -> bool:
+    return has_kernels() and bool(name_bfloat16_instructions())
 
 
 def take(way: str, cell: nn.Cell, *, frozen: bool = False) -> nn.Cell:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.kernel_calls import call, make_calls
-from support.ways import has_kernels
+from support.kernel_calls import MAPS, call, make_calls
+from support.table import check_all
+from support.ways import has_bfloat16, has_kernels
 
 from mindcv_halo.native.build import SOURCES
 from mindcv_halo.native.operators import load_kernels
@@ -38,6 +39,24 @@ CONVERTED = {
 def test_all_kernels_are_here():
     sources = "\n".join(Path(file).read_text() for file in SOURCES.glob("*.cpp"))
     assert set(re.findall(r"^HALO_KERNEL\((\w+)\)", sources, re.MULTILINE)) == {*KERNELS, "run_plan"}
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no instructions for bfloat16")
+def test_wrong_shapes_of_bfloat16(capfd):
+    """That maps of it are refused as those of float32 are."""
+
+    def check(name: str) -> None:
+        arguments = KERNELS[name]
+        assert call(load_kernels(), name, arguments, short=True) == 0
+        for index in MAPS[name]:
+            for other in change(name, index, arguments[index]):
+                changed = [*arguments[:index], other, *arguments[index + 1 :]]
+                assert call(load_kernels(), name, changed, short=True) == 1, (index, other)
+            if (name, index) not in CONVERTED:
+                assert call(load_kernels(), name, arguments, index, b"float32", short=True) == 1, index
+
+    check_all(MAPS, lambda name, _: check(name))
+    capfd.readouterr()
 
 
 @pytest.mark.parametrize("name", KERNELS)
