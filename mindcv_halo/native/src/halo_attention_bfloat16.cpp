@@ -154,20 +154,28 @@ class BlockRow {
   }
 
   void compute_products(int64_t column) {
-    const int64_t chunks = depth_ / DEPTH, stride = depth_ / 2;
-    const auto queries = [&](int64_t i) { return queries_.data() + i * AREA; };
-    const auto multiply = [&](const bfloat16* rows, float* result) {
-      tiles_.sum_products(chunks, stride, [&](int64_t i) { return as_pairs(rows + i * DEPTH); }, queries, result);
+    const int64_t positions = by_height_.size() / AREA, keys = g_.window * strips_;
+    multiply(positions, [&](int64_t i) { return heights_ + i * SIDE * depth_; }, by_height_.data());
+    multiply(positions, [&](int64_t i) { return widths_ + i * SIDE * depth_; }, by_width_.data());
+    const auto find_keys = [&](int64_t i) {
+      const int64_t x = column * g_.block + i % strips_ * SIDE;
+      return keys_.data() + (i / strips_ * width_ + x) * depth_;
     };
-    for (size_t start = 0; start < by_height_.size(); start += AREA) {
-      multiply(heights_ + start / SIDE * depth_, by_height_.data() + start);
-      multiply(widths_ + start / SIDE * depth_, by_width_.data() + start);
+    multiply(keys, find_keys, logits_.data());
+  }
+
+  // Tiles of products of the queries with `count` tiles of rows of depth_ numbers.
+  template <typename Rows>
+  void multiply(int64_t count, const Rows& rows, float* products) {
+    const int64_t chunks = depth_ / DEPTH, stride = depth_ / 2;
+    if (chunks == 1) {
+      tiles_.multiply_each(count, stride, [&](int64_t i) { return as_pairs(rows(i)); }, queries_.data(), products);
+      return;
     }
-    for (int64_t y = 0; y < g_.window; ++y) {
-      for (int64_t strip = 0; strip < strips_; ++strip) {
-        multiply(keys_.data() + (y * width_ + column * g_.block + strip * SIDE) * depth_,
-                 logits_.data() + (y * strips_ + strip) * AREA);
-      }
+    for (int64_t tile = 0; tile < count; ++tile) {
+      tiles_.sum_products(
+          chunks, stride, [&](int64_t i) { return as_pairs(rows(tile) + i * DEPTH); },
+          [&](int64_t i) { return queries_.data() + i * AREA; }, products + tile * AREA);
     }
   }
 

@@ -33,6 +33,32 @@ class Tiles {
 #endif
   }
 
+  // out[i] = left(i) * right for `count` tiles, one after the other in `out`; rows of left are `stride` pairs apart. As
+  // sum_products for each, but that right is read once and two products are under way at a time.
+  template <typename Left>
+  void multiply_each(int64_t count, int64_t stride, const Left& left, const uint32_t* right, float* out) const {
+    int64_t i = 0;
+#if defined(__AMX_BF16__)
+    if (on_) {
+      constexpr int64_t LINE = SIDE * sizeof(float);
+      _tile_loadd(4, right, LINE);
+      for (; i + 2 <= count; i += 2) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_loadd(2, left(i), stride * sizeof(uint32_t));
+        _tile_loadd(3, left(i + 1), stride * sizeof(uint32_t));
+        _tile_dpbf16ps(0, 2, 4);
+        _tile_dpbf16ps(1, 3, 4);
+        _tile_stored(0, out + i * AREA, LINE);
+        _tile_stored(1, out + (i + 1) * AREA, LINE);
+      }
+    }
+#endif
+    for (; i < count; ++i) {
+      sum_products(1, stride, [&](int64_t) { return left(i); }, [&](int64_t) { return right; }, out + i * AREA);
+    }
+  }
+
   // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
   // are `stride` pairs apart, all others 16.
   template <typename Left, typename Right>

@@ -1,0 +1,57 @@
+// Weights of a network that is only for inference, as kernels want them.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "buffer.hpp"
+#include "onednn.hpp"
+
+namespace halo {
+
+using namespace onednn;
+
+constexpr int64_t SAMPLES = 256;  // numbers by which weights are known
+
+// The weights of one layer: shapes that want the same form of them share it.
+struct Frozen {
+  const float* plain = nullptr;
+  std::vector<float> samples;  // of the weights that were packed
+  std::vector<std::pair<const MemoryDesc*, Buffer>> forms;
+
+  // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
+  // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
+  // would take a twentieth of the network's time.
+  // `desc` is how they are packed, none for multiply_pixels; `pack` fills a buffer that it is given, or finds nothing to
+  // do and returns the weights themselves.
+  template <typename Pack>
+  const void* find(const MemoryDesc* desc, const float* weights, int64_t size, const Pack& pack) {
+    std::vector<float> now(std::min(SAMPLES, size));
+    const int64_t count = static_cast<int64_t>(now.size());
+    for (int64_t i = 0; i < count; ++i) now[i] = weights[i * (size - 1) / std::max<int64_t>(1, count - 1)];
+    if (weights != plain || std::memcmp(now.data(), samples.data(), count * sizeof(float)) != 0) {
+      forms.clear();
+      plain = weights;
+      samples = std::move(now);
+    }
+    for (auto& [form, buffer] : forms) {
+      const bool is_same = form == nullptr || desc == nullptr ? form == desc : library().memory_desc_equal(form, desc);
+      if (is_same) return buffer.data();
+    }
+    Buffer buffer;
+    const void* packed = pack(buffer);
+    forms.emplace_back(desc, std::move(buffer));
+    return packed;
+  }
+};
+
+// By the number that `settings` give them.
+inline std::map<int64_t, Frozen>& frozen_weights() {
+  static auto* weights = new std::map<int64_t, Frozen>;
+  return *weights;
+}
+
+}  // namespace halo
