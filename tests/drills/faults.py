@@ -1111,7 +1111,7 @@ FAULTS = (
         "native/src/add_maps.cpp",
         "Element(one[i] + other[i])",
         "Element(one[i])",
-        f"{_BFLOAT16_TESTS} -k operators",
+        "tests/modules/native/test_operators.py -k forks",
     ),
     Fault(
         "a sum in the place of a map that is still needed",

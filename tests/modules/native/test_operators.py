@@ -10,7 +10,7 @@ from support.ways import has_kernels
 
 from mindcv_halo.models.layers.conv_norm_act import make_norm
 from mindcv_halo.models.layers.stem_pool import StemPool
-from mindcv_halo.native.operators import BatchNorm, ChannelGate, Convolution, MaxPool, MeanPixels, nothing
+from mindcv_halo.native.operators import BatchNorm, ChannelGate, Convolution, Fork, MaxPool, MeanPixels, nothing
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no C++ compiler here, or no MindSpore that kernels fit")
 
@@ -73,6 +73,23 @@ def test_convolution(mode, channels, out, kernel, stride, groups, height, width)
     conv = nn.Conv2d(channels, out, kernel, stride, pad_mode="pad", padding=kernel // 2, group=groups, has_bias=False)
     conv.weight.set_data(Tensor(random(*conv.weight.shape)))
     assert_same_derivatives(ChannelsLast(NativeConvolution(conv)), conv, random(2, channels, height, width))
+
+
+class Forked(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.fork = Fork()
+
+    def construct(self, x: Tensor) -> Tensor:
+        one, other = self.fork(x)
+        return 2 * one + 3 * other
+
+
+def test_gradients_of_a_map_that_forks(mode):
+    x, slope = random(2, 3, 5, 7), random(2, 3, 5, 7)
+    found = differentiate(Forked(), weighted_sum, x, slope)
+    assert_near(found.output, 5 * x)
+    assert_near(found.of_input, 5 * slope)
 
 
 def test_the_same_operands_under_other_settings(mode):
