@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from export_model import export, save_random
 from pipeline import write_images
 from report import write_report
 from workers import HERE, Worker, WorkerError, take_rounds
@@ -52,11 +53,6 @@ MEMORY_GOALS = {"inference": 1.2, "training": 0.8, "attention": 0.8}
 MAP_SIZE = 32  # of the bare layer
 SIZES = (256, 384, 512, 768, 1024)
 OWN_GOAL = 2.2 if "amx_tile" in Path("/proc/cpuinfo").read_text() else 1.5  # of inference in bfloat16
-SAVE_RANDOM = """
-import sys, mindcv_halo
-from mindcv_halo.models.weights import save_network
-save_network(mindcv_halo.create_model(sys.argv[1]), sys.argv[2])
-"""
 START_GOALS = {"inference": (10, 3), "training": (25, 5)}  # seconds: first start, with the compile cache
 
 
@@ -141,11 +137,8 @@ class Bench:
         file = self.files / f"{row.model}.{row.batch_size}.onnx"
         if not file.is_file():
             checkpoint = file.with_suffix(".ckpt")
-            subprocess.run([sys.executable, "-c", SAVE_RANDOM, row.model, checkpoint], cwd=HERE.parent, check=True)
-            flags = {"model": row.model, "ckpt_path": checkpoint, "output": file, "batch_size": row.batch_size}
-            flags |= {"image_resize": self.args.image_size, "device_target": "CPU"}
-            words = [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
-            subprocess.run([sys.executable, HERE.parent / "export.py", *words], check=True, stdout=subprocess.DEVNULL)
+            save_random(row.model, checkpoint)
+            export(row.model, checkpoint, file, row.batch_size, self.args.image_size)
         return file
 
     def compare(self, row: Row) -> dict:

@@ -6,20 +6,14 @@ Needs the extra `onnx`. Weights are random. The runners are processes that take 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from export_model import export, save_random
 from workers import Worker, take_rounds
 
-ROOT = Path(__file__).parents[1]
-SAVE = """
-import sys, mindcv_halo
-from mindcv_halo.models.weights import save_network
-save_network(mindcv_halo.create_model(sys.argv[1]), sys.argv[2])
-"""
 RUNNERS = ("network", "folded", "mindir", "onnxruntime")
 
 
@@ -38,7 +32,7 @@ def main() -> None:
     for model in args.models:
         with TemporaryDirectory() as folder:
             checkpoint = Path(folder) / "model.ckpt"
-            subprocess.run([sys.executable, "-c", SAVE, model, checkpoint], cwd=ROOT, check=True)
+            save_random(model, checkpoint)
             for batch_size in args.batch_sizes:
                 files = {kind: _export(model, checkpoint, kind, batch_size, args) for kind in ("mindir", "onnx")}
                 names = (model, model, str(files["mindir"]), str(files["onnx"]))
@@ -58,13 +52,7 @@ def main() -> None:
 def _export(model: str, checkpoint: Path, kind: str, batch_size: int, args: argparse.Namespace) -> Path:
     """Write and compare the file, and say on stderr how far it is from the network."""
     target = checkpoint.with_suffix(f".{batch_size}.{kind}")
-    flags = {
-        **{"model": model, "ckpt_path": checkpoint, "output": target, "batch_size": batch_size},
-        **{"image_resize": args.image_size, "device_target": "CPU"},
-    }
-    words = [str(word) for key, value in flags.items() for word in (f"--{key}", value)]
-    done = subprocess.run([sys.executable, ROOT / "export.py", *words], check=True, stdout=subprocess.PIPE, text=True)
-    print(done.stdout, file=sys.stderr, end="")
+    print(export(model, checkpoint, target, batch_size, args.image_size), file=sys.stderr, end="")
     return target
 
 
