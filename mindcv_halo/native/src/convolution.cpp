@@ -114,9 +114,9 @@ HALO_KERNEL(convolution_backward_input) {
   args.expect_count(5);
   const Shape shape = read_shape(Work::BACKWARD_INPUT, args, 2, 1, 0, 3);
   args.expect_same(4, 2);
+  if (args.type(4) != shape.type || args.type(0) != shape.type) throw std::invalid_argument("maps are of two types");
   std::lock_guard<std::mutex> lock(turn);
   Convolution& convolution = find_convolution(shape);
-  if (args.type(4) != shape.type || args.type(0) != shape.type) throw std::invalid_argument("maps are of two types");
   convolution.backward_input(args.data(0), convolution.pack(args.floats(1), weights_buffer), args.data(4));
 }
 
@@ -125,8 +125,8 @@ HALO_KERNEL(convolution_backward_weights) {
   args.expect_count(5);
   const Shape shape = read_shape(Work::BACKWARD_WEIGHTS, args, 1, 2, 0, 3);
   args.expect_same(4, 2);
-  std::lock_guard<std::mutex> lock(turn);
   if (args.type(0) != shape.type) throw std::invalid_argument("maps are of two types");
+  std::lock_guard<std::mutex> lock(turn);
   find_convolution(shape).backward_weights(args.data(1), args.data(0), args.floats(4));
 }
 

@@ -25,8 +25,7 @@ struct Frozen {
   // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
   // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
   // would take a twentieth of the network's time.
-  // `desc` is how they are packed, none for multiply_pixels; `pack` fills a buffer that it is given, or finds nothing to
-  // do and returns the weights themselves.
+  // `desc` is how they are packed, none for multiply_pixels; `pack` fills the buffer that it is given, and returns it.
   template <typename Pack>
   const void* find(const MemoryDesc* desc, const float* weights, int64_t size, const Pack& pack) {
     std::vector<float> now(std::min(SAMPLES, size));

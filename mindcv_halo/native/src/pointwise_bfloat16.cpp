@@ -99,8 +99,7 @@ class Part {
     const int64_t channels = shape_.channels;
     const int64_t written = (end_block - first_block) * COLUMNS;
     const int64_t height = std::max(ROWS, PANEL / (channels + written) / ROWS * ROWS);
-    panel_.resize(std::min(height, (end - begin + ROWS - 1) / ROWS * ROWS) * channels);
-    sums_.resize(panel_.size() / channels * COLUMNS);
+    sums_.resize(std::min(height, (end - begin + ROWS - 1) / ROWS * ROWS) * COLUMNS);
     for (int64_t top = begin; top < end; top += height) {
       const int64_t rows = std::min(height, end - top);
       const bool packs = shape_.stride > 1 || end_block - first_block > FEW || rows % ROWS > 0;
@@ -116,6 +115,7 @@ class Part {
   // Tiles one after the other: for each ROWS pixels, for each DEPTH channels, the pixels' numbers.
   void pack_panel(int64_t top, int64_t rows) {
     const int64_t channels = shape_.channels, padded = (rows + ROWS - 1) / ROWS * ROWS;
+    panel_.resize(padded * channels);
     for (int64_t row = 0; row < padded; ++row) {
       char* target = reinterpret_cast<char*>(panel_.data() + row / ROWS * ROWS * channels + row % ROWS * DEPTH);
       const bfloat16* source = row < rows ? find_pixel(top + row) : nullptr;
