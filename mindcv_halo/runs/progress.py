@@ -40,7 +40,7 @@ class EpochProgress:
         self.first_step, self.loss_sum = done
         self.step = self.first_step
         self.num_losses = self.first_step
-        self.last_loss = 0.0
+        self.last_loss: float | None = None
         self._pending: Tensor | None = None
 
     def __enter__(self) -> EpochProgress:
@@ -66,6 +66,8 @@ class EpochProgress:
         self.step += 1
         self.bar.update(self.batch_size)
         if not self.on_terminal and self.step % self.log_interval == 0 and self.step < self.num_steps:
+            if self.last_loss is None:  # there is none to show yet but this step's
+                self.read_pending()
             left = (self.num_steps - self.step) * self.batch_size / self.images_per_second()
             self.logger.info(
                 f"{self.title}: step {self.step}/{self.num_steps}, loss {self.last_loss:.4f}, "
