@@ -289,7 +289,7 @@ FROZEN = {
 }
 
 
-def test_frozen_networks(able):
+def test_frozen_networks(able, pynative):
     def check(name, case) -> None:
         options, folds = case
         network, portable = build_pair(**options)
@@ -326,7 +326,7 @@ class Maps(nn.Cell):
         return ops.concat([maps.mean((2, 3)) for maps in self.network(x)], 1)
 
 
-def test_gradients_of_networks(able):
+def test_gradients_of_networks(able, pynative):
     """In graph mode what is in question alone: the reference by operator, and no pass but the one."""
 
     def check(name, options: dict) -> None:
