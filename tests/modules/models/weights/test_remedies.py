@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,9 @@ ELSEWHERE = {
     "checkpoint {}: {}": "what the process that reads torch's files says: test_read_foreign.py",
     "get it anew": "of a damaged file: test_hostile_files.py",
 }
+
+
+network_of = cache(make_network)  # for what leaves it as it is
 
 
 class Plain(nn.Cell):
@@ -92,7 +96,7 @@ class Bench:
         return self.below("ema.")
 
     def saved(self, class_names: list[str] | None = None, **options) -> str:
-        save_network(make_network(**options), self.folder / "own.ckpt", class_names)
+        save_network(network_of(**options), self.folder / "own.ckpt", class_names)
         return str(self.folder / "own.ckpt")
 
 
@@ -251,7 +255,7 @@ CASES = [
     ),
     Case(
         r"set block_size and halo_size to those that it was trained with",
-        lambda b: load_weights(b.network, arrays_of(make_network(block_size=3, halo_size=4)), resize_pos=True),
+        lambda b: load_weights(b.network, arrays_of(network_of(block_size=3, halo_size=4)), resize_pos=True),
         lambda b: b.load(create_model("halonet_test", 5, block_size=3, halo_size=4), **_tables(3, 4)),
     ),
     Case(
@@ -307,7 +311,7 @@ CASES = [
     Case(
         r"it is another model's$",
         lambda b: helpers.auto_map(b.network, Plain().parameters_dict()),
-        lambda b: helpers.auto_map(b.network, make_network().parameters_dict()),
+        lambda b: helpers.auto_map(b.network, network_of().parameters_dict()),
     ),
     # ---- published weights
     Case(
@@ -422,7 +426,7 @@ def _without_a_block(bench: Bench) -> dict[str, np.ndarray]:
 
 
 def _tables(block_size: int, halo_size: int) -> dict[str, np.ndarray]:
-    network = make_network(block_size=block_size, halo_size=halo_size)
+    network = network_of(block_size=block_size, halo_size=halo_size)
     return {name: value for name, value in arrays_of(network).items() if name.endswith(TABLES)}
 
 
