@@ -250,11 +250,16 @@ def hostile_keras(folder: Path) -> Iterator[tuple[str, bytes]]:
     good = as_keras(arrays_of(make_network()))
     bias = "predictions/predictions/bias:0"
 
+    path = folder / "hostile.h5"
+    with h5py.File(path, "w", libver="latest") as whole:
+        for name, value in good.items():
+            whole.create_dataset(name, data=value)
+    untouched = path.read_bytes()
+    path.unlink()
+
     def written(change: Callable[[Any], None]) -> bytes:
-        path = folder / "hostile.h5"
-        with h5py.File(path, "w", libver="latest") as file:
-            for name, value in good.items():
-                file.create_dataset(name, data=value)
+        path.write_bytes(untouched)
+        with h5py.File(path, "r+", libver="latest") as file:
             change(file)
         content = path.read_bytes()
         path.unlink()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mindspore import Tensor
+from mindspore.nn.utils import no_init_parameters
 from safetensors.numpy import save_file
 
 from mindcv_halo import create_model
@@ -41,11 +43,12 @@ _TO_KERAS = {2: (1, 0), 4: (2, 3, 1, 0)}  # from torch's layout
 
 def make_network(**options: Any):
     """halonet_test with random numbers for all parameters, those that start at zero or one too."""
-    network = create_model("halonet_test", num_classes=NUM_CLASSES, **options)
+    with no_init_parameters():
+        network = create_model("halonet_test", num_classes=NUM_CLASSES, **options)
     random = np.random.default_rng(0)
     for parameter in network.get_parameters():
         spread = 0.1 * random.standard_normal(parameter.shape).astype(np.float32)
-        parameter.set_data(type(parameter.value())(np.abs(spread) + 0.5 if "variance" in parameter.name else spread))
+        parameter.set_data(Tensor(np.abs(spread) + 0.5 if "variance" in parameter.name else spread))
     return network
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 from support.drawn_norms import draw_norms
-from support.small_networks import SMALL, shorten
+from support.small_networks import SMALL, narrow, shorten
 
 from mindcv_halo import HaloNet, create_model, fuse_batchnorm, list_models
 from mindcv_halo.errors import UserError
@@ -33,8 +33,8 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) 
     [*((name, False) for name in MODELS), *(pytest.param(name, True, marks=pytest.mark.thorough) for name in MODELS)],
 )
 def test_logits_of_every_model(pynative, name, is_whole):
-    """Each kind of block in each stage; with --thorough in its whole depth."""
-    network = draw_norms(HaloNet(SPECS[name] if is_whole else shorten(SPECS[name]), 20, image_size=32))
+    """Each kind of block in each stage; with --thorough in its whole depth and width."""
+    network = draw_norms(HaloNet(SPECS[name] if is_whole else narrow(shorten(SPECS[name])), 20, image_size=32))
     fused = fuse_batchnorm(network)
     assert_near(fused(images()), network(images()))
     left = {key for key, cell in fused.cells_and_names() if isinstance(cell, nn.BatchNorm2d)}
@@ -44,8 +44,9 @@ def test_logits_of_every_model(pynative, name, is_whole):
 @pytest.mark.parametrize("name, dialect", [("halonet_se33t", "keras"), ("halonet_26t", "mindcv")])
 def test_dialects_stay(pynative, name, dialect):
     x = images(64)
-    network = draw_norms(HaloNet(shorten(SPECS[name]), 20, dialect=dialect))
-    other = draw_norms(HaloNet(shorten(SPECS[name]), 20))
+    spec = narrow(shorten(SPECS[name]))
+    network = draw_norms(HaloNet(spec, 20, dialect=dialect))
+    other = draw_norms(HaloNet(spec, 20))
     for parameter, theirs in zip(other.get_parameters(), network.get_parameters(), strict=True):
         parameter.set_data(theirs.value())
     fused = fuse_batchnorm(network)

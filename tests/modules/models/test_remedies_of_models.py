@@ -43,7 +43,7 @@ ELSEWHERE = {
 
 
 FIXED = replace(HALONET_TEST, name="fixed", stages=(Stage("T", 16, 8, stride=1, num_heads=2),))
-TINY = replace(HALONET_TEST, name="tiny", stages=(Stage("CA", 16, 8, stride=1, num_heads=2),))
+TINY = replace(HALONET_TEST, name="tiny", stages=(Stage("A", 16, 8, stride=1, num_heads=2),))
 
 
 class Plain(nn.Cell):

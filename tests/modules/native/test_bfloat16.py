@@ -289,7 +289,7 @@ FROZEN = {
 }
 
 
-def test_frozen_networks(able):
+def test_frozen_networks(able, pynative):
     def check(name, case) -> None:
         options, folds = case
         network, portable = build_pair(**options)
@@ -312,6 +312,9 @@ TRAINED = {
 }
 
 
+WIDTHS = (16, 32, 48, 64, 96)  # of halonet_test's maps
+
+
 class Maps(nn.Cell):
     """The sum of what a network that gives maps gives."""
 
@@ -323,17 +326,19 @@ class Maps(nn.Cell):
         return ops.concat([maps.mean((2, 3)) for maps in self.network(x)], 1)
 
 
-def test_gradients_of_networks(able):
+def test_gradients_of_networks(able, pynative):
+    """In graph mode what is in question alone: the reference by operator, and no pass but the one."""
+
     def check(name, options: dict) -> None:
-        ms.set_context(mode=ms.PYNATIVE_MODE if options else ms.GRAPH_MODE)
         found = []
         images = np.random.standard_normal((3, 3, 48, 40)).astype(np.float32)
         gives_maps = options.get("features_only", False)
+        slope = np.random.standard_normal((3, sum(WIDTHS) if gives_maps else 1000)).astype(np.float32)
         for network, kind in zip(build_pair(**options), ("bfloat16", "float32"), strict=True):
+            ms.set_context(mode=ms.PYNATIVE_MODE if options or kind == "float32" else ms.GRAPH_MODE)
             network.set_train(not options.get("drop_path_rate"))  # whose masks differ from network to network
             network = accelerate(network, precision=kind)
             cell = Maps(network) if gives_maps else network
-            slope = np.random.default_rng(0).standard_normal(cell(Tensor(images)).shape).astype(np.float32)
             found.append(differentiate(cell, weighted_sum, images, slope))
         ours, theirs = found
         assert ours.output.dtype == np.float32

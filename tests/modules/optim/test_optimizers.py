@@ -219,10 +219,9 @@ UNGROUPED = {
     f"{opt}, decay": Case(opt, {"lr": 0.01, "weight_decay": 0.1}, update, ALL) for opt, update in REFERENCES.items()
 }
 IN_GROUPS = {opt: Case(opt, GROUPS, update, WEIGHTS_ONLY) for opt, update in REFERENCES.items()}
-CASES = {
+CASES = {  # but for IN_GROUPS, whose five steps test_three_steps_and_two_are_five has
     **{f"{opt}, plain": Case(opt, {"lr": 0.01}, update) for opt, update in REFERENCES.items()},
     **UNGROUPED,
-    **{f"{opt}, groups": case for opt, case in IN_GROUPS.items()},
     **{
         f"{opt}, layer decay and loss scale": Case(opt, LAYERS, REFERENCES[opt], WEIGHTS_ONLY, LAYER_SCALES, scale=64)
         for opt in ("momentum", "adamw", "lion", "nadam", "adan", "lamb")
