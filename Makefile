@@ -49,7 +49,7 @@ bench-export: $(VENV)/ready  ## size and images/s of exported models, under Mind
 	$(RUN) benchmarks/exported.py
 
 beside-timm: $(VENV)/ready $(VENV)-torch/ready  ## losses, top-1 and cost of the same training in PyTorch: FASHION_MNIST=DIR
-	$(RUN) benchmarks/beside_timm/beside_timm.py --torch_python $(VENV)-torch/bin/python $(if $(FASHION_MNIST),--data_dir $(FASHION_MNIST))
+	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.cache/inductor $(RUN) benchmarks/beside_timm/beside_timm.py --torch_python $(VENV)-torch/bin/python $(if $(FASHION_MNIST),--data_dir $(FASHION_MNIST))
 
 dry-run: $(VENV)/ready $(VENV)-mindcv/ready  ## every graph compiled by MindSpore's Ascend and GPU backends, into docs/compiled.md
 	$(RUN) -m dry_run.sweep --peer_python $(VENV)-mindcv/bin/python

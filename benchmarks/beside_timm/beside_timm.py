@@ -47,7 +47,7 @@ TRUTH = "timm, float64"
 SIDES = {
     "losses": ("ours, float32", "ours, bfloat16", "timm, float32", TRUTH),
     "accuracy": ("ours, float32", "ours, bfloat16", "timm, float32"),
-    "cost": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, bfloat16"),
+    "cost": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float32 compiled", "timm, bfloat16 compiled"),
 }
 
 

@@ -84,7 +84,8 @@ def _cost(part: dict) -> str:
     head = ("side", "ms a step", "times timm's float32", "GB")
     return (
         f"## A training step\n\n{_settings(part['settings'])}; {part['settings']['pairs']} rounds in turns, medians. "
-        f"PyTorch runs eagerly on channels-last maps; memory is the process's peak.\n\n{_table(head, rows)}"
+        "PyTorch has channels-last maps, and runs eagerly where it is not compiled; memory is the process's peak."
+        f"\n\n{_table(head, rows)}"
     )
 
 

@@ -1,4 +1,7 @@
-"""timm's side of beside_timm.py, in PyTorch: worker_timm.py losses|accuracy|cost FOLDER float32|float64|bfloat16."""
+"""timm's side of beside_timm.py, in PyTorch: worker_timm.py losses|accuracy|cost FOLDER PRECISION.
+
+PRECISION is float32, float64, or bfloat16, which is autocast's; with " compiled" behind it torch.compile runs.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ def make_step(job: dict, folder: Path, precision: str) -> tuple[torch.nn.Module,
     network = timm_model.build(job["spec"], job["num_classes"], job["in_channels"])
     network.load_state_dict(load_file(folder / "timm.safetensors"))
     network = network.to(dtype).to(memory_format=torch.channels_last).train()
+    run = torch.compile(network) if precision.endswith("compiled") else network
     decayed = [parameter for name, parameter in network.named_parameters() if name in job["decayed"]]
     others = [parameter for name, parameter in network.named_parameters() if name not in job["decayed"]]
     groups = [{"params": decayed, "weight_decay": job["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
@@ -31,8 +35,8 @@ def make_step(job: dict, folder: Path, precision: str) -> tuple[torch.nn.Module,
         for group in optimizer.param_groups:
             group["lr"] = rate
         x = torch.from_numpy(images).to(dtype).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = network(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bfloat16")):
+            logits = run(x)
         loss = torch.nn.functional.cross_entropy(
             logits.to(dtype), torch.from_numpy(labels).long(), label_smoothing=job["label_smoothing"]
         )
@@ -48,7 +52,7 @@ def count_right(network: torch.nn.Module, data: dict, precision: str) -> int:
     dtype = next(network.parameters()).dtype
     network.eval()
     right = 0
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision.startswith("bfloat16")):
         for start in range(0, len(data["test_images"]), EVALUATED):
             images = torch.from_numpy(normalise(data["test_images"][start : start + EVALUATED])).to(dtype)
             labels = torch.from_numpy(data["test_labels"][start : start + EVALUATED])
