@@ -68,7 +68,10 @@ class DatasetOptions:
         None, "train on only so many images an epoch, validate.py counts all; default: all", unit="images"
     )
     download: bool = option(
-        False, "fetch cifar10, cifar100 or mnist if it is not there", key="dataset_download", free_on_resume=True
+        False,
+        "fetch cifar10, cifar100, mnist or fashion_mnist if it is not there",
+        key="dataset_download",
+        free_on_resume=True,
     )
     num_aug_repeats: int = option(0, "variants of each image in one epoch; 0 is off", key="aug_repeats", unit="images")
     skip_bad_images: bool = option(

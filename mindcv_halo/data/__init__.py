@@ -13,7 +13,13 @@ from .auto_augment import (
     trivial_augment_wide_transform,
 )
 from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from .dataset_download import Cifar10Download, Cifar100Download, MnistDownload, get_dataset_download_root
+from .dataset_download import (
+    Cifar10Download,
+    Cifar100Download,
+    FashionMnistDownload,
+    MnistDownload,
+    get_dataset_download_root,
+)
 from .dataset_factory import create_dataset, get_class_names, get_dataset_size
 from .decoding import bad_image_error, find_bad_files, find_bad_images, find_decode_error, read_decodable
 from .distributed_sampler import RepeatAugSampler
@@ -39,6 +45,7 @@ __all__ = [
     "AutoAugment",
     "Cifar100Download",
     "Cifar10Download",
+    "FashionMnistDownload",
     "MnistDownload",
     "Mixup",
     "RandAugment",

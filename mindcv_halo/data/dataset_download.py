@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,15 @@ MNIST_FILES = {
         "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
         "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
         "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+    }.items()
+}
+FASHION_MNIST_FILES = {
+    name: RemoteFile(f"https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/{name}.gz", md5)
+    for name, md5 in {
+        "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
     }.items()
 }
 CIFAR10_ARCHIVE = RemoteFile(
@@ -46,16 +55,18 @@ class MnistDownload:
         self.path = os.path.join(self.root, "mnist")
 
     def download(self) -> None:
-        folder = Path(self.path)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, remote in MNIST_FILES.items():
-            if (folder / name).exists():
-                continue
-            with _downloaded(remote, folder) as packed:
-                unpacked = packed.with_name(f"{packed.name}.unpacked")
-                with gzip.open(packed) as source, open(unpacked, "wb") as target:
-                    shutil.copyfileobj(source, target, _CHUNK)
-                unpacked.rename(folder / name)
+        _download_files(MNIST_FILES, Path(self.path))
+
+
+class FashionMnistDownload:
+    """`download` puts Fashion-MNIST's four files into `path`, root/fashion_mnist, unless they are there."""
+
+    def __init__(self, root: str | None = None):
+        self.root = root or get_dataset_download_root()
+        self.path = os.path.join(self.root, "fashion_mnist")
+
+    def download(self) -> None:
+        _download_files(FASHION_MNIST_FILES, Path(self.path))
 
 
 class Cifar10Download:
@@ -78,6 +89,19 @@ class Cifar100Download:
 
     def download(self) -> None:
         _download_archive(CIFAR100_ARCHIVE, Path(self.path))
+
+
+def _download_files(files: Mapping[str, RemoteFile], folder: Path) -> None:
+    """Put files that are gzipped where they come from into `folder`, each as it is, unless it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, remote in files.items():
+        if (folder / name).exists():
+            continue
+        with _downloaded(remote, folder) as packed:
+            unpacked = packed.with_name(f"{packed.name}.unpacked")
+            with gzip.open(packed) as source, open(unpacked, "wb") as target:
+                shutil.copyfileobj(source, target, _CHUNK)
+            unpacked.rename(folder / name)
 
 
 def _download_archive(remote: RemoteFile, folder: Path) -> None:

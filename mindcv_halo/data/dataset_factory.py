@@ -37,15 +37,16 @@ def create_dataset(
 ) -> SampleDataset:
     """A minddata data set with the columns image and label (int32).
 
-    name: "cifar10", "cifar100" or "mnist" (images are arrays: height, width, channels), "digits" (written under `root`
-        on first use), all in any case, or any other name for a folder root/split/class/file; images of these two are
-        undecoded.
-    root: by default the working directory; for cifar10, cifar100 and mnist get_dataset_download_root().
+    name: "cifar10", "cifar100", "mnist" or "fashion_mnist" (images are arrays: height, width, channels), "digits"
+        (written under `root` on first use), all in any case, or any other name for a folder root/split/class/file;
+        images of these two are undecoded.
+    root: by default the working directory; for data sets of arrays get_dataset_download_root().
+        Fashion-MNIST is found where Debian's package dataset-fashion-mnist puts it, too.
     shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
         another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
     num_samples: at most that many samples per epoch, over all shards.
     num_parallel_workers: threads that read files, clamped to the number of processors.
-    download: fetch cifar10, cifar100 or mnist into `root` if it is not there.
+    download: fetch a data set of arrays into `root` if it is not there.
     num_aug_repeats: that many variants of each sample in one epoch (see RepeatAugSampler).
     class_names: the label of a class is its position here, instead of its position among the sorted folders.
     skip_bad_images: go on where a file cannot be decoded. In training another image of its class takes its place,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-ARRAY_DATASETS = ("mnist", "cifar10", "cifar100")  # of arrays (height, width, channels)
+ARRAY_DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")  # of arrays (height, width, channels)
 DIGITS = "digits"
 _FOLDERS = ("imagenet", "")
-_GREY = ("mnist",)
+GREY_DATASETS = ("mnist", "fashion_mnist")
 
 
 def canonical_name(name: str) -> str:
@@ -19,7 +19,7 @@ def canonical_name(name: str) -> str:
 
 def count_channels(name: str) -> int:
     """The channels of a data set's images."""
-    return 1 if canonical_name(name) in _GREY else 3
+    return 1 if canonical_name(name) in GREY_DATASETS else 3
 
 
 def suggest_name(name: str) -> str | None:

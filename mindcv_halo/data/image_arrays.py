@@ -1,15 +1,18 @@
-"""CIFAR-10, CIFAR-100 and MNIST in their standard binary files, read into memory."""
+"""CIFAR-10, CIFAR-100, MNIST and Fashion-MNIST in their standard binary files, read into memory."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from .dataset_download import Cifar10Download, Cifar100Download, MnistDownload
+from .dataset_download import Cifar10Download, Cifar100Download, FashionMnistDownload, MnistDownload
 from .image_folder import number_classes
 
 
@@ -30,16 +33,19 @@ class ImageArrays:
 
 @dataclass(frozen=True)
 class _Format:
-    downloader: type[MnistDownload] | type[Cifar10Download] | type[Cifar100Download]
+    downloader: type[MnistDownload] | type[FashionMnistDownload] | type[Cifar10Download] | type[Cifar100Download]
     train: tuple[str, ...]
     test: tuple[str, ...]
     read: Callable[[list[Path]], ImageArrays]
+    system: str | None = None  # where a package of the operating system puts the files
 
 
 def read_arrays(name: str, root: str, split: str, download: bool = False) -> ImageArrays:
-    """The split "train" or "test" (also called "val") of one of ARRAY_FORMATS, from root or its usual folder below.
+    """The split "train" or "test" (also called "val") of one of ARRAY_FORMATS.
 
-    With `download` missing files are fetched first. Raises UserError for missing or damaged files, and other splits.
+    It is read from root, from its usual folder below, or from where the operating system's package puts it. Files may
+    be gzipped but for CIFAR's. With `download` missing files are fetched first. Raises UserError for missing or damaged
+    files, and other splits.
     """
     data_format = ARRAY_FORMATS[name]
     if split not in ("train", "test", "val"):
@@ -48,43 +54,62 @@ def read_arrays(name: str, root: str, split: str, download: bool = False) -> Ima
         )
     downloader = data_format.downloader(root)
     names = data_format.train if split == "train" else data_format.test
-    folder = _find(names, root, downloader.path)
-    if folder is None and download:
+    places = [root, downloader.path, *([data_format.system] if data_format.system else [])]
+    files = _find(names, *places)
+    if files is None and download:
         downloader.download()
-        folder = _find(names, downloader.path)
-        if folder is None:  # an archive is fetched where its folder is not there
+        files = _find(names, downloader.path)
+        if files is None:  # an archive is fetched where its folder is not there
             raise UserError(
                 f"{name}: {downloader.path} lacks {', '.join(names)}, or some of these; remove that folder, and it is "
                 "fetched anew"
             )
-    if folder is None:
+    if files is None:
         raise UserError(
-            f"{name}: neither {root} nor {downloader.path} holds {', '.join(names)}; "
-            "correct data_dir, or set dataset_download"
+            f"{name}: neither {' nor '.join(places)} holds {', '.join(names)}; correct data_dir, or set "
+            "dataset_download"
         )
-    return data_format.read([folder / file for file in names])
+    return data_format.read(files)
 
 
-def _find(names: tuple[str, ...], *folders: str) -> Path | None:
-    return next((Path(folder) for folder in folders if all((Path(folder) / name).is_file() for name in names)), None)
+def _find(names: tuple[str, ...], *folders: str) -> list[Path] | None:
+    """The files in the first folder that has all of them, each as it is or gzipped (name.gz)."""
+    for folder in folders:
+        choices = [(Path(folder, name), Path(folder, f"{name}.gz")) for name in names]
+        found = [path for pair in choices for path in pair[: 1 if pair[0].is_file() else 2] if path.is_file()]
+        if len(found) == len(names):
+            return found
+    return None
 
 
-def _read_mnist(paths: list[Path]) -> ImageArrays:
-    """IDX files: a big-endian header of magic number and sizes, then bytes."""
+def _read_idx_pair(class_names: Sequence[str], paths: list[Path]) -> ImageArrays:
+    """IDX files of images and labels: a big-endian header of magic number and sizes, then bytes."""
     image_path, label_path = paths
     images = _read_idx(image_path, magic=2051, axes=3)
     labels = _read_idx(label_path, magic=2049, axes=1)
     if len(images) != len(labels):
         raise UserError(f"{image_path} has {len(images)} images, {label_path} {len(labels)} labels; get both anew")
-    return ImageArrays(tuple("0123456789"), images[..., None], labels.astype(np.int32))
+    if labels.max(initial=0) >= len(class_names):
+        raise UserError(f"{label_path} has a label {labels.max()} of {len(class_names)} classes; get it anew")
+    return ImageArrays(tuple(class_names), images[..., None], labels.astype(np.int32))
 
 
 def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
-    data = path.read_bytes()
+    data = _read_bytes(path)
     header = np.frombuffer(data[: 4 + 4 * axes], ">i4")
     if len(header) != 1 + axes or header[0] != magic or len(data) != header.nbytes + np.prod(header[1:], dtype=int):
         raise UserError(f"{path} is damaged: its length or header is not that of an IDX file; get it anew")
     return np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(header[1:])
+
+
+def _read_bytes(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged: it cannot be unpacked ({error}); get it anew") from None
 
 
 def _read_cifar10(paths: list[Path]) -> ImageArrays:
@@ -111,12 +136,29 @@ def _read_cifar(paths: list[Path], label_bytes: int) -> ImageArrays:
     return ImageArrays(tuple(names), np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int32))
 
 
+_IDX_FILES = (
+    ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+)
+_GARMENTS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 ARRAY_FORMATS = {
-    "mnist": _Format(
-        MnistDownload,
-        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-        ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-        _read_mnist,
+    "mnist": _Format(MnistDownload, *_IDX_FILES, partial(_read_idx_pair, "0123456789")),
+    "fashion_mnist": _Format(
+        FashionMnistDownload,
+        *_IDX_FILES,
+        partial(_read_idx_pair, _GARMENTS),
+        system="/usr/share/datasets/fashion-mnist",  # Debian's package dataset-fashion-mnist
     ),
     "cifar10": _Format(
         Cifar10Download,

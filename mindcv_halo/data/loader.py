@@ -31,6 +31,7 @@ from ..errors import UserError
 from ..idle_settings import warn_of_idle
 from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
+from .dataset_names import count_channels
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
 from .sample_shapes import SampleShape, check_mixing, check_transforms, check_untransformed, describe_samples
@@ -171,8 +172,7 @@ def _arrange(transform: Callable | Sequence | None, sample: SampleShape, splits:
         return [_as_list(transform)]
     if sample.is_encoded:
         return [create_transforms("imagenet")]
-    is_grey = sample.image[-1:] == (1,)
-    if len(sample.image) != 3 or not (is_grey or sample.image[-1] == 3) or is_grey != (sample.name == "mnist"):
+    if len(sample.image) != 3 or sample.image[-1] != count_channels(sample.name):
         raise UserError(f"there are no evaluation transforms for images of shape {sample.image}; give transform")
     if sample.image_type != np.uint8:
         raise UserError(

@@ -61,7 +61,12 @@ def _find_name(dataset: ds.Dataset) -> str:
     leaf = find_leaf(dataset)
     if isinstance(leaf, SampleDataset):
         return leaf.name
-    known = {ds.MnistDataset: "mnist", ds.Cifar10Dataset: "cifar10", ds.Cifar100Dataset: "cifar100"}
+    known = {
+        ds.MnistDataset: "mnist",
+        ds.FashionMnistDataset: "fashion_mnist",
+        ds.Cifar10Dataset: "cifar10",
+        ds.Cifar100Dataset: "cifar100",
+    }
     return known.get(type(leaf), "")
 
 

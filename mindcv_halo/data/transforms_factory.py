@@ -96,11 +96,12 @@ def transforms_mnist(resize: int | Sequence[int] = 224) -> list:
     return create_transforms("mnist", resize)
 
 
-# name: mean, std, padding of the random crop, default probability of a flip
+# name: mean, std, side of an image, padding of the random crop, default probability of a flip
 _ARRAY_DATASETS = {
-    "cifar10": (constants.CIFAR10_MEAN, constants.CIFAR10_STD, 4, 0.5),
-    "cifar100": (constants.CIFAR100_MEAN, constants.CIFAR100_STD, 4, 0.5),
-    "mnist": (constants.MNIST_MEAN, constants.MNIST_STD, 0, 0.0),
+    "cifar10": (constants.CIFAR10_MEAN, constants.CIFAR10_STD, 32, 4, 0.5),
+    "cifar100": (constants.CIFAR100_MEAN, constants.CIFAR100_STD, 32, 4, 0.5),
+    "mnist": (constants.MNIST_MEAN, constants.MNIST_STD, 28, 0, 0.0),
+    "fashion_mnist": (constants.FASHION_MNIST_MEAN, constants.FASHION_MNIST_STD, 28, 2, 0.5),
 }
 
 
@@ -134,11 +135,11 @@ def create_transforms(
 ) -> list | tuple[list, list, list]:
     """The transforms of a data set: float32 (channels, height, width) comes out.
 
-    "cifar10", "cifar100" and "mnist", in any case, give arrays; any other name is a folder of image files. `hflip`,
-    `mean` and `std` are the data set's own if left out. In evaluation only image_resize, interpolation, mean, std and
-    crop_pct count, and `separate` gives one list, as without it. For the arrays a padded crop takes the place of
-    `scale`, `ratio` and `crop_pct`. The rest is as for transforms_imagenet_train. Settings for training that have no
-    effect beside others are warned of.
+    "cifar10", "cifar100", "mnist" and "fashion_mnist", in any case, give arrays; any other name is a folder of image
+    files. `hflip`, `mean` and `std` are the data set's own if left out. In evaluation only image_resize, interpolation,
+    mean, std and crop_pct count, and `separate` gives one list, as without it. For the arrays a padded crop takes the
+    place of `scale`, `ratio` and `crop_pct`. The rest is as for transforms_imagenet_train. Settings for training that
+    have no effect beside others are warned of.
 
     Raises UserError for an interpolation or policy that does not exist, and values that cannot be.
     """
@@ -187,7 +188,7 @@ def create_transforms(
             re_max_attempts=re_max_attempts,
             separate=separate,
         )
-    own_mean, own_std, padding, own_hflip = _ARRAY_DATASETS[dataset_name]
+    own_mean, own_std, side, padding, own_hflip = _ARRAY_DATASETS[dataset_name]
     mean, std = own_mean if mean is None else mean, own_std if std is None else std
     if len(own_mean) == 1:
         _check_grey(dataset_name, mean, interpolation)
@@ -199,7 +200,7 @@ def create_transforms(
     hflip = own_hflip if hflip is None else hflip
     _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
     _check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
-    crop = [vision.RandomCrop(32, padding)] if padding else []
+    crop = [vision.RandomCrop(side, padding)] if padding else []
     return _assemble(
         [*crop, *_flips(hflip, vflip), resize],
         _augmentation(auto_augment, color_jitter, image_resize, interpolation, mean),

@@ -17,7 +17,7 @@ from ..config.options import DatasetOptions, Recipe, SystemOptions
 from ..data import create_loader, create_transforms
 from ..data.class_names import name_all_classes, read_class_file
 from ..data.dataset_factory import make_dataset, open_split
-from ..data.dataset_names import count_channels
+from ..data.dataset_names import GREY_DATASETS, count_channels
 from ..data.image_arrays import ImageArrays
 from ..data.image_folder import ImageFolder
 from ..data.sample_source import SampleDataset
@@ -108,7 +108,8 @@ def build_network(recipe: Recipe, num_classes: int, *, is_training: bool = True)
     if options["in_channels"] != channels:
         raise UserError(
             f"in_channels {options['in_channels']}: images of dataset {recipe.dataset.name!r} are read with {channels} "
-            f"channels; set it to {channels}, or for grey images in_channels to 1 and dataset to mnist"
+            f"channels; set it to {channels}, or for grey images in_channels to 1 and dataset to "
+            f"{' or '.join(GREY_DATASETS)}"
         )
     if options["reset_head"] and not is_training:
         raise UserError("reset_head is for training: a new classifier knows nothing; leave it out")

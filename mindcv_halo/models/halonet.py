@@ -36,6 +36,7 @@ __all__ = [
     "halonet_h5",
     "halonet_h6",
     "halonet_h7",
+    "halonet_mini",
     "halonet_se33t",
     "halonet_test",
     "haloregnetz_b",
@@ -324,6 +325,25 @@ def halonet_h7(
 ) -> HaloNet | FeatureExtractor:
     """The paper's H7; convolutions in place of attention in `conv_stages`. Other options as in create_model."""
     return _build(with_conv_stages(HALONET_H7, conv_stages), pretrained, num_classes, in_channels, **options)
+
+
+# ---- For images of about 32 pixels, ours: halonet_26t's order of blocks, and halos that reach over into other blocks
+
+HALONET_MINI = Spec(
+    "halonet_mini",
+    Stem((32,), (1,), pool=False),
+    (Stage("C", 64, 32), Stage("CC", 128, 64, stride=1), Stage("CA", 256, 96), Stage("CA", 384, 160)),
+    halo=Halo(4, 2),
+    act="relu",
+)
+
+
+@register_model(cfg=make_cfg(32, crop_pct=1.0, interpolation="bilinear"))
+def halonet_mini(
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options
+) -> HaloNet | FeatureExtractor:
+    """For images of 32 pixels: a million weights, attention in the last two stages. Options as in create_model."""
+    return _build(HALONET_MINI, pretrained, num_classes, in_channels, **options)
 
 
 # ---- For tests, documentation and the quick start: every kind of block but the fixed-size ones, about 50k weights

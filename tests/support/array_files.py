@@ -1,4 +1,4 @@
-"""The files of MNIST, CIFAR-10 and CIFAR-100 with a few random images, in their published formats."""
+"""The files of MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 with a few random images, in their published formats."""
 
 from __future__ import annotations
 
@@ -40,4 +40,9 @@ def cifar100_files(count: int = 5) -> dict[str, bytes]:
     return files
 
 
-ARRAY_FILES = {"mnist": mnist_files, "cifar10": cifar10_files, "cifar100": cifar100_files}
+ARRAY_FILES = {
+    "mnist": mnist_files,
+    "fashion_mnist": mnist_files,  # in MNIST's format, under the same names
+    "cifar10": cifar10_files,
+    "cifar100": cifar100_files,
+}

@@ -6,6 +6,7 @@ import http.server
 import io
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from support.array_files import CIFAR_NAMES, cifar10_files, mnist_files
 
 from mindcv_halo.data import create_dataset, dataset_download, get_class_names, get_dataset_size
-from mindcv_halo.data.dataset_download import Cifar10Download, MnistDownload, RemoteFile
+from mindcv_halo.data.dataset_download import Cifar10Download, RemoteFile
+from mindcv_halo.data.image_arrays import ARRAY_FORMATS
 from mindcv_halo.errors import UserError
 
 
@@ -66,25 +68,68 @@ def contents(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_mnist_is_downloaded_once_and_read(tmp_path, serve, monkeypatch):
-    files = mnist_files()
-    remote = serve({f"{name}.gz": gzip.compress(data) for name, data in files.items()})
-    monkeypatch.setattr(dataset_download, "MNIST_FILES", {name: remote[f"{name}.gz"] for name in files})
+GARMENTS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+IDX_CLASSES = {"mnist": list("0123456789"), "fashion_mnist": GARMENTS}
+
+
+@pytest.fixture
+def no_package(monkeypatch, tmp_path) -> Path:
+    """Where Fashion-MNIST's package would be, on a machine that may have it; nothing is there yet."""
+    place = tmp_path / "usr/share/datasets/fashion-mnist"
+    own = replace(ARRAY_FORMATS["fashion_mnist"], system=str(place))
+    monkeypatch.setitem(ARRAY_FORMATS, "fashion_mnist", own)
+    return place
+
+
+@pytest.mark.parametrize("name", IDX_CLASSES)
+def test_idx_files_are_downloaded_once_and_read(tmp_path, serve, monkeypatch, no_package, name):
+    files, names, constant = mnist_files(), IDX_CLASSES[name], f"{name.upper()}_FILES"
+    remote = serve({f"{file}.gz": gzip.compress(data) for file, data in files.items()})
+    monkeypatch.setattr(dataset_download, constant, {file: remote[f"{file}.gz"] for file in files})
     root = tmp_path / "data"
-    assert get_class_names("mnist", str(root), "train", download=True) == list("0123456789")  # what a run asks first
-    dataset = create_dataset("mnist", str(root), "test", shuffle=False, download=True)
+    assert get_class_names(name, str(root), "train", download=True) == names  # what a run asks first
+    dataset = create_dataset(name, str(root), "test", shuffle=False, download=True)
     rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
     assert [int(label) for _, label in rows] == [0, 1, 2, 3, 4] and rows[0][1].dtype == np.int32
     expected = np.frombuffer(files["t10k-images-idx3-ubyte"][16:], np.uint8).reshape(5, 28, 28, 1)
     np.testing.assert_array_equal(np.stack([image for image, _ in rows]), expected)
-    assert contents(root) == ["mnist", *sorted(f"mnist/{name}" for name in files)]
-    assert get_class_names("mnist", str(root), "train") == list("0123456789")
-    assert get_dataset_size("mnist", str(root / "mnist"), "val") == 5  # the folder itself will do
+    assert contents(root) == [name, *sorted(f"{name}/{file}" for file in files)]
+    assert get_class_names(name, str(root), "train") == names
+    assert get_dataset_size(name, str(root / name), "val") == 5  # the folder itself will do
 
-    monkeypatch.setattr(
-        dataset_download, "MNIST_FILES", {name: RemoteFile("http://127.0.0.1:9/", "") for name in files}
-    )
-    MnistDownload(str(root)).download()  # nothing is missing, so the dead address is not asked
+    monkeypatch.setattr(dataset_download, constant, {file: RemoteFile("http://127.0.0.1:9/", "") for file in files})
+    ARRAY_FORMATS[name].downloader(str(root)).download()  # nothing is missing, so the dead address is not asked
+
+
+@pytest.mark.parametrize("name", IDX_CLASSES)
+def test_idx_files_may_be_gzipped(tmp_path, no_package, name):
+    files = list(mnist_files().items())
+    for number, (file, data) in enumerate(files):  # some are, some are not
+        (tmp_path / (f"{file}.gz" if number % 2 else file)).write_bytes(gzip.compress(data) if number % 2 else data)
+    dataset = create_dataset(name, str(tmp_path), "train", shuffle=False)
+    rows = list(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True))
+    expected = np.frombuffer(files[0][1][16:], np.uint8).reshape(5, 28, 28, 1)
+    np.testing.assert_array_equal(np.stack([image for image, _ in rows]), expected)
+    assert [int(label) for _, label in rows] == [0, 1, 2, 3, 4]
+    for broken in (b"no gzip", gzip.compress(files[1][1])[:-9], b"\x1f\x8b\x08" + bytes(30)):
+        (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(broken)
+        with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is damaged: it cannot be unpacked"):
+            create_dataset(name, str(tmp_path), "train")
+
+
+def test_fashion_mnist_is_found_where_its_package_puts_it(tmp_path, no_package):
+    """As its folder has it, gzipped; what data_dir holds comes first."""
+    with pytest.raises(UserError, match=rf"fashion_mnist: neither .* nor {no_package} holds train-images"):
+        create_dataset("fashion_mnist", str(tmp_path / "data"))
+    no_package.mkdir(parents=True)
+    for file, data in mnist_files(7).items():
+        (no_package / f"{file}.gz").write_bytes(gzip.compress(data))
+    assert get_dataset_size("fashion_mnist", str(tmp_path / "data"), "test") == 7
+    own = tmp_path / "data" / "fashion_mnist"
+    own.mkdir(parents=True)
+    for file, data in mnist_files(3).items():
+        (own / file).write_bytes(data)
+    assert get_dataset_size("fashion_mnist", str(tmp_path / "data"), "test") == 3
 
 
 def test_cifar10_is_downloaded_and_read(tmp_path, serve, monkeypatch):
@@ -149,10 +194,12 @@ def test_failed_downloads_leave_nothing_behind(tmp_path, serve, monkeypatch, dam
     "name, split, message",
     [
         ("mnist", "train", "mnist: neither .* holds train-images-idx3-ubyte"),
+        ("fashion_mnist", "train", "fashion_mnist: neither .* holds train-images-idx3-ubyte"),
+        ("fashion_mnist", "valid", "fashion_mnist has no split 'valid'"),
         ("cifar10", "training", "cifar10 has no split 'training'"),
     ],
 )
-def test_missing_files_and_splits_are_named(tmp_path, name, split, message):
+def test_missing_files_and_splits_are_named(tmp_path, no_package, name, split, message):
     with pytest.raises(UserError, match=message):
         create_dataset(name, str(tmp_path), split)
 
@@ -162,8 +209,9 @@ def test_damaged_files_are_named(tmp_path):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(mnist_files()["train-images-idx3-ubyte"][:-1])
     (tmp_path / "data_batch_3.bin").write_bytes(b"123")
-    with pytest.raises(UserError, match="train-images-idx3-ubyte is damaged"):
-        create_dataset("mnist", str(tmp_path), "train")
+    for name in IDX_CLASSES:
+        with pytest.raises(UserError, match="train-images-idx3-ubyte is damaged"):
+            create_dataset(name, str(tmp_path), "train")
     with pytest.raises(UserError, match="data_batch_3.bin is damaged: 3 bytes"):
         create_dataset("cifar10", str(tmp_path), "train")
 
@@ -173,5 +221,6 @@ def test_only_known_schemes_and_full_checksums_are_published():
         dataset_download.CIFAR10_ARCHIVE,
         dataset_download.CIFAR100_ARCHIVE,
         *dataset_download.MNIST_FILES.values(),
+        *dataset_download.FASHION_MNIST_FILES.values(),
     ]
     assert all(remote.url.startswith("https://") and len(remote.md5) == 32 for remote in remotes)

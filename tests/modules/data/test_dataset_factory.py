@@ -279,7 +279,7 @@ def test_digits_name_their_extra(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["mnist", "MNIST", "Cifar10", "CIFAR10", "cifar100", "CIFAR100"])
+@pytest.mark.parametrize("name", ["mnist", "MNIST", "Fashion_MNIST", "Cifar10", "CIFAR10", "cifar100", "CIFAR100"])
 def test_arrays_are_known_in_any_case(make_arrays, name):
     root = str(make_arrays(name.lower()))
     assert create_dataset(name, root).num_classes() == len(get_class_names(name, root, "val"))
@@ -300,6 +300,8 @@ def test_digits_are_known_in_any_case(tmp_path, name):
         ("CIFAR 10", "cifar10"),
         ("minst", "mnist"),
         ("MNIST-", "mnist"),
+        ("fashion-mnist", "fashion_mnist"),
+        ("FashionMNIST", "fashion_mnist"),
         ("digit", "digits"),
     ],
 )
@@ -339,7 +341,7 @@ def classes_of(kind: str, make_folder, make_arrays) -> tuple[list[str], ds.Datas
     return get_class_names(kind, root, "train"), create_dataset(kind, root)
 
 
-@pytest.mark.parametrize("kind", ["folder", "given", "mnist", "cifar10", "cifar100"])
+@pytest.mark.parametrize("kind", ["folder", "given", "mnist", "fashion_mnist", "cifar10", "cifar100"])
 def test_a_data_set_tells_its_classes_whatever_is_done_to_it(make_folder, make_arrays, kind):
     """As minddata's own ImageFolderDataset does."""
     names, dataset = classes_of(kind, make_folder, make_arrays)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from mindspore.dataset import transforms, vision
 from PIL import Image
+from support.array_files import ARRAY_FILES
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms
+from mindcv_halo.data.dataset_names import GREY_DATASETS
 from mindcv_halo.errors import UserError
 
 SIZE = 8  # pixels of the images that come out
@@ -31,7 +33,7 @@ def decode(content: np.ndarray) -> np.ndarray:
 def make_dataset(make_folder, make_arrays):
     """make_dataset(kind): a new data set of COUNT samples, whatever has been read from another one."""
     folder = str(make_folder({"train/a": 2, "train/b": 3}))
-    arrays = {name: str(make_arrays(name)) for name in ("mnist", "cifar10", "cifar100")}
+    arrays = {name: str(make_arrays(name)) for name in ARRAY_FILES}
 
     def make(kind: str) -> ds.Dataset:
         if kind == "folder":
@@ -57,7 +59,7 @@ def make_transform(choice: str, kind: str, is_training: bool, separate: bool):
     name = NAMES.get(kind, kind)
     if choice == "of another data set":
         name = {"mnist": "cifar10", "": "cifar10", "imagenet": "mnist"}.get(name, "imagenet")
-    policy = None if name == "mnist" else "augmix-m3"
+    policy = None if name in GREY_DATASETS else "augmix-m3"
     if choice == "without separate":
         separate = False
     return create_transforms(name, SIZE, is_training, policy, separate, re_prob=0.5)
@@ -85,7 +87,7 @@ def test_right_batches_or_a_user_error(make_dataset, kind, is_training):
         except UserError:
             continue
         splits, mixes = is_training and separate, is_training and bool(mixture)
-        channels = 1 if kind == "mnist" else 3
+        channels = 1 if kind in GREY_DATASETS else 3
         size = 224 if choice == "left out" else SIZE
         sizes = [BATCH, BATCH] if drops else [BATCH, BATCH, 1]
         assert loader.get_dataset_size() == len(sizes)
@@ -111,7 +113,8 @@ def test_right_batches_or_a_user_error(make_dataset, kind, is_training):
 
 
 def test_without_transforms_images_are_those_of_evaluation(make_dataset):
-    for kind, name in {**NAMES, "folder": "imagenet", "mnist": "mnist", "cifar100": "CIFAR100"}.items():
+    names = {**NAMES, "folder": "imagenet", "cifar100": "CIFAR100", **{name: name for name in GREY_DATASETS}}
+    for kind, name in names.items():
         if kind in ("decoded", "own"):
             continue  # arrays that are not of a data set that we know: tested below
         loaders = [
@@ -259,10 +262,11 @@ def test_labels_of_ours_are_checked_too(make_dataset):
             create_loader(make_dataset("folder"), 2, target_transform=[transforms.OneHot(1)], **arguments)
 
 
-def test_minddatas_own_mnist_has_the_evaluation_transforms_of_mnist(make_arrays):
-    root = str(make_arrays("mnist"))
-    ((images, labels),) = batches_of(create_loader(ds.MnistDataset(root, "train", shuffle=False), 5))
-    ((expected, same),) = batches_of(create_loader(create_dataset("mnist", root, shuffle=False), 5))
+@pytest.mark.parametrize("name, minddatas", [("mnist", ds.MnistDataset), ("fashion_mnist", ds.FashionMnistDataset)])
+def test_minddatas_own_mnist_has_the_evaluation_transforms_of_mnist(make_arrays, name, minddatas):
+    root = str(make_arrays(name))
+    ((images, labels),) = batches_of(create_loader(minddatas(root, "train", shuffle=False), 5))
+    ((expected, same),) = batches_of(create_loader(create_dataset(name, root, shuffle=False), 5))
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(labels, same)
     assert images.shape == (5, 1, 224, 224) and labels.dtype == np.int32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
 import pytest
+from support.array_files import idx
 from support.remedies import Case, try_all
 
 from mindcv_halo import create_dataset, create_loader, create_transforms
@@ -109,6 +111,12 @@ def half_fetched(bench: Bench, *, removed: bool = False) -> Path:
         folder.mkdir(parents=True)
         (folder / "test_batch.bin").touch()
     return folder.parent
+
+
+def zipped(bench: Bench, content: bytes) -> Path:
+    root = bench.arrays("mnist", **{"train-labels": None})
+    (root / "train-labels-idx1-ubyte.gz").write_bytes(content)
+    return root
 
 
 def raise_bad(text: str) -> None:
@@ -359,6 +367,16 @@ CASES = [
         r"is damaged: its length or header is not that of an IDX file; get it anew",
         lambda b: b.open("mnist", b.arrays("mnist", **{"train-labels": b"1234"})),
         lambda b: b.open("mnist", b.arrays("mnist")),
+    ),
+    Case(
+        r"train-labels-idx1-ubyte has a label 10 of 10 classes; get it anew",
+        lambda b: b.open("mnist", b.arrays("mnist", **{"train-labels": idx(np.arange(5) + 6)})),
+        lambda b: b.open("mnist", b.arrays("mnist")),
+    ),
+    Case(
+        r"train-labels-idx1-ubyte.gz is damaged: it cannot be unpacked \(.*\); get it anew",
+        lambda b: b.open("mnist", zipped(b, b"1234")),
+        lambda b: b.open("mnist", zipped(b, gzip.compress(idx(np.arange(5))))),
     ),
     Case(
         r"data_batch_3.bin is damaged: 4 bytes are not whole records of 3073; get it anew",

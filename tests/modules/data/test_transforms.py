@@ -109,7 +109,15 @@ def test_separate_gives_three_lists():
     assert names_of(final) == ["RandomErasing", "HWC2CHW", "Normalize"]
 
 
-@pytest.mark.parametrize("name, shape", [("cifar10", (32, 32, 3)), ("cifar100", (32, 32, 3)), ("mnist", (28, 28, 1))])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("cifar10", (32, 32, 3)),
+        ("cifar100", (32, 32, 3)),
+        ("mnist", (28, 28, 1)),
+        ("fashion_mnist", (28, 28, 1)),
+    ],
+)
 @pytest.mark.parametrize("is_training", [True, False])
 def test_arrays(name, shape, is_training):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -117,7 +125,7 @@ def test_arrays(name, shape, is_training):
     assert output.shape == (shape[2], 48, 48) and output.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["Cifar10", "CIFAR100", "MNIST"])
+@pytest.mark.parametrize("name", ["Cifar10", "CIFAR100", "MNIST", "Fashion_MNIST"])
 @pytest.mark.parametrize("is_training", [True, False])
 def test_a_data_sets_name_is_known_in_any_case(name, is_training):
     asked, known = create_transforms(name, 48, is_training), create_transforms(name.lower(), 48, is_training)
@@ -125,7 +133,7 @@ def test_a_data_sets_name_is_known_in_any_case(name, is_training):
     assert [asked[-1].mean, asked[-1].std] == [known[-1].mean, known[-1].std]
 
 
-@pytest.mark.parametrize("name", ["", "cifar10", "mnist"])
+@pytest.mark.parametrize("name", ["", "cifar10", "mnist", "fashion_mnist"])
 def test_evaluation_ignores_what_is_for_training(name):
     plain = create_transforms(name, 32)
     training = {"auto_augment": "randaug-m9", "separate": True, "color_jitter": 0.4, "re_prob": 1.0, "hflip": 1.0}
@@ -146,6 +154,16 @@ def test_array_options_are_not_dropped():
     ]
     assert "RandomHorizontalFlip" in names_of(transforms_cifar(32))
     assert names_of(transforms_mnist(32)) == ["Resize", "HWC2CHW", "Normalize"]
+    names = names_of(create_transforms("fashion_mnist", 28, True, re_prob=0.5))
+    assert names == ["RandomCrop", "RandomHorizontalFlip", "Resize", "RandomErasing", "HWC2CHW", "Normalize"]
+
+
+def test_a_padded_crop_keeps_the_size_of_the_images():
+    """So that what is learned has the scale of what is validated."""
+    for name, side in (("cifar10", 32), ("fashion_mnist", 28)):
+        crop = create_transforms(name, 64, True)[0]
+        image = np.full((side, side, 3), 255, np.uint8)
+        assert crop(image).shape == image.shape
 
 
 @pytest.mark.parametrize(
@@ -162,6 +180,7 @@ def test_array_options_are_not_dropped():
         ),
         ({"dataset_name": "mnist", "is_training": True, "color_jitter": 0.4}, "mnist is grey"),
         ({"dataset_name": "MNIST", "is_training": True, "auto_augment": "autoaug"}, "mnist is grey"),
+        ({"dataset_name": "fashion_mnist", "is_training": True, "color_jitter": 0.4}, "fashion_mnist is grey"),
         ({"dataset_name": "mnist", "interpolation": "bicubic"}, "interpolation bicubic needs colours; mnist is grey"),
         ({"dataset_name": "mnist", "mean": (1, 2, 3), "std": (1, 1, 1)}, "must have one number; mnist is grey"),
         ({"is_training": True, "scale": (0.5,)}, r"scale \(0.5,\) must be two numbers above 0"),

@@ -281,7 +281,7 @@ CASES = [
         lambda b: b.build(in_channels=3, ckpt_path=""),
     ),
     Case(
-        r"or for grey images in_channels to 1 and dataset to mnist",
+        r"or for grey images in_channels to 1 and dataset to mnist or fashion_mnist",
         lambda b: b.build(in_channels=1, ckpt_path=""),
         lambda b: b.build(in_channels=1, ckpt_path="", dataset="mnist"),
     ),

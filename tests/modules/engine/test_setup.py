@@ -208,17 +208,20 @@ def test_without_a_compiler_a_run_is_portable(monkeypatch):
         build_network(make_recipe({**OPTIONS, "native_kernels": True}), 2)
 
 
-@pytest.mark.parametrize("changes, flips", [({}, False), ({"hflip": 0.5}, True), ({"dataset": "cifar10"}, True)])
+@pytest.mark.parametrize(
+    "changes, flips",
+    [({}, False), ({"hflip": 0.5}, True), ({"dataset": "cifar10"}, True), ({"dataset": "fashion_mnist"}, True)],
+)
 def test_a_flip_is_the_data_sets_own_unless_given(changes, flips):
     recipe = make_recipe({"model": "halonet_test", "dataset": "mnist", "color_jitter": None, **changes})
     names = [type(transform).__name__ for transform in make_transforms(recipe, is_training=True)]
     assert ("RandomHorizontalFlip" in names) == flips
 
 
-@pytest.mark.parametrize("name", ["MNIST", "Cifar10", "CIFAR100"])
+@pytest.mark.parametrize("name", ["MNIST", "Fashion_MNIST", "Cifar10", "CIFAR100"])
 def test_a_recipe_may_write_a_data_sets_name_in_any_case(name):
     """Its channels, statistics and transforms are then the data set's own, not ImageNet's."""
-    is_grey = name == "MNIST"
+    is_grey = name.endswith("MNIST")
     values = {**OPTIONS, "mean": None, "std": None, "in_channels": 1 if is_grey else 3, "native_kernels": False}
     asked, known = (make_recipe({**values, "dataset": written}) for written in (name, name.lower()))
     assert setup.resolve_transform(asked) == setup.resolve_transform(known)

@@ -1,0 +1,179 @@
+"""The same network trained by us and by timm and PyTorch: losses step by step, top-1, seconds and memory.
+
+Both sides start from the same weights, through our own conversion, and get the same Fashion-MNIST images in the same
+order, AdamW's settings and rates. `make beside-timm` runs it and writes RESULTS.json, RESULTS.md and losses.png.
+
+losses: of the first steps; how far our float32 and timm's are from timm's float64, which is the truth for both.
+accuracy: top-1 of the test images after some epochs, from several seeds.
+cost: seconds and peak memory of a training step, taking turns: only ratios mean something elsewhere.
+
+Parts that are not asked for stay in RESULTS.json as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, median
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import mindcv_halo  # noqa: E402, F401  before MindSpore
+
+# isort: split
+
+import numpy as np  # noqa: E402
+from batches import fit  # noqa: E402
+from distances import compare_losses  # noqa: E402
+from safetensors.numpy import save_file  # noqa: E402
+from tables import write_report  # noqa: E402
+from workers import Worker, take_rounds  # noqa: E402
+
+from mindcv_halo import create_model, create_scheduler  # noqa: E402
+from mindcv_halo.data.image_arrays import read_arrays  # noqa: E402
+from mindcv_halo.models.weights import to_timm  # noqa: E402
+from mindcv_halo.optim.param_groups import group_names  # noqa: E402
+from mindcv_halo.runtime import set_seed  # noqa: E402
+
+PARTS = ("losses", "accuracy", "cost")
+TRUTH = "timm, float64"
+SIDES = {
+    "losses": ("ours, float32", "ours, bfloat16", "timm, float32", TRUTH),
+    "accuracy": ("ours, float32", "ours, bfloat16", "timm, float32"),
+    "cost": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float32 compiled", "timm, bfloat16 compiled"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch_python", required=True, help="Python of an environment with PyTorch and timm")
+    parser.add_argument("--data_dir", help="folder with the files of Fashion-MNIST; default: Debian's package's")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--model", default="halonet_mini")
+    parser.add_argument("--image_size", type=int, default=32, help="at least 28; images get a black rim")
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=200, help="of losses")
+    parser.add_argument("--epochs", type=int, default=5, help="of accuracy")
+    parser.add_argument("--seeds", type=int, default=3, help="of accuracy")
+    parser.add_argument("--num_samples", type=int, help="train on only so many images an epoch; default: all")
+    parser.add_argument("--pairs", type=int, default=7, help="turns of each side, of cost")
+    parser.add_argument("--lr", type=float, default=0.002)
+    parser.add_argument("--weight_decay", type=float, default=0.05)
+    parser.add_argument("--label_smoothing", type=float, default=0.1)
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
+    args = parser.parse_args()
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / "RESULTS.json"
+    results = json.loads(file.read_text()) if file.is_file() else {}
+    comparison = Comparison(args)
+    for part in args.parts:
+        results[part] = {"settings": comparison.settings(part), **getattr(comparison, part)()}
+        file.write_text(json.dumps(results, indent=1) + "\n")
+    print(write_report(results, args.output))
+
+
+class Comparison:
+    """Each part prepares the folder of a job, which the workers of both sides read."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        train, test = (read_arrays("fashion_mnist", args.data_dir or "data", split) for split in ("train", "test"))
+        chosen = slice(args.num_samples)
+        self.data = {
+            "train_images": fit(train.images[chosen, ..., 0], args.image_size),
+            "train_labels": train.labels[chosen],
+            "test_images": fit(test.images[..., 0], args.image_size),
+            "test_labels": test.labels,
+        }
+        self.num_classes = len(train.class_names)
+
+    def settings(self, part: str) -> dict:
+        names = {"losses": ("steps",), "accuracy": ("epochs", "seeds"), "cost": ("pairs",)}[part]
+        common = ("model", "image_size", "batch_size", "lr", "weight_decay", "label_smoothing", "num_samples")
+        return {name: getattr(self.args, name) for name in (*names, *common)}
+
+    def losses(self) -> dict:
+        # A tenth of the steps warms up, and the rest decays.
+        rates = self.plan(-(-self.args.steps // 10), 10)[: self.args.steps]
+        found = self.run("losses", rates, seed=0)
+        losses = {side: result["losses"] for side, result in found.items()}
+        return {"losses": losses, "distances": compare_losses(losses, TRUTH)}
+
+    def accuracy(self) -> dict:
+        rates = self.plan(len(self.data["train_images"]) // self.args.batch_size, self.args.epochs)
+        num_images = len(self.data["test_images"])
+        top1: dict[str, list[float]] = {side: [] for side in SIDES["accuracy"]}
+        for seed in range(self.args.seeds):
+            for side, result in self.run("accuracy", rates, seed).items():
+                top1[side].append(100 * result["right"] / num_images)
+        return {"top1": top1, "mean": {side: mean(values) for side, values in top1.items()}}
+
+    def cost(self) -> dict:
+        with tempfile.TemporaryDirectory() as folder:
+            self.prepare(Path(folder), [self.args.lr], seed=0)
+            workers = {side: Worker(*self.command("cost", side, folder)) for side in SIDES["cost"]}
+            rounds = take_rounds(list(workers.values()), self.args.pairs)
+            memory = {side: worker.close() for side, worker in workers.items()}
+        seconds = dict(zip(workers, map(median, zip(*rounds, strict=True)), strict=True))
+        return {"seconds": seconds, "lowest": dict(zip(workers, map(min, zip(*rounds, strict=True)), strict=True)),
+                "peak_gb": memory}  # fmt: skip
+
+    def plan(self, steps_per_epoch: int, epochs: int) -> list[float]:
+        """A rate for each step: a warm-up of an epoch, and cosine decay."""
+        warmup = min(1, epochs - 1)
+        return create_scheduler(
+            steps_per_epoch, "cosine_decay", self.args.lr, 1e-6, warmup_epochs=warmup, num_epochs=epochs
+        )
+
+    def prepare(self, folder: Path, rates: list[float], seed: int) -> None:
+        set_seed(seed)
+        network = create_model(self.args.model, num_classes=self.num_classes, in_channels=1)
+        weights = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+        save_file(to_timm(weights), folder / "timm.safetensors")
+        trained = {parameter.name: parameter.ndim for parameter in network.trainable_params()}
+        groups = group_names(trained, 1.0, "auto")
+        decayed = {name for group in groups if group.weight_decay for name in group.names}
+        # The conversion knows their names there.
+        marked = to_timm({name: np.full(value.shape, name in decayed, np.float32) for name, value in weights.items()})
+        job = {
+            "model": self.args.model,
+            "spec": asdict(network.spec),
+            "num_classes": self.num_classes,
+            "in_channels": 1,
+            "batch_size": self.args.batch_size,
+            "seed": seed,
+            "rates": rates,
+            "weight_decay": self.args.weight_decay,
+            "label_smoothing": self.args.label_smoothing,
+            "decayed": sorted(name for name, value in marked.items() if value.all() and value.size and value.ndim),
+        }
+        (folder / "job.json").write_text(json.dumps(job))
+        np.savez(folder / "data.npz", **self.data)
+
+    def run(self, part: str, rates: list[float], seed: int) -> dict[str, dict]:
+        """What each side's worker says, one after the other."""
+        found = {}
+        with tempfile.TemporaryDirectory() as folder:
+            self.prepare(Path(folder), rates, seed)
+            for side in SIDES[part]:
+                done = subprocess.run(self.command(part, side, folder), stdout=subprocess.PIPE, text=True, check=True)
+                found[side] = json.loads(done.stdout.splitlines()[-1])
+                print(f"{part}, seed {seed}, {side}: last loss {found[side]['losses'][-1]:.4f}", flush=True)
+        return found
+
+    def command(self, part: str, side: str, folder: str) -> list[str]:
+        peer, _, precision = side.partition(", ")
+        python, script = (sys.executable, "ours") if peer == "ours" else (self.args.torch_python, "timm")
+        return [python, str(HERE / f"worker_{script}.py"), part, folder, precision]
+
+
+if __name__ == "__main__":
+    main()

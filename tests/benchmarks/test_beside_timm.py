@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "beside_timm"
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Modules of the comparison, by name."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def test_chaos_begins_where_a_loss_is_a_hundredth_off(parts):
+    losses = {
+        "truth": [4.0, 2.0, 1.0, 1.0],
+        "ours, float32": [4.0, 2.002, 1.005, 0.5],
+        "timm, float32": [4.0, 2.0, 1.02, 1.0],
+        "ours, bfloat16": [4.4, 2.0, 1.0, 1.0],
+    }
+    found = parts("distances").compare_losses(losses, "truth")
+    assert found["calm_steps"] == 2  # bfloat16 has no say in it
+    ours, theirs = found["sides"]["ours, float32"], found["sides"]["timm, float32"]
+    assert (ours["chaos_at_step"], theirs["chaos_at_step"]) == (3, 2)
+    assert ours["largest"] == pytest.approx(0.5) and ours["at_step"] == 3
+    assert ours["largest_while_calm"] == pytest.approx(0.001) and theirs["largest_while_calm"] == 0
+    assert found["sides"]["ours, bfloat16"]["chaos_at_step"] == 0
+
+
+def test_without_chaos_all_steps_count(parts):
+    found = parts("distances").compare_losses({"truth": [1.0, 1.0], "ours, float32": [1.0, 1.001]}, "truth")
+    assert found["calm_steps"] == 2 and found["sides"]["ours, float32"]["chaos_at_step"] is None
+
+
+def test_batches_are_the_same_in_every_process(parts):
+    """From seed and epoch alone; each image once, moved by two pixels at most, and flipped by chance."""
+    batches = parts("batches")
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 28, 28), dtype=np.uint8)
+    images, labels = batches.fit(pixels, 32), np.arange(9)
+    assert images.shape == (9, 32, 32) and not images[:, :2].any() and not images[..., -2:].any()
+    np.testing.assert_array_equal(images[:, 2:-2, 2:-2], pixels)
+    job = {"rates": [0.1] * 5, "batch_size": 4, "seed": 3}
+    data = {"train_images": images, "train_labels": labels}
+    first, second = (list(batches.steps(job, data)) for _ in range(2))
+    assert len(first) == 5 and first[0][0].shape == (4, 1, 32, 32) and first[0][0].dtype == np.float32
+    for (x, y), (same_x, same_y) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(x, same_x)
+        np.testing.assert_array_equal(y, same_y)
+    of_epochs = [sorted(np.concatenate([y for _, y in first[start : start + 2]])) for start in (0, 2)]
+    assert all(len(set(seen)) == 8 for seen in of_epochs)  # an incomplete batch is left out
+    assert list(first[0][1]) != list(first[2][1])
+    for x, label in zip(*first[0], strict=True):
+        shown = np.rint(x[0] * batches.STD + batches.MEAN).astype(np.uint8)
+        around = np.pad(images[label], 2)
+        moved = [around[top : top + 32, left : left + 32] for top in range(5) for left in range(5)]
+        assert any(np.array_equal(shown, each) or np.array_equal(shown, each[:, ::-1]) for each in moved)
