@@ -19,6 +19,7 @@ from ..models.features import FeatureExtractor
 from ..models.fusion import FoldedNorm
 from ..models.layers.activation import UnbiasedSiLU
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
+from ..models.layers.bottleneck_attention import BottleneckAttention
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct, make_norm
 from ..models.layers.halo_attention import HaloAttention
@@ -198,6 +199,11 @@ def check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
         scrambled_windows=cell.scrambled_windows,
     )
     yield from _compare(path or "the attention", cell, built)
+
+
+def check_bottleneck_attention(path: str, cell: BottleneckAttention) -> Iterator[str]:
+    built = BottleneckAttention(cell.dim, map_size=cell.map_size, num_heads=cell.num_heads)
+    yield from _compare(path, cell, built)
 
 
 def check_attention_mix(path: str, cell: AttentionMix) -> Iterator[str]:

@@ -56,7 +56,6 @@ NOWHERE = {
 }
 WITHOUT = {
     "native kernels": {
-        BottleneckAttention: "called as it is, on the whole map",
         LambdaLayer: "called as it is, on the whole map",
         DropPath: "called between kernels, as it draws",
         Dropout: "called as it is, in the head",
