@@ -16,6 +16,7 @@ from ..models.layers.bottleneck_attention import BottleneckAttention
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
+from ..models.layers.lambda_layer import LambdaLayer
 from ..models.layers.stem_pool import StemPool
 from . import as_built
 from .as_built import name_activation
@@ -29,13 +30,14 @@ from .operators import (
     Convolution,
     Fork,
     HaloKernel,
+    LambdaKernel,
     MaxPool,
     MeanPixels,
     MoveChannels,
     NeighbourChannels,
     nothing,
 )
-from .plan import Map, Plan
+from .plan import Map, Plan, View
 from .registry import native
 
 
@@ -196,12 +198,59 @@ class NativeBottleneckAttention(BottleneckAttention):
         return self.kernel(qkv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
 
 
+@native(LambdaLayer, as_built.check_lambda_layer)
+class NativeLambdaLayer(LambdaLayer):
+    """Its projection is three, one for each of the maps that come out of it."""
+
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.nothing = nothing()
+        self.folded = isinstance(self.norm_q, FoldedNorm)
+        options = {"has_bias": self.folded, "frozen": frozen}
+        self.project_q, self.project_k, self.project_v = (Convolution(**options) for _ in range(3))
+        self.fork, self.fork_again = Fork(), Fork()
+        if not self.folded:
+            self.finish_q = NormKernels(self.norm_q, None, adds=False)
+            self.finish_v = NormKernels(self.norm_v, None, adds=False)
+        self.kernel = LambdaKernel()
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        end_q, end_k = self.splits
+        weight = View(self.qkv.weight, self.qkv.weight.shape)
+        bias = View(self.qkv.bias, self.qkv.bias.shape) if self.folded else None
+        projections = (self.project_q, self.project_k, self.project_v)
+        ends = ((0, end_q), (end_q, end_k), (end_k, weight.shape[0]))
+        q, k, v = (
+            plan.add(project, x, weight.rows(*rows), bias.rows(*rows) if bias else self.nothing, self.nothing)
+            for project, rows in zip(projections, ends, strict=True)
+        )
+        if not self.folded:
+            q, v = self.finish_q.plan(plan, q, self.nothing), self.finish_v.plan(plan, v, self.nothing)
+        return plan.add(self.kernel, q, k, v, self.position.weight, self.position.bias)
+
+    def construct(self, x: Tensor) -> Tensor:
+        end_q, end_k = self.splits
+        weight = self.qkv.weight
+        of_q = of_k = of_v = self.nothing
+        if self.folded:
+            self.norm_q(self.nothing)  # refuses to train a network that is folded and not frozen
+            bias = self.qkv.bias
+            of_q, of_k, of_v = bias[:end_q], bias[end_q:end_k], bias[end_k:]
+        for_q, rest = self.fork(x)
+        for_k, for_v = self.fork_again(rest)
+        q = self.project_q(for_q, weight[:end_q], of_q, self.nothing)
+        k = self.project_k(for_k, weight[end_q:end_k], of_k, self.nothing)
+        v = self.project_v(for_v, weight[end_k:], of_v, self.nothing)
+        if not self.folded:
+            q, v = self.finish_q(q, self.nothing), self.finish_v(v, self.nothing)
+        return self.kernel(q, k, v, self.position.weight, self.position.bias)
+
+
 @native(AttentionMix, as_built.check_attention_mix)
 class NativeAttentionMix(AttentionMix):
     """Any attention: one without kernels sees the map as (B, C, H, W)."""
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
-        self.is_native = isinstance(self.attention, NativeHaloAttention | NativeBottleneckAttention)
+        self.is_native = isinstance(self.attention, NativeHaloAttention | NativeLambdaLayer | NativeBottleneckAttention)
         self.to_last = MoveChannels("last", dtype)
         self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()

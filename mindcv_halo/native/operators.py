@@ -273,6 +273,34 @@ class BottleneckKernel(nn.Cell):
         return self.backward(dout[0], qkv, height_rel, width_rel, out[1], self.settings)
 
 
+class LambdaKernel(nn.Cell):
+    """The lambda layer of projected maps: q (B, H, W, N * K), k (B, H, W, K), v (B, H, W, V) -> (B, H, W, N * V).
+
+    The position embeddings are the weights (K, 1, reach, reach) and bias (K,) of the layer's convolution.
+    """
+
+    constants = ()
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel(
+            "lambda_layer",
+            lambda q, k, v, weight, bias: (*q[:3], q[3] // k[3] * v[3]),
+            lambda q, *others: q,
+        )
+        self.backward = _kernel(
+            "lambda_layer_backward",
+            lambda diff, *inputs: inputs,
+            lambda diff, *others: (diff, diff, diff, FLOAT, FLOAT),
+        )
+
+    def construct(self, q: Tensor, k: Tensor, v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return self.forward_kernel(q, k, v, weight, bias)
+
+    def bprop(self, q, k, v, weight, bias, out, dout):
+        return self.backward(dout, q, k, v, weight, bias)
+
+
 class NeighbourChannels(nn.Cell):
     """A convolution along channels, with zeros beyond them: (B, C), weights (1, 1, 1, k) -> (B, C). In a Plan only."""
 

@@ -38,6 +38,9 @@ def make_calls(
     qkv, doubled = (batch, height, width, 3 * channels), (batch, 2 * height, 2 * width, channels)
     whole = [(2 * side - 1, channels // heads) for side in (height, width)]
     whole_scales = (batch * heads, height * width, 2)
+    keys, values = (batch, height, width, channels // heads), (batch, height, width, channels + 1)
+    lambdas = [image, keys, values, (channels // heads, 1, kernel, kernel), (channels // heads,)]
+    applied = (batch, height, width, heads * (channels + 1))
     first, last, pooled = (batch, channels, height, width), image, (batch, channels)
     return {
         "convolution": [image, other, other[:1], (*strided, other[0]), [stride, 1, 1, 3, 0], (*strided, other[0])],
@@ -50,6 +53,8 @@ def make_calls(
         "halo_attention_backward": [image, image, both, table, table, scales, attention, image, both, table, table],
         "bottleneck_attention": [qkv, *whole, [heads], image, whole_scales],
         "bottleneck_attention_backward": [image, qkv, *whole, whole_scales, [heads], qkv, *whole],
+        "lambda_layer": [*lambdas, applied],
+        "lambda_layer_backward": [applied, *lambdas, *lambdas],
         "average_pool": [doubled, image],
         "average_pool_backward": [image, doubled],
         "max_pool": [image, (1,), half],
@@ -80,6 +85,8 @@ MAPS = {
     "halo_attention_backward": (0, 1, 2, 7, 8),
     "bottleneck_attention": (0, 4),
     "bottleneck_attention_backward": (0, 1, 6),
+    "lambda_layer": (0, 1, 2, 5),
+    "lambda_layer_backward": (0, 1, 2, 3, 6, 7, 8),
     "average_pool": (0, 1),
     "average_pool_backward": (0, 1),
     "max_pool": (0, 2),

@@ -5,6 +5,7 @@
 #include "activation.hpp"
 #include "halo_logits.hpp"
 #include "threads.hpp"
+#include "widened.hpp"
 
 namespace halo {
 namespace {
@@ -234,31 +235,6 @@ void differentiate(const Geometry& g, const Gradients& data) {
     if (part != nullptr) part->add_tables();
   }
 }
-
-// Numbers that are as exact as bfloat16 in float32, or zeros.
-class Widened {
- public:
-  explicit Widened(int64_t size) : size_(size), numbers_(new float[size]()) {}
-  template <typename Element>
-  Widened(const Element* source, int64_t size) : size_(size), numbers_(new float[size]) {
-    parallel_ranges(size, [&](int, int64_t begin, int64_t end) {
-#pragma GCC ivdep
-      for (int64_t i = begin; i < end; ++i) numbers_[i] = bfloat16(source[i]);
-    });
-  }
-
-  void narrow(bfloat16* target) const {
-    parallel_ranges(size_, [&](int, int64_t begin, int64_t end) {
-#pragma GCC ivdep
-      for (int64_t i = begin; i < end; ++i) target[i] = bfloat16(numbers_[i]);
-    });
-  }
-  float* data() const { return numbers_.get(); }
-
- private:
-  int64_t size_;
-  std::unique_ptr<float[]> numbers_;
-};
 
 }  // namespace
 }  // namespace halo

@@ -59,10 +59,63 @@ class Tiles {
     }
   }
 
-  // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
-  // are `stride` pairs apart, all others 16.
+  // The sums of sum_products for one row of tiles on the left and `wide` of them on the right, 1 or 2: right(i, 0) and
+  // right(i, 1). Two in `out`, one after the other, of which each left tile is read once.
   template <typename Left, typename Right>
-  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out) const {
+  void sum_beside(int64_t count, int64_t stride, const Left& left, const Right& right, int64_t wide, float* out) const {
+#if defined(__AMX_BF16__)
+    if (on_ && wide == 2) {
+      constexpr int64_t LINE = SIDE * sizeof(float);
+      _tile_zero(0);
+      _tile_zero(1);
+      for (int64_t i = 0; i < count; ++i) {
+        _tile_loadd(2, left(i), stride * sizeof(uint32_t));
+        _tile_loadd(3, right(i, 0), LINE);
+        _tile_loadd(4, right(i, 1), LINE);
+        _tile_dpbf16ps(0, 2, 3);
+        _tile_dpbf16ps(1, 2, 4);
+      }
+      _tile_stored(0, out, LINE);
+      _tile_stored(1, out + AREA, LINE);
+      return;
+    }
+#endif
+    for (int64_t other = 0; other < wide; ++other) {
+      sum_products(count, stride, left, [&](int64_t i) { return right(i, other); }, out + other * AREA);
+    }
+  }
+
+  // out(i) = the sum over j < depth of left(j) * right(i, j) for `count` tiles whose rows are `line` numbers apart.
+  template <typename Left, typename Right, typename Out>
+  void multiply_into(int64_t count, int64_t depth, int64_t stride, const Left& left, const Right& right,
+                     const Out& out, int64_t line) const {
+    int64_t i = 0;
+#if defined(__AMX_BF16__)
+    if (on_ && depth == 1) {
+      constexpr int64_t LINE = SIDE * sizeof(float);
+      _tile_loadd(4, left(0), stride * sizeof(uint32_t));
+      for (; i + 2 <= count; i += 2) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_loadd(2, right(i, 0), LINE);
+        _tile_loadd(3, right(i + 1, 0), LINE);
+        _tile_dpbf16ps(0, 4, 2);
+        _tile_dpbf16ps(1, 4, 3);
+        _tile_stored(0, out(i), line * sizeof(float));
+        _tile_stored(1, out(i + 1), line * sizeof(float));
+      }
+    }
+#endif
+    for (; i < count; ++i) {
+      sum_products(depth, stride, left, [&](int64_t j) { return right(i, j); }, out(i), line);
+    }
+  }
+
+  // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
+  // are `stride` pairs apart, those of out `line` numbers, and those of right 16 pairs.
+  template <typename Left, typename Right>
+  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out,
+                    int64_t line = SIDE) const {
 #if defined(__AMX_BF16__)
     if (on_) {
       _tile_zero(0);
@@ -71,7 +124,7 @@ class Tiles {
         _tile_loadd(2, right(i), SIDE * sizeof(uint32_t));
         _tile_dpbf16ps(0, 1, 2);
       }
-      _tile_stored(0, out, SIDE * sizeof(float));
+      _tile_stored(0, out, line * sizeof(float));
       return;
     }
 #endif
@@ -87,7 +140,7 @@ class Tiles {
         }
       }
     }
-    for (int row = 0; row < SIDE; ++row) _mm512_storeu_ps(out + row * SIDE, sums[row]);
+    for (int row = 0; row < SIDE; ++row) _mm512_storeu_ps(out + row * line, sums[row]);
   }
 
  private:
