@@ -176,6 +176,7 @@ def check_conv_norm_act(path: str, cell: ConvNormAct) -> Iterator[str]:
     )
     folded = type(cell.norm) is FoldedNorm
     if folded:
+        yield from _check_own(f"{path}.norm", cell.norm)
         yield from _check_folded(f"{path}.conv", conv, built.conv)
     else:
         yield from _compare(f"{path}.conv", conv, built.conv)
@@ -224,6 +225,8 @@ def check_lambda_layer(path: str, cell: LambdaLayer) -> Iterator[str]:
     if type(cell.norm_q) is not FoldedNorm or type(cell.norm_v) is not FoldedNorm:
         yield from _compare(path, cell, built)
         return
+    for name in ("norm_q", "norm_v"):
+        yield from _check_own(f"{path}.{name}", getattr(cell, name))
     yield from _compare(path, cell, built, ("qkv", "norm_q", "norm_v"))
     yield from _check_folded(f"{path}.qkv", cell.qkv, built.qkv)
 

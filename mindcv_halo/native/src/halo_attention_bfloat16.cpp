@@ -177,7 +177,7 @@ class BlockRow {
     const __m512 most = finish_logits(column, first);
     const __m512 sum = compute_weights(most);
     const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1.f), sum);
-    for (int64_t d = 0; d < g_.dim_value; d += SIDE) mix(column, d, inverse, out);
+    for (int64_t d = 0; d < dims_; d += 2 * SIDE) mix(column, d, inverse, out);
     alignas(64) float of_most[SIDE], of_inverse[SIDE];
     _mm512_store_ps(of_most, most);
     _mm512_store_ps(of_inverse, inverse);
@@ -264,22 +264,26 @@ class BlockRow {
     return sum;
   }
 
+  // Of values' numbers `d` and on, as many as two tiles take.
   void mix(int64_t column, int64_t d, __m512 inverse, bfloat16* out) {
-    alignas(64) float mixed[AREA];
-    tiles_.sum_products(
-        pairs_ * strips_, width_,
-        [&](int64_t i) {
+    alignas(64) float mixed[4 * AREA];
+    const int64_t count = std::min<int64_t>(2, (dims_ - d) / SIDE);
+    tiles_.sum_square(
+        pairs_ * strips_, width_, count, 1,
+        [&](int64_t i, int64_t tile) {
           const int64_t x = find_start(column) + i % strips_ * SIDE;
-          return values_.data() + (i / strips_ * dims_ + d) * width_ + x;
+          return values_.data() + (i / strips_ * dims_ + d + tile * SIDE) * width_ + x;
         },
-        [&](int64_t i) { return weights_.data() + i * AREA; }, mixed);
-    Vector square[SIDE];
-    for (int i = 0; i < SIDE; ++i) square[i] = Vector(_mm512_mul_ps(_mm512_load_ps(mixed + i * SIDE), inverse));
-    transpose(square);
-    const __mmask16 lanes = lanes_below(g_.dim_value - d);
-    for (int i = 0; i < SIDE; ++i) {
-      if (target_[i] < 0) continue;
-      store_bfloat16(out + target_[i] + d, __m512(square[i]), lanes);
+        [&](int64_t i, int64_t) { return weights_.data() + i * AREA; }, mixed);
+    for (int64_t tile = 0; tile < count; ++tile, d += SIDE) {
+      Vector square[SIDE];
+      const float* sums = mixed + 2 * tile * AREA;
+      for (int i = 0; i < SIDE; ++i) square[i] = Vector(_mm512_mul_ps(_mm512_load_ps(sums + i * SIDE), inverse));
+      transpose(square);
+      const __mmask16 lanes = lanes_below(g_.dim_value - d);
+      for (int i = 0; i < SIDE; ++i) {
+        if (target_[i] >= 0) store_bfloat16(out + target_[i] + d, __m512(square[i]), lanes);
+      }
     }
   }
 

@@ -199,16 +199,7 @@ struct Block {
         const int64_t index = query_index(first + start + i, map);
         row[i] = index < 0 ? nothing.data() : numbers + index;
       }
-      int64_t d = 0;
-      for (; d + LANES <= map.depth; d += LANES) {
-        Vector square[LANES];
-        for (int i = 0; i < LANES; ++i) square[i] = vector_at(row[i] + d);
-        transpose(square);
-        for (int i = 0; i < LANES; ++i) vector_at(out + (d + i) * TILE + start) = square[i];
-      }
-      for (; d < map.depth; ++d) {
-        for (int i = 0; i < LANES; ++i) out[d * TILE + start + i] = row[i][d];
-      }
+      turn_rows(row, map.depth, TILE, out + start);
     }
   }
 

@@ -18,12 +18,15 @@ class Positions {
       : keys_(rows ? g.window.height : g.window.width),
         tile_size_(keys_ * g.dim_key * tile),
         spread_(keys_ * g.dim_key * round_up(g.queries(), tile)) {
-    for (int64_t q = 0; q < g.queries(); ++q) {
-      const int64_t coordinate = rows ? q / g.query.width : q % g.query.width;
-      float* spread = spread_.data() + q / tile * tile_size_ + q % tile;
-      for (int64_t i = 0; i < keys_ * g.dim_key; ++i) {
-        spread[i * tile] = table[(keys_ - 1 - coordinate) * g.dim_key + i];
+    const int64_t size = keys_ * g.dim_key;
+    const std::vector<float> nothing(size, 0.f);
+    for (int64_t first = 0; first < g.queries(); first += LANES) {
+      const float* row[LANES];
+      for (int64_t i = 0; i < LANES; ++i) {
+        const int64_t q = first + i, coordinate = rows ? q / g.query.width : q % g.query.width;
+        row[i] = q < g.queries() ? table + (keys_ - 1 - coordinate) * g.dim_key : nothing.data();
       }
+      turn_rows(row, size, tile, spread_.data() + first / tile * tile_size_ + first % tile);
     }
   }
 

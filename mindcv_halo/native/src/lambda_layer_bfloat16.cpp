@@ -98,30 +98,39 @@ class StripMixer : Strip {
         embeddings_(embeddings),
         content_(content),
         values_(values),
-        shifted_(s.reach * SIDE * line_, 0.f),
-        factors_((s.reach + deep_) * SIDE * line_, bfloat16(0.f)),
-        mixed_(2 * AREA) {}
+        factors_(HEADS * (s.reach + deep_) * SIDE * line_, bfloat16(0.f)) {}
 
   void run(int64_t number, const bfloat16* q, bfloat16* out) {
     image_ = number / s_.height;
     y_ = number % s_.height;
     for (int64_t x = 0; x < s_.width; x += SIDE) {
-      for (int64_t head = 0; head < s_.heads; ++head) {
-        const int64_t place = ((number * s_.width + x) * s_.heads + head);
+      for (int64_t head = 0; head < s_.heads; head += HEADS) {
+        heads_ = std::min<int64_t>(HEADS, s_.heads - head);
+        const int64_t place = (number * s_.width + x) * s_.heads + head;
         mix(x, std::min<int64_t>(SIDE, s_.width - x), q + place * s_.dim_key, out + place * s_.dim_value);
       }
     }
   }
 
  private:
-  // Queries lie behind the bands, in rows as long as theirs.
-  bfloat16* queries(int64_t chunk) { return factors_.data() + (s_.reach + chunk) * SIDE * line_; }
+  static constexpr int HEADS = 2;  // at once, as many as the processor's tiles allow
+
+  // What a head multiplies values with: a band for each row of places, and then the queries, in rows as long.
+  bfloat16* factors(int64_t head, int64_t number) {
+    return factors_.data() + (head * (s_.reach + deep_) + number) * SIDE * line_;
+  }
+  const uint32_t* factor_pairs(int64_t head, int64_t number, int64_t chunk) {
+    return reinterpret_cast<const uint32_t*>(factors(head, number) + chunk * DEPTH);
+  }
 
   void mix(int64_t x, int64_t count, const bfloat16* q, bfloat16* out) {
-    for (int64_t chunk = 0; chunk < deep_; ++chunk) {
-      const int64_t size = std::min<int64_t>(DEPTH, s_.dim_key - chunk * DEPTH) * sizeof(bfloat16);
-      for (int64_t i = 0; i < count; ++i) {
-        std::memcpy(queries(chunk) + i * line_, q + i * s_.heads * s_.dim_key + chunk * DEPTH, size);
+    for (int64_t head = 0; head < heads_; ++head) {
+      for (int64_t chunk = 0; chunk < deep_; ++chunk) {
+        const int64_t size = std::min<int64_t>(DEPTH, s_.dim_key - chunk * DEPTH) * sizeof(bfloat16);
+        for (int64_t i = 0; i < count; ++i) {
+          const bfloat16* query = q + (i * s_.heads + head) * s_.dim_key;
+          std::memcpy(factors(head, s_.reach + chunk) + i * line_, query + chunk * DEPTH, size);
+        }
       }
     }
     const int64_t half = s_.reach / 2;
@@ -129,53 +138,64 @@ class StripMixer : Strip {
     make_bands(first, last);
     const int64_t bands = (last - first) * chunks_, row_size = blocks_ * positions_ / 2 * SIDE;
     const int64_t top = image_ * s_.height + y_ - half + first, start = x / 2;
-    const auto left = [&](int64_t i) {
-      const bfloat16* factors = i < bands ? factors_.data() + (first + i / chunks_) * SIDE * line_ + i % chunks_ * DEPTH
-                                          : queries(i - bands);
-      return reinterpret_cast<const uint32_t*>(factors);
+    const auto left = [&](int64_t i, int64_t head) {
+      return i < bands ? factor_pairs(head, first + i / chunks_, i % chunks_)
+                       : factor_pairs(head, s_.reach + i - bands, 0);
     };
     for (int64_t block = 0; block < blocks_; block += 2) {
       const int64_t wide = std::min<int64_t>(2, blocks_ - block);
       const auto right = [&](int64_t i, int64_t other) {
-        const int64_t b = block + other;
-        const int64_t pair = b * positions_ / 2 + start + i % chunks_ * SIDE;
+        const int64_t b = block + other, pair = b * positions_ / 2 + start + i % chunks_ * SIDE;
         return i < bands ? values_ + (top + i / chunks_) * row_size + pair * SIDE
                          : content_ + ((image_ * blocks_ + b) * deep_ + i - bands) * AREA;
       };
-      tiles_.sum_beside(bands + deep_, line_ / 2, left, right, wide, mixed_.data());
-      for (int64_t i = 0; i < count; ++i) {
+      tiles_.sum_square(bands + deep_, line_ / 2, heads_, wide, left, right, products_);
+      for (int64_t head = 0; head < heads_; ++head) {
         for (int64_t other = 0; other < wide; ++other) {
-          const int64_t d = (block + other) * SIDE;
-          const __m512 sums = _mm512_loadu_ps(mixed_.data() + other * AREA + i * SIDE);
-          store_bfloat16(out + i * s_.heads * s_.dim_value + d, sums, lanes_below(s_.dim_value - d));
+          write(products_ + (2 * head + other) * AREA, count, (block + other) * SIDE, out + head * s_.dim_value);
         }
       }
     }
   }
 
+  void write(const float* sums, int64_t count, int64_t d, bfloat16* out) const {
+    const __mmask16 lanes = lanes_below(s_.dim_value - d);
+    for (int64_t i = 0; i < count; ++i) {
+      store_bfloat16(out + i * s_.heads * s_.dim_value + d, _mm512_loadu_ps(sums + i * SIDE), lanes);
+    }
+  }
+
   // The queries' weights for the rows of places from `first` to `last`.
   void make_bands(int64_t first, int64_t last) {
-    const int64_t step = SIDE * line_;
-    tiles_.multiply_into(
-        (last - first) * across_, deep_, line_ / 2,
-        [&](int64_t chunk) { return reinterpret_cast<const uint32_t*>(queries(chunk)); },
-        [&](int64_t i, int64_t chunk) { return embeddings_ + ((first * across_ + i) * deep_ + chunk) * AREA; },
-        [&](int64_t i) { return shifted_.data() + (first + i / across_) * step + i % across_ * SIDE; }, line_ + 1);
-    for (int64_t row = first; row < last; ++row) {
-      const float* source = shifted_.data() + row * step;
-      bfloat16* target = factors_.data() + row * step;
-      for (int64_t i = 0; i < step; i += DEPTH) {
-        const auto both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(source + i + SIDE), _mm512_loadu_ps(source + i));
-        _mm512_storeu_si512(target + i, (__m512i)both);
+    const auto left = [&](int64_t chunk, int64_t head) { return factor_pairs(head, s_.reach + chunk, 0); };
+    const int64_t begin = first * across_, end = last * across_;
+    for (int64_t tile = begin; tile < end + 2; tile += 2) {  // a turn more: products take time until they can be read
+      if (tile < end) {
+        const auto right = [&](int64_t chunk, int64_t other) {
+          return embeddings_ + ((tile + other) * deep_ + chunk) * AREA;
+        };
+        tiles_.sum_square(deep_, line_ / 2, heads_, std::min<int64_t>(2, end - tile), left, right, products_of(tile));
+      }
+      for (int64_t made = std::max(begin, tile - 2); made < std::min(tile, end); ++made) {
+        for (int64_t head = 0; head < heads_; ++head) {
+          shift(head, made, products_of(tile - 2) + (2 * head + made - tile + 2) * AREA);
+        }
       }
     }
   }
 
+  float* products_of(int64_t tile) { return products_ + tile / 2 % 2 * 4 * AREA; }
+
+  // A tile of weights to its place in a band: each query's a number further on than the one before.
+  void shift(int64_t head, int64_t tile, const float* products) {
+    bfloat16* target = factors(head, tile / across_) + tile % across_ * SIDE;
+    for (int i = 0; i < SIDE; ++i) store_bfloat16(target + i * (line_ + 1), _mm512_loadu_ps(products + i * SIDE));
+  }
+
   const uint32_t *embeddings_, *content_, *values_;
-  std::vector<float> shifted_;      // [row of places]: its queries' weights, each query's a number further on
-  std::vector<bfloat16> factors_;   // the same, and then the queries themselves
-  std::vector<float> mixed_;
-  int64_t image_ = 0, y_ = 0;
+  std::vector<bfloat16> factors_;
+  alignas(64) float products_[8 * AREA];
+  int64_t image_ = 0, y_ = 0, heads_ = 0;
   Tiles tiles_;
 };
 

@@ -46,6 +46,20 @@ inline void transpose(Vector* rows) {
   if constexpr (HALF > 1) transpose<HALF / 2>(rows);
 }
 
+// out[i][lane] = row[lane][i] for i below `size`, rows of `stride` numbers.
+inline void turn_rows(const float* const* row, int64_t size, int64_t stride, float* out) {
+  int64_t first = 0;
+  for (; first + LANES <= size; first += LANES) {
+    Vector square[LANES];
+    for (int i = 0; i < LANES; ++i) square[i] = vector_at(row[i] + first);
+    transpose(square);
+    for (int i = 0; i < LANES; ++i) vector_at(out + (first + i) * stride) = square[i];
+  }
+  for (; first < size; ++first) {
+    for (int i = 0; i < LANES; ++i) out[first * stride + i] = row[i][first];
+  }
+}
+
 // (rows, columns) -> (columns, rows)
 inline void swap_sides(const float* in, int64_t rows, int64_t columns, float* out) {
   for (int64_t row = 0; row < rows; row += LANES) {

@@ -59,63 +59,51 @@ class Tiles {
     }
   }
 
-  // The sums of sum_products for one row of tiles on the left and `wide` of them on the right, 1 or 2: right(i, 0) and
-  // right(i, 1). Two in `out`, one after the other, of which each left tile is read once.
+  // The sums of sum_products for `tall` times `wide` tiles, 1 or 2 of each, so that each is read once for both of the
+  // others: of left(i, row) and right(i, column), to out + (2 * row + column) * AREA.
   template <typename Left, typename Right>
-  void sum_beside(int64_t count, int64_t stride, const Left& left, const Right& right, int64_t wide, float* out) const {
+  void sum_square(int64_t count, int64_t stride, int64_t tall, int64_t wide, const Left& left, const Right& right,
+                  float* out) const {
 #if defined(__AMX_BF16__)
-    if (on_ && wide == 2) {
+    if (on_) {
       constexpr int64_t LINE = SIDE * sizeof(float);
       _tile_zero(0);
       _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
       for (int64_t i = 0; i < count; ++i) {
-        _tile_loadd(2, left(i), stride * sizeof(uint32_t));
-        _tile_loadd(3, right(i, 0), LINE);
-        _tile_loadd(4, right(i, 1), LINE);
-        _tile_dpbf16ps(0, 2, 3);
-        _tile_dpbf16ps(1, 2, 4);
+        _tile_loadd(4, left(i, 0), stride * sizeof(uint32_t));
+        _tile_loadd(6, right(i, 0), LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        if (wide > 1) {
+          _tile_loadd(7, right(i, 1), LINE);
+          _tile_dpbf16ps(1, 4, 7);
+        }
+        if (tall > 1) {
+          _tile_loadd(5, left(i, 1), stride * sizeof(uint32_t));
+          _tile_dpbf16ps(2, 5, 6);
+          if (wide > 1) _tile_dpbf16ps(3, 5, 7);
+        }
       }
       _tile_stored(0, out, LINE);
-      _tile_stored(1, out + AREA, LINE);
+      if (wide > 1) _tile_stored(1, out + AREA, LINE);
+      if (tall > 1) _tile_stored(2, out + 2 * AREA, LINE);
+      if (tall > 1 && wide > 1) _tile_stored(3, out + 3 * AREA, LINE);
       return;
     }
 #endif
-    for (int64_t other = 0; other < wide; ++other) {
-      sum_products(count, stride, left, [&](int64_t i) { return right(i, other); }, out + other * AREA);
-    }
-  }
-
-  // out(i) = the sum over j < depth of left(j) * right(i, j) for `count` tiles whose rows are `line` numbers apart.
-  template <typename Left, typename Right, typename Out>
-  void multiply_into(int64_t count, int64_t depth, int64_t stride, const Left& left, const Right& right,
-                     const Out& out, int64_t line) const {
-    int64_t i = 0;
-#if defined(__AMX_BF16__)
-    if (on_ && depth == 1) {
-      constexpr int64_t LINE = SIDE * sizeof(float);
-      _tile_loadd(4, left(0), stride * sizeof(uint32_t));
-      for (; i + 2 <= count; i += 2) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_loadd(2, right(i, 0), LINE);
-        _tile_loadd(3, right(i + 1, 0), LINE);
-        _tile_dpbf16ps(0, 4, 2);
-        _tile_dpbf16ps(1, 4, 3);
-        _tile_stored(0, out(i), line * sizeof(float));
-        _tile_stored(1, out(i + 1), line * sizeof(float));
+    for (int64_t row = 0; row < tall; ++row) {
+      for (int64_t column = 0; column < wide; ++column) {
+        sum_products(count, stride, [&](int64_t i) { return left(i, row); }, [&](int64_t i) { return right(i, column); },
+                     out + (2 * row + column) * AREA);
       }
-    }
-#endif
-    for (; i < count; ++i) {
-      sum_products(depth, stride, left, [&](int64_t j) { return right(i, j); }, out(i), line);
     }
   }
 
   // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
-  // are `stride` pairs apart, those of out `line` numbers, and those of right 16 pairs.
+  // are `stride` pairs apart, all others 16.
   template <typename Left, typename Right>
-  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out,
-                    int64_t line = SIDE) const {
+  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out) const {
 #if defined(__AMX_BF16__)
     if (on_) {
       _tile_zero(0);
@@ -124,7 +112,7 @@ class Tiles {
         _tile_loadd(2, right(i), SIDE * sizeof(uint32_t));
         _tile_dpbf16ps(0, 1, 2);
       }
-      _tile_stored(0, out, line * sizeof(float));
+      _tile_stored(0, out, SIDE * sizeof(float));
       return;
     }
 #endif
@@ -140,7 +128,7 @@ class Tiles {
         }
       }
     }
-    for (int row = 0; row < SIDE; ++row) _mm512_storeu_ps(out + row * line, sums[row]);
+    for (int row = 0; row < SIDE; ++row) _mm512_storeu_ps(out + row * SIDE, sums[row]);
   }
 
  private:
