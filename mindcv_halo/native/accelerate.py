@@ -25,8 +25,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "floa
     For a model of create_model, with or without a head or features_only, or a bare HaloAttention; on a CPU, before the
     first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
-    Layers without kernels (lambda layers, bottleneck attention, MindCV's scrambled windows, attentions, gates and heads
-    of one's own) run as before.
+    Attentions, gates and heads of one's own run as before.
 
     Kernels never call the cells whose work they do. A network with such a cell changed (a class, a setting, a hook, a
     precision of its own) is therefore refused, and so is every such change afterwards, and to copy or export it.
@@ -43,7 +42,7 @@ def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "floa
     built.
     """
     entry = NATIVE.get(type(network))
-    if entry is None or not entry.alone or not entry.takes(network):
+    if entry is None or not entry.alone:
         raise UserError(f"accelerate: {type(network).__name__} is no model of create_model, or already accelerated")
     device = mindspore.get_context("device_target")
     if device != "CPU":

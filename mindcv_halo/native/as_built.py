@@ -19,9 +19,11 @@ from ..models.features import FeatureExtractor
 from ..models.fusion import FoldedNorm
 from ..models.layers.activation import UnbiasedSiLU
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
+from ..models.layers.bottleneck_attention import BottleneckAttention
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct, make_norm
 from ..models.layers.halo_attention import HaloAttention
+from ..models.layers.lambda_layer import LambdaLayer
 from ..models.layers.random_drop import DropPath
 from ..models.layers.stem_pool import LOWEST, StemPool
 from ..models.network import HaloNet
@@ -174,12 +176,20 @@ def check_conv_norm_act(path: str, cell: ConvNormAct) -> Iterator[str]:
     )
     folded = type(cell.norm) is FoldedNorm
     if folded:
-        if conv.bias is None or conv.bias.shape != (conv.out_channels,) or conv.bias.dtype != mindspore.float32:
-            yield f"{path}.conv has no bias, and its norm is folded into it"
-        yield from _compare(f"{path}.conv", conv, built.conv, ("has_bias", "bias"))
+        yield from _check_own(f"{path}.norm", cell.norm)
+        yield from _check_folded(f"{path}.conv", conv, built.conv)
     else:
         yield from _compare(f"{path}.conv", conv, built.conv)
         yield from _compare(f"{path}.norm", cell.norm, built.norm)
+
+
+def _check_folded(path: str, conv: nn.Conv2d, built: nn.Conv2d) -> Iterator[str]:
+    """A convolution that has a norm folded into it, beside one that has none."""
+    if type(conv) is nn.Conv2d and (
+        conv.bias is None or conv.bias.shape != (conv.out_channels,) or conv.bias.dtype != mindspore.float32
+    ):
+        yield f"{path} has no bias, and its norm is folded into it"
+    yield from _compare(path, conv, built, ("has_bias", "bias"))
 
 
 def check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
@@ -198,6 +208,27 @@ def check_halo_attention(path: str, cell: HaloAttention) -> Iterator[str]:
         scrambled_windows=cell.scrambled_windows,
     )
     yield from _compare(path or "the attention", cell, built)
+
+
+def check_bottleneck_attention(path: str, cell: BottleneckAttention) -> Iterator[str]:
+    built = BottleneckAttention(cell.dim, map_size=cell.map_size, num_heads=cell.num_heads)
+    yield from _compare(path, cell, built)
+
+
+def check_lambda_layer(path: str, cell: LambdaLayer) -> Iterator[str]:
+    built = LambdaLayer(
+        cell.num_heads * cell.dim_value,
+        num_heads=cell.num_heads,
+        dim_key=cell.dim_key,
+        reach=cell.position.kernel_size[0],
+    )
+    if type(cell.norm_q) is not FoldedNorm or type(cell.norm_v) is not FoldedNorm:
+        yield from _compare(path, cell, built)
+        return
+    for name in ("norm_q", "norm_v"):
+        yield from _check_own(f"{path}.{name}", getattr(cell, name))
+    yield from _compare(path, cell, built, ("qkv", "norm_q", "norm_v"))
+    yield from _check_folded(f"{path}.qkv", cell.qkv, built.qkv)
 
 
 def check_attention_mix(path: str, cell: AttentionMix) -> Iterator[str]:

@@ -14,18 +14,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UserError
 from ..files.path import find_cache_folder
-from ..runtime import name_compilers
+from ..runtime import count_devices, name_compilers
 
 SOURCES = Path(__file__).parent / "src"
 LIBRARY = "kernels.so"
 ONEDNN = "onednn.so"
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-pthread")
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-pthread")
 _WIDE = "-mprefer-vector-width=512"  # some compilers prefer 256 bits where the processor has 512
 
 
@@ -42,7 +43,7 @@ def build_kernels() -> Path:
     folder = find_cache_folder() / "native" / _fingerprint(compiler, onednn, flags)
     if not (folder / LIBRARY).is_file():
         print(f"compiling native kernels, once for this machine, into {folder}", file=sys.stderr)
-        _fill(folder, [compiler, *flags, *map(str, sorted(SOURCES.glob("*.cpp")))], onednn)
+        _fill(folder, [compiler, *flags], onednn)
     return folder
 
 
@@ -89,7 +90,7 @@ def _describe_processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
-def _fill(folder: Path, command: list[str], onednn: Path) -> None:
+def _fill(folder: Path, compile_: list[str], onednn: Path) -> None:
     """Make everything in a temporary folder and move it to its place at once: another process may do the same."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -97,14 +98,14 @@ def _fill(folder: Path, command: list[str], onednn: Path) -> None:
             done = Path(temporary) / "done"
             done.mkdir()
             shutil.copyfile(onednn, done / ONEDNN)
-            run = subprocess.run(
-                [*command, "-o", str(done / LIBRARY), "-ldl"], capture_output=True, text=True, check=False
-            )
-            if run.returncode:
-                raise NativeUnavailableError(
-                    f"native kernels: {' '.join(command[:1])} failed:\n{run.stderr[-2000:]}\n"
-                    "set CXX to another C++17 compiler, or run without --native_kernels"
-                )
+            sources = sorted(SOURCES.glob("*.cpp"), key=lambda source: -source.stat().st_size)  # the longest first
+            objects = [str(Path(temporary) / f"{source.stem}.o") for source in sources]
+            commands = [
+                [*compile_, "-c", str(source), "-o", made] for source, made in zip(sources, objects, strict=True)
+            ]
+            with ThreadPoolExecutor(count_devices("CPU")) as pool:
+                list(pool.map(_run, commands))
+            _run([*compile_, "-shared", *objects, "-o", str(done / LIBRARY), "-ldl"])
             try:
                 done.rename(folder)
             except OSError:
@@ -114,3 +115,12 @@ def _fill(folder: Path, command: list[str], onednn: Path) -> None:
         raise NativeUnavailableError(
             f"native kernels: {folder}: {error.strerror}; set MINDCV_HALO_HOME to a folder that can be written"
         ) from error
+
+
+def _run(command: list[str]) -> None:
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise NativeUnavailableError(
+            f"native kernels: {command[0]} failed:\n{run.stderr[-2000:]}\n"
+            "set CXX to another C++17 compiler, or run without --native_kernels"
+        )

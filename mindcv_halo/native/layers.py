@@ -12,28 +12,32 @@ from mindspore import Tensor, nn, ops
 
 from ..models.fusion import FoldedNorm
 from ..models.layers.bottleneck import AttentionMix, Bottleneck, ConvMix
+from ..models.layers.bottleneck_attention import BottleneckAttention
 from ..models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
+from ..models.layers.lambda_layer import LambdaLayer
 from ..models.layers.stem_pool import StemPool
-from ..models.layers.window import num_blocks
 from . import as_built
 from .as_built import name_activation
 from .guarded import FROZEN
 from .operators import (
     FLOAT,
+    AveragePool,
     BatchNorm,
+    BottleneckKernel,
     ChannelGate,
     Convolution,
     Fork,
     HaloKernel,
+    LambdaKernel,
     MaxPool,
     MeanPixels,
     MoveChannels,
     NeighbourChannels,
     nothing,
 )
-from .plan import Map, Plan
+from .plan import Map, Plan, View
 from .registry import native
 
 
@@ -125,10 +129,8 @@ class NativeConvNormAct(ConvNormAct):
         return self.finish(self.kernel(x, self.conv.weight, self.nothing, self.nothing), added)
 
 
-@native(HaloAttention, as_built.check_halo_attention, alone=True, takes=lambda cell: not cell.scrambled_windows)
+@native(HaloAttention, as_built.check_halo_attention, alone=True)
 class NativeHaloAttention(HaloAttention):
-    """Halo attention that does not scramble its windows."""
-
     alone = False  # whether it is in no network, and takes and gives maps as (B, C, H, W)
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
@@ -137,8 +139,10 @@ class NativeHaloAttention(HaloAttention):
         self.to_first = MoveChannels("first", dtype)
         self.pools = not isinstance(self.pool, nn.Identity)
         self.fork = Fork()
-        self.project_q = Convolution(stride=self.q.stride[0], frozen=frozen)
-        self.project_kv = Convolution(frozen=frozen)
+        self.adds_bias = self.q.has_bias and not frozen  # a convolution with a bias inside has no gradient
+        options = {"has_bias": self.q.has_bias and frozen, "frozen": frozen}
+        self.project_q = Convolution(stride=self.q.stride[0], **options)
+        self.project_kv = Convolution(**options)
         self.kernel = HaloKernel(
             block_size=self.block_size,
             halo_size=self.halo_size,
@@ -146,17 +150,18 @@ class NativeHaloAttention(HaloAttention):
             query_size=self.query_size,
             mask_padding=self.mask_padding,
             scale_pos_embed=self.scale_pos_embed,
-            whole_blocks=self.pools,
+            scrambled_windows=self.scrambled_windows,
+            for_pool=self.pools,
         )
-
-    @property
-    def has_plan(self) -> bool:
-        return not self.pools and not self.q.has_bias
+        if self.pools:
+            self.halve_map = AveragePool()
 
     def plan(self, plan: Plan, x: Map) -> Map:
-        q = plan.add(self.project_q, x, self.q.weight, self.nothing, self.nothing)
-        kv = plan.add(self.project_kv, x, self.kv.weight, self.nothing, self.nothing)
-        return plan.add(self.kernel, q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)
+        q_bias, kv_bias = (self.q.bias, self.kv.bias) if self.q.has_bias else (self.nothing, self.nothing)
+        q = plan.add(self.project_q, x, self.q.weight, q_bias, self.nothing)
+        kv = plan.add(self.project_kv, x, self.kv.weight, kv_bias, self.nothing)
+        out = plan.add(self.kernel, q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)
+        return plan.add(self.halve_map, out) if self.pools else out
 
     def construct(self, x: Tensor) -> Tensor:
         if self.alone:
@@ -164,15 +169,80 @@ class NativeHaloAttention(HaloAttention):
             check_type(x)
             x = self.to_last(x)
         for_q, for_kv = self.fork(x)
-        q = self.project_q(for_q, self.q.weight, self.nothing, self.nothing)
-        kv = self.project_kv(for_kv, self.kv.weight, self.nothing, self.nothing)
-        if self.q.has_bias:
-            q, kv = (q + self.q.bias).astype(q.dtype), (kv + self.kv.bias).astype(kv.dtype)
+        q_bias, kv_bias = (self.q.bias, self.kv.bias) if self.q.has_bias else (self.nothing, self.nothing)
+        q = self.project_q(for_q, self.q.weight, q_bias, self.nothing)
+        kv = self.project_kv(for_kv, self.kv.weight, kv_bias, self.nothing)
+        if self.adds_bias:
+            q, kv = (q + q_bias).astype(q.dtype), (kv + kv_bias).astype(kv.dtype)
         out = self.kernel(q, kv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
         if self.pools:
-            height, width = num_blocks(x.shape[1], self.stride), num_blocks(x.shape[2], self.stride)
-            out = self.to_last(self.pool(self.to_first(out))[:, :, :height, :width])
+            out = self.halve_map(out)
         return self.to_first(out) if self.alone else out
+
+
+@native(BottleneckAttention, as_built.check_bottleneck_attention)
+class NativeBottleneckAttention(BottleneckAttention):
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.nothing = nothing()
+        self.project = Convolution(frozen=frozen)
+        self.kernel = BottleneckKernel(self.num_heads)
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        self.check_size(x.shape[1], x.shape[2])
+        qkv = plan.add(self.project, x, self.qkv.weight, self.nothing, self.nothing)
+        return plan.add(self.kernel, qkv, self.pos_embed.height_rel, self.pos_embed.width_rel)
+
+    def construct(self, x: Tensor) -> Tensor:
+        self.check_size(x.shape[1], x.shape[2])
+        qkv = self.project(x, self.qkv.weight, self.nothing, self.nothing)
+        return self.kernel(qkv, self.pos_embed.height_rel, self.pos_embed.width_rel)[0]
+
+
+@native(LambdaLayer, as_built.check_lambda_layer)
+class NativeLambdaLayer(LambdaLayer):
+    """Its projection is three, one for each of the maps that come out of it."""
+
+    def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
+        self.nothing = nothing()
+        self.folded = isinstance(self.norm_q, FoldedNorm)
+        options = {"has_bias": self.folded, "frozen": frozen}
+        self.project_q, self.project_k, self.project_v = (Convolution(**options) for _ in range(3))
+        self.fork, self.fork_again = Fork(), Fork()
+        if not self.folded:
+            self.finish_q = NormKernels(self.norm_q, None, adds=False)
+            self.finish_v = NormKernels(self.norm_v, None, adds=False)
+        self.kernel = LambdaKernel()
+
+    def plan(self, plan: Plan, x: Map) -> Map:
+        end_q, end_k = self.splits
+        weight = View(self.qkv.weight, self.qkv.weight.shape)
+        bias = View(self.qkv.bias, self.qkv.bias.shape) if self.folded else None
+        projections = (self.project_q, self.project_k, self.project_v)
+        ends = ((0, end_q), (end_q, end_k), (end_k, weight.shape[0]))
+        q, k, v = (
+            plan.add(project, x, weight.rows(*rows), bias.rows(*rows) if bias else self.nothing, self.nothing)
+            for project, rows in zip(projections, ends, strict=True)
+        )
+        if not self.folded:
+            q, v = self.finish_q.plan(plan, q, self.nothing), self.finish_v.plan(plan, v, self.nothing)
+        return plan.add(self.kernel, q, k, v, self.position.weight, self.position.bias)
+
+    def construct(self, x: Tensor) -> Tensor:
+        end_q, end_k = self.splits
+        weight = self.qkv.weight
+        of_q = of_k = of_v = self.nothing
+        if self.folded:
+            self.norm_q(self.nothing)  # refuses to train a network that is folded and not frozen
+            bias = self.qkv.bias
+            of_q, of_k, of_v = bias[:end_q], bias[end_q:end_k], bias[end_k:]
+        for_q, rest = self.fork(x)
+        for_k, for_v = self.fork_again(rest)
+        q = self.project_q(for_q, weight[:end_q], of_q, self.nothing)
+        k = self.project_k(for_k, weight[end_q:end_k], of_k, self.nothing)
+        v = self.project_v(for_v, weight[end_k:], of_v, self.nothing)
+        if not self.folded:
+            q, v = self.finish_q(q, self.nothing), self.finish_v(v, self.nothing)
+        return self.kernel(q, k, v, self.position.weight, self.position.bias)
 
 
 @native(AttentionMix, as_built.check_attention_mix)
@@ -180,7 +250,7 @@ class NativeAttentionMix(AttentionMix):
     """Any attention: one without kernels sees the map as (B, C, H, W)."""
 
     def prepare(self, frozen: bool, dtype: mindspore.Type) -> None:
-        self.is_native = isinstance(self.attention, NativeHaloAttention)
+        self.is_native = isinstance(self.attention, NativeHaloAttention | NativeLambdaLayer | NativeBottleneckAttention)
         self.to_last = MoveChannels("last", dtype)
         self.to_first = MoveChannels("first", dtype)
         self.nothing = nothing()
@@ -188,7 +258,7 @@ class NativeAttentionMix(AttentionMix):
 
     @property
     def has_plan(self) -> bool:
-        return self.is_native and self.attention.has_plan
+        return self.is_native
 
     def plan(self, plan: Plan, x: Map) -> Map:
         return self.finish.plan(plan, self.attention.plan(plan, x), self.nothing)

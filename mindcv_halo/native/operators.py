@@ -189,7 +189,8 @@ def _norm_gradient_shapes(diff, x, added, gamma, beta, mean, inverse, settings):
 class HaloKernel(nn.Cell):
     """Halo attention of projected maps: q (B, H', W', N * Dk), kv (B, H, W, N * (Dk + Dv)) -> (B, H', W', N * Dv).
 
-    With `whole_blocks` the output covers what the last blocks have beyond the map, too, where queries are zeros.
+    `for_pool` makes what a 2x2 average pool reads to halve the map: a row or column beyond it where blocks have one,
+    whose queries are zeros, and none that the pool would leave over.
     """
 
     def __init__(
@@ -201,19 +202,23 @@ class HaloKernel(nn.Cell):
         query_size: int,
         mask_padding: bool,
         scale_pos_embed: bool,
-        whole_blocks: bool = False,
+        scrambled_windows: bool = False,
+        for_pool: bool = False,
     ):
         super().__init__()
-        settings = [block_size, halo_size, num_heads, query_size, int(mask_padding), int(scale_pos_embed)]
+        flags = [mask_padding, scale_pos_embed, scrambled_windows]
+        settings = [block_size, halo_size, num_heads, query_size, *map(int, flags)]
         self.settings = Tensor(np.array(settings, np.int64))
         self.constants = (self.settings,)
 
         def out_shapes(q, kv, height_rel, width_rel, settings):
-            rows, columns = -(-kv[1] // block_size), -(-kv[2] // block_size)
-            height, width = (rows * query_size, columns * query_size) if whole_blocks else q[1:3]
+            grid = [-(-side // block_size) for side in kv[1:3]]
+            sides = list(q[1:3])
+            if for_pool:
+                sides = [2 * min(grid[i] * query_size // 2, -(-kv[1 + i] // 2)) for i in range(2)]
             return (
-                (q[0], height, width, kv[3] - q[3]),
-                (q[0] * num_heads * rows * columns, query_size * query_size, 2),
+                (q[0], *sides, kv[3] - q[3]),
+                (q[0] * num_heads * grid[0] * grid[1], query_size * query_size, 2),
             )
 
         self.forward_kernel = _kernel(
@@ -223,7 +228,7 @@ class HaloKernel(nn.Cell):
             block_size=block_size,
             num_heads=num_heads,
             query_size=query_size,
-            whole_blocks=int(whole_blocks),
+            for_pool=int(for_pool),
         )
         self.backward = _kernel(
             "halo_attention_backward", _halo_gradient_shapes, lambda diff, *others: (diff, diff, FLOAT, FLOAT)
@@ -238,6 +243,62 @@ class HaloKernel(nn.Cell):
 
 def _halo_gradient_shapes(diff, q, kv, height_rel, width_rel, scales, settings):
     return (q, kv, height_rel, width_rel)
+
+
+class BottleneckKernel(nn.Cell):
+    """Attention over the whole of a map [all q | all k | all v]: (B, H, W, 3 * N * D) -> (B, H, W, N * D)."""
+
+    def __init__(self, num_heads: int):
+        super().__init__()
+        self.settings = Tensor(np.array([num_heads], np.int64))
+        self.constants = (self.settings,)
+
+        def out_shapes(qkv, height_rel, width_rel, settings):
+            batch, height, width, channels = qkv
+            return (batch, height, width, channels // 3), (batch * num_heads, height * width, 2)
+
+        self.forward_kernel = _kernel(
+            "bottleneck_attention", out_shapes, lambda qkv, *others: (qkv, FLOAT), num_heads=num_heads
+        )
+        self.backward = _kernel(
+            "bottleneck_attention_backward",
+            lambda diff, qkv, height_rel, width_rel, scales, settings: (qkv, height_rel, width_rel),
+            lambda diff, *others: (diff, FLOAT, FLOAT),
+        )
+
+    def construct(self, qkv: Tensor, height_rel: Tensor, width_rel: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_kernel(qkv, height_rel, width_rel, self.settings)
+
+    def bprop(self, qkv, height_rel, width_rel, out, dout):
+        return self.backward(dout[0], qkv, height_rel, width_rel, out[1], self.settings)
+
+
+class LambdaKernel(nn.Cell):
+    """The lambda layer of projected maps: q (B, H, W, N * K), k (B, H, W, K), v (B, H, W, V) -> (B, H, W, N * V).
+
+    The position embeddings are the weights (K, 1, reach, reach) and bias (K,) of the layer's convolution.
+    """
+
+    constants = ()
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel(
+            "lambda_layer",
+            lambda q, k, v, weight, bias: (*q[:3], q[3] // k[3] * v[3]),
+            lambda q, *others: q,
+        )
+        self.backward = _kernel(
+            "lambda_layer_backward",
+            lambda diff, *inputs: inputs,
+            lambda diff, *others: (diff, diff, diff, FLOAT, FLOAT),
+        )
+
+    def construct(self, q: Tensor, k: Tensor, v: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return self.forward_kernel(q, k, v, weight, bias)
+
+    def bprop(self, q, k, v, weight, bias, out, dout):
+        return self.backward(dout, q, k, v, weight, bias)
 
 
 class NeighbourChannels(nn.Cell):
@@ -308,6 +369,25 @@ class MaxPool(nn.Cell):
 
     def bprop(self, x, out, dout):
         return (self.backward(dout, out, x),)
+
+
+class AveragePool(nn.Cell):
+    """2x2 average pool of stride 2: (B, 2 H, 2 W, C) -> (B, H, W, C)."""
+
+    constants = ()
+
+    def __init__(self):
+        super().__init__()
+        self.forward_kernel = _kernel("average_pool", lambda x: (x[0], x[1] // 2, x[2] // 2, x[3]), _as_first)
+        self.backward = _kernel(
+            "average_pool_backward", lambda diff: (diff[0], 2 * diff[1], 2 * diff[2], diff[3]), _as_first
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_kernel(x)
+
+    def bprop(self, x, out, dout):
+        return (self.backward(dout),)
 
 
 class MoveChannels(nn.Cell):

@@ -34,12 +34,18 @@ class Map:
 
 @dataclass(frozen=True)
 class View:
-    """A parameter under another shape."""
+    """A parameter under another shape, or what lies in it from the number `start` on."""
 
     parameter: Parameter
     shape: tuple[int, ...]
+    start: int = 0
 
     dtype: mindspore.Type = FLOAT  # which kernels take; they refuse one whose type was changed
+
+    def rows(self, begin: int, end: int) -> View:
+        """Of those along its first axis."""
+        size = prod(self.shape[1:])
+        return replace(self, shape=(end - begin, *self.shape[1:]), start=self.start + begin * size)
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ class Plan:
     def write(self, result: Map) -> np.ndarray:
         """The plan as numbers: slots of the arena, steps, then for each its kernel and its arguments.
 
-        An argument is a place, an index in it, a type, and a shape with its length before it; constants follow at the
-        end.
+        An argument is a place, an index in it, the number with which it starts there, a type, and a shape with its
+        length before it; constants follow at the end.
         """
         offsets, size = self._place(result)
         order = {key: index for index, key in enumerate(self._parameters)}
@@ -101,16 +107,16 @@ class Plan:
             numbers += [step.kernel, len(step.arguments) + len(step.results)]
             for argument in (*step.arguments, *step.results):
                 if isinstance(argument, View):
-                    place = (_PARAMETER, 1 + order[id(argument.parameter)])
+                    place = (_PARAMETER, 1 + order[id(argument.parameter)], argument.start)
                 elif isinstance(argument, Tensor):
-                    place = (_CONSTANT, len(constants))
+                    place = (_CONSTANT, len(constants), 0)
                     constants += _as_integers(argument.asnumpy())
                 elif argument.number == 0:
-                    place = (_PARAMETER, 0)
+                    place = (_PARAMETER, 0, 0)
                 elif argument.number == result.number:
-                    place = (_RESULT, 0)
+                    place = (_RESULT, 0, 0)
                 else:
-                    place = (_ARENA, offsets[argument.number])
+                    place = (_ARENA, offsets[argument.number], 0)
                 numbers += [*place, _TYPES[argument.dtype][0], len(argument.shape), *argument.shape]
         return np.array([len(numbers) + 1, *numbers, *constants], np.int64)
 

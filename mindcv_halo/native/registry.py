@@ -20,29 +20,21 @@ class Native:
     kind: type[nn.Cell]
     check: Check | None  # of as_built.py; None for a part of a training step, of which nobody changes anything
     alone: bool
-    takes: Callable[[Any], bool]
 
 
 NATIVE: dict[type[nn.Cell], Native] = {}
 
 
-def native(
-    layer: type[nn.Cell],
-    check: Check | None = None,
-    *,
-    alone: bool = False,
-    takes: Callable[[Any], bool] = lambda cell: True,
-) -> Callable[[_Kind], _Kind]:
+def native(layer: type[nn.Cell], check: Check | None = None, *, alone: bool = False) -> Callable[[_Kind], _Kind]:
     """Decorator: the class below does with kernels what `layer` does, and `accelerate` puts it in its place.
 
     Args:
         check: finds what somebody changed in such a layer and all in it.
         alone: whether it can be accelerated by itself, outside of a network.
-        takes: whether there are kernels for this one, where there are none for some.
     """
 
     def register(kind: _Kind) -> _Kind:
-        NATIVE[layer] = Native(kind, check, alone, takes)
+        NATIVE[layer] = Native(kind, check, alone)
         return kind
 
     return register
@@ -50,7 +42,7 @@ def native(
 
 def has_kernels(cell: nn.Cell) -> bool:
     """Whether kernels can do the work of this cell."""
-    return type(cell) in NATIVE and NATIVE[type(cell)].takes(cell)
+    return type(cell) in NATIVE
 
 
 def is_called(cell: nn.Cell) -> bool:

@@ -51,9 +51,8 @@ def call_all(path: str) -> None:
     for batch, side, channels, stride, (block, halo) in product(
         (1, 3), (1, 4, 9, 17), (4, 16, 36), (1, 2), ((2, 1), (8, 3), (7, 2))
     ):
-        calls = make_calls(
-            batch, side, side + 2, channels, groups=2, stride=stride, kernel=1 + 2 * (side % 2), block=block, halo=halo
-        )
+        sizes = {"groups": 2, "stride": stride, "kernel": 1 + 2 * (side % 2), "block": block, "halo": halo}
+        calls = make_calls(batch, side, side + 2, channels, **sizes, scrambled=stride - 1)
         for name, arguments in calls.items():
             for short in (False, True) if name in MAPS and library.bfloat16_instructions() else (False,):
                 count += 1

@@ -24,7 +24,6 @@ from mindcv_halo.models.layers import (
     GlobalAvgPooling,
     HaloAttention,
     Identity,
-    LambdaLayer,
     RelativePosition,
     SqueezeExcite,
     StemPool,
@@ -56,8 +55,6 @@ NOWHERE = {
 }
 WITHOUT = {
     "native kernels": {
-        BottleneckAttention: "called as it is, on the whole map",
-        LambdaLayer: "called as it is, on the whole map",
         DropPath: "called between kernels, as it draws",
         Dropout: "called as it is, in the head",
         UnbiasedSiLU: "the kernels of convolutions and norms do it",

@@ -23,6 +23,7 @@ def make_calls(
     heads: int = 2,
     block: int = 4,
     halo: int = 1,
+    scrambled: int = 0,
 ) -> dict[str, list[Argument]]:
     """Of each kernel but run_plan its arguments, inputs and then outputs, for maps of this size."""
     image, line = (batch, height, width, channels), (channels,)
@@ -32,8 +33,14 @@ def make_calls(
     other = (channels + 2, channels, kernel, kernel)
     both = (batch, height, width, 2 * channels)
     table = (2 * (block + 2 * halo) - 1, channels // heads)
-    attention = [block, halo, heads, block, 0, 0]  # and mask_padding, scale_position
+    attention = [block, halo, heads, block, 0, 0, scrambled]  # and mask_padding, scale_position before the last
     scales = (batch * heads * -(-height // block) * -(-width // block), block * block, 2)
+    qkv, doubled = (batch, height, width, 3 * channels), (batch, 2 * height, 2 * width, channels)
+    whole = [(2 * side - 1, channels // heads) for side in (height, width)]
+    whole_scales = (batch * heads, height * width, 2)
+    keys, values = (batch, height, width, channels // heads), (batch, height, width, channels + 1)
+    lambdas = [image, keys, values, (channels // heads, 1, kernel, kernel), (channels // heads,)]
+    applied = (batch, height, width, heads * (channels + 1))
     first, last, pooled = (batch, channels, height, width), image, (batch, channels)
     return {
         "convolution": [image, other, other[:1], (*strided, other[0]), [stride, 1, 1, 3, 0], (*strided, other[0])],
@@ -44,6 +51,12 @@ def make_calls(
         "batch_norm_backward": [*[image] * 3, *[line] * 4, [1, 1, 1], image, line, line, image],
         "halo_attention": [image, both, table, table, attention, image, scales],
         "halo_attention_backward": [image, image, both, table, table, scales, attention, image, both, table, table],
+        "bottleneck_attention": [qkv, *whole, [heads], image, whole_scales],
+        "bottleneck_attention_backward": [image, qkv, *whole, whole_scales, [heads], qkv, *whole],
+        "lambda_layer": [*lambdas, applied],
+        "lambda_layer_backward": [applied, *lambdas, *lambdas],
+        "average_pool": [doubled, image],
+        "average_pool_backward": [image, doubled],
         "max_pool": [image, (1,), half],
         "max_pool_backward": [half, half, image, image],
         "add_maps": [image, image, image],
@@ -70,6 +83,12 @@ MAPS = {
     "batch_norm_backward": (0, 1, 2, 8, 11),
     "halo_attention": (0, 1, 5),
     "halo_attention_backward": (0, 1, 2, 7, 8),
+    "bottleneck_attention": (0, 4),
+    "bottleneck_attention_backward": (0, 1, 6),
+    "lambda_layer": (0, 1, 2, 5),
+    "lambda_layer_backward": (0, 1, 2, 3, 6, 7, 8),
+    "average_pool": (0, 1),
+    "average_pool_backward": (0, 1),
     "max_pool": (0, 2),
     "max_pool_backward": (0, 1, 2, 3),
     "add_maps": (0, 1, 2),

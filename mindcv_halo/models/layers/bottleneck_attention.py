@@ -37,11 +37,7 @@ class BottleneckAttention(RecomputedCell):
 
     def construct(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape
-        if (height, width) != self.map_size:
-            raise ValueError(
-                f"BottleneckAttention: a {height}x{width} map, but the position tables cover "
-                f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_resize (image_size) of the images"
-            )
+        self.check_size(height, width)
         qkv = self.qkv(x).reshape(batch, 3, self.num_heads, self.dim_head, height * width).transpose(1, 0, 2, 4, 3)
         qkv = qkv.reshape(3, -1, height * width, self.dim_head)
         q, k, v = qkv[0], qkv[1], qkv[2]
@@ -49,3 +45,10 @@ class BottleneckAttention(RecomputedCell):
         weights = ops.softmax(self.matmul_transposed(q * self.scale, k) + position, -1)
         out = self.matmul(weights, v).transpose(0, 2, 1)
         return out.reshape(batch, self.dim, height, width)
+
+    def check_size(self, height: int, width: int) -> None:
+        if (height, width) != self.map_size:
+            raise ValueError(
+                f"BottleneckAttention: a {height}x{width} map, but the position tables cover "
+                f"{self.map_size[0]}x{self.map_size[1]}; build the model with image_resize (image_size) of the images"
+            )

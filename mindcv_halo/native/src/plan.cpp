@@ -54,15 +54,18 @@ HALO_KERNEL(run_plan) {
     shapes.clear();
     types.clear();
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t place = next[0], index = next[1], type = next[2];
+      const int64_t place = next[0], index = next[1], start = next[2], type = next[3];
       if (type < 0 || type > 2) throw std::length_error("no such type");
       int64_t size = 1;
-      for (int64_t axis = 0; axis < next[3]; ++axis) size *= next[4 + axis];
+      for (int64_t axis = 0; axis < next[4]; ++axis) size *= next[5 + axis];
       if (place == PARAMETER) {
         if (index < 0 || index >= numbers) throw std::length_error("the plan names more parameters than there are");
-        args.expect_size(static_cast<int>(index), size);
+        if (index == images) args.expect_size(images, size);
+        if (start < 0 || start + size > args.size(static_cast<int>(index))) {
+          throw std::length_error("a parameter is smaller than planned");
+        }
         if (args.type(static_cast<int>(index)) != halo::Type{type}) throw std::invalid_argument("a parameter is of another type than planned");
-        params.push_back(args.data(static_cast<int>(index)));
+        params.push_back(static_cast<char*>(args.data(static_cast<int>(index))) + start * BYTES[type]);
       } else if (place == ARENA) {
         if (index < 0 || index * SLOT + size * BYTES[type] > plan[1] * SLOT) {
           throw std::length_error("the plan's maps are larger than its arena");
@@ -77,9 +80,9 @@ HALO_KERNEL(run_plan) {
         params.push_back(const_cast<int64_t*>(constants + index));
       }
       types.push_back(NAMES[type]);
-      ndims.push_back(static_cast<int>(next[3]));
-      shapes.push_back(const_cast<int64_t*>(next + 4));
-      next += 4 + next[3];
+      ndims.push_back(static_cast<int>(next[4]));
+      shapes.push_back(const_cast<int64_t*>(next + 5));
+      next += 5 + next[4];
     }
     if (entry.run(static_cast<int>(count), params.data(), ndims.data(), shapes.data(), types.data(), nullptr, nullptr)) {
       throw std::runtime_error(std::string(entry.name) + " failed");

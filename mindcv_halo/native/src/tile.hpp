@@ -1,6 +1,7 @@
 // Products of small matrices that stay in the cache: a tile of queries lies along the vectors' lanes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -43,6 +44,38 @@ inline void transpose(Vector* rows) {
     rows[i + HALF] = pick(upper, lower, [](auto lane) { return lane & HALF ? LANES + lane : lane + HALF; }, all);
   }
   if constexpr (HALF > 1) transpose<HALF / 2>(rows);
+}
+
+// out[i][lane] = row[lane][i] for i below `size`, rows of `stride` numbers.
+inline void turn_rows(const float* const* row, int64_t size, int64_t stride, float* out) {
+  int64_t first = 0;
+  for (; first + LANES <= size; first += LANES) {
+    Vector square[LANES];
+    for (int i = 0; i < LANES; ++i) square[i] = vector_at(row[i] + first);
+    transpose(square);
+    for (int i = 0; i < LANES; ++i) vector_at(out + (first + i) * stride) = square[i];
+  }
+  for (; first < size; ++first) {
+    for (int i = 0; i < LANES; ++i) out[first * stride + i] = row[i][first];
+  }
+}
+
+// (rows, columns) -> (columns, rows)
+inline void swap_sides(const float* in, int64_t rows, int64_t columns, float* out) {
+  for (int64_t row = 0; row < rows; row += LANES) {
+    for (int64_t column = 0; column < columns; column += LANES) {
+      if (row + LANES <= rows && column + LANES <= columns) {
+        Vector square[LANES];
+        for (int i = 0; i < LANES; ++i) square[i] = vector_at(in + (row + i) * columns + column);
+        transpose(square);
+        for (int i = 0; i < LANES; ++i) vector_at(out + (column + i) * rows + row) = square[i];
+        continue;
+      }
+      for (int64_t r = row; r < std::min(rows, row + LANES); ++r) {
+        for (int64_t c = column; c < std::min(columns, column + LANES); ++c) out[c * rows + r] = in[r * columns + c];
+      }
+    }
+  }
 }
 
 // out[k][q] = sum over d of row_k[d] * columns[d][q] for the keys of a window and a tile of queries.

@@ -59,6 +59,47 @@ class Tiles {
     }
   }
 
+  // The sums of sum_products for `tall` times `wide` tiles, 1 or 2 of each, so that each is read once for both of the
+  // others: of left(i, row) and right(i, column), to out + (2 * row + column) * AREA.
+  template <typename Left, typename Right>
+  void sum_square(int64_t count, int64_t stride, int64_t tall, int64_t wide, const Left& left, const Right& right,
+                  float* out) const {
+#if defined(__AMX_BF16__)
+    if (on_) {
+      constexpr int64_t LINE = SIDE * sizeof(float);
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      for (int64_t i = 0; i < count; ++i) {
+        _tile_loadd(4, left(i, 0), stride * sizeof(uint32_t));
+        _tile_loadd(6, right(i, 0), LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        if (wide > 1) {
+          _tile_loadd(7, right(i, 1), LINE);
+          _tile_dpbf16ps(1, 4, 7);
+        }
+        if (tall > 1) {
+          _tile_loadd(5, left(i, 1), stride * sizeof(uint32_t));
+          _tile_dpbf16ps(2, 5, 6);
+          if (wide > 1) _tile_dpbf16ps(3, 5, 7);
+        }
+      }
+      _tile_stored(0, out, LINE);
+      if (wide > 1) _tile_stored(1, out + AREA, LINE);
+      if (tall > 1) _tile_stored(2, out + 2 * AREA, LINE);
+      if (tall > 1 && wide > 1) _tile_stored(3, out + 3 * AREA, LINE);
+      return;
+    }
+#endif
+    for (int64_t row = 0; row < tall; ++row) {
+      for (int64_t column = 0; column < wide; ++column) {
+        sum_products(count, stride, [&](int64_t i) { return left(i, row); }, [&](int64_t i) { return right(i, column); },
+                     out + (2 * row + column) * AREA);
+      }
+    }
+  }
+
   // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
   // are `stride` pairs apart, all others 16.
   template <typename Left, typename Right>

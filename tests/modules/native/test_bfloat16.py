@@ -83,7 +83,8 @@ class Attention:
     query: int | None = None
     mask_padding: bool = False
     scale_pos_embed: bool = False
-    whole_blocks: bool = False
+    scrambled_windows: bool = False
+    for_pool: bool = False
 
 
 ATTENTIONS = {
@@ -99,7 +100,11 @@ ATTENTIONS = {
     "a map smaller than a window": Attention(height=3, width=5),
     "what is outside kept out": Attention(mask_padding=True, height=11, width=11),
     "positions scaled": Attention(scale_pos_embed=True),
-    "whole blocks": Attention(block=4, halo=1, height=6, width=7, whole_blocks=True),
+    "for a pool": Attention(block=5, halo=1, height=6, width=7, for_pool=True),
+    "MindCV's windows": Attention(scrambled_windows=True),
+    "MindCV's windows, and what is outside": Attention(
+        block=4, halo=1, heads=3, dim_key=9, dim_value=21, height=7, width=10, scrambled_windows=True, mask_padding=True
+    ),
 }
 
 
@@ -113,7 +118,8 @@ def test_halo_attention(instructions):
             query_size=query,
             mask_padding=a.mask_padding,
             scale_pos_embed=a.scale_pos_embed,
-            whole_blocks=a.whole_blocks,
+            scrambled_windows=a.scrambled_windows,
+            for_pool=a.for_pool,
         )
         rows = 2 * (a.block + 2 * a.halo) - 1
         q = draw(2, -(-a.height * query // a.block), -(-a.width * query // a.block), a.heads * a.dim_key)
@@ -284,7 +290,7 @@ def build_pair(**options) -> tuple[nn.Cell, nn.Cell]:
 FROZEN = {
     "norms folded": ({}, True),
     "norms as they are": ({}, False),
-    "MindCV's windows, which have no kernel": ({"dialect": "mindcv"}, True),
+    "MindCV's windows": ({"dialect": "mindcv"}, True),
     "Keras' border of the pool": ({"dialect": "keras"}, True),
 }
 

@@ -24,7 +24,7 @@ from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model, fuse_batchnorm
 from mindcv_halo.errors import UserError
-from mindcv_halo.models.layers import HaloAttention
+from mindcv_halo.models.layers import BottleneckAttention, HaloAttention, LambdaLayer
 from mindcv_halo.models.layers.channel_attention import EfficientChannelAttention, SqueezeExcite
 from mindcv_halo.models.layers.random_drop import DropPath
 from mindcv_halo.models.layers.stem_pool import StemPool
@@ -42,6 +42,7 @@ SIZE = 20
 SPECS = {
     "convolutions": replace(SMALL, stages=SMALL.stages[:1]),
     "halo attention": replace(SMALL, stages=SMALL.stages[1:]),
+    "other attentions": replace(SMALL, stages=(Stage("LT", 16, 8, stride=1, num_heads=2),)),
     "gates and a last convolution": replace(
         SMALL, stages=(Stage("C", 16, 8),), gate=ChannelAttention("se"), head_width=32
     ),
@@ -50,7 +51,7 @@ SPECS = {
 
 
 def build(kind: str) -> HaloNet:
-    return HaloNet(SPECS[kind], 10, drop_rate=0.2, drop_path_rate=0.3)
+    return HaloNet(SPECS[kind], 10, drop_rate=0.2, drop_path_rate=0.3, image_size=SIZE)
 
 
 class Doubled(nn.Cell):
@@ -105,7 +106,16 @@ def test_every_kind_of_place_is_walked():
     for kind, (network, places) in list_networks().items():
         assert find_changes(network) == [] and places, kind
     kinds = {type(cell) for _, places in list_networks().values() for *_, cell in places}
-    assert kinds >= {HaloAttention, StemPool, SqueezeExcite, EfficientChannelAttention, DropPath, nn.Identity}
+    assert kinds >= {
+        HaloAttention,
+        LambdaLayer,
+        BottleneckAttention,
+        StemPool,
+        SqueezeExcite,
+        EfficientChannelAttention,
+        DropPath,
+        nn.Identity,
+    }
 
 
 def test_a_cell_of_ones_own(walk):
@@ -221,7 +231,7 @@ def test_numbers_of_another_type(walk):
 
 
 def create_portable(native: nn.Cell) -> HaloNet:
-    return HaloNet(native.spec, 10, drop_rate=0.2, drop_path_rate=0.3)
+    return HaloNet(native.spec, 10, drop_rate=0.2, drop_path_rate=0.3, image_size=SIZE)
 
 
 def test_every_change_afterwards(native):

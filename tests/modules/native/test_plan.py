@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from math import prod
 
@@ -9,9 +10,15 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
+from mindspore.nn.utils import no_init_parameters
+from support.small_networks import SMALL
+from support.table import check_all
 from support.ways import has_kernels
 
 from mindcv_halo import accelerate, create_model, fuse_batchnorm
+from mindcv_halo.models.halonet import SPECS
+from mindcv_halo.models.network import HaloNet
+from mindcv_halo.models.specs import DIALECTS, Spec
 from mindcv_halo.native.operators import Convolution, MeanPixels, MoveChannels, make_plan_runner
 from mindcv_halo.native.plan import Plan, View
 
@@ -68,6 +75,36 @@ def find_lives(plan: Plan, offsets: dict[int, int]) -> dict[int, tuple[float, fl
 def count_lines(made) -> int:
     """Lines of the cache that a map takes."""
     return -(-prod(made.shape) * {ms.float32: 4, ms.bfloat16: 2}[made.dtype] // 64)
+
+
+def test_parts_of_parameters():
+    """Rows of a table, and one that ends beyond it."""
+    plan = Plan((1, 1, 1, 4))
+    table = View(Parameter(np.arange(24, dtype=np.float32).reshape(6, 4)), (6, 4))
+    part = table.rows(1, 5).rows(1, 3)
+    result = plan.add(MeanPixels(), replace(part, shape=(1, 2, 1, 4)))
+    images = np.zeros((1, 1, 1, 4), np.float32)
+    np.testing.assert_array_equal(run(plan, result, images), [[10, 11, 12, 13]])
+    beyond = plan.add(MeanPixels(), replace(table.rows(5, 7), shape=(1, 2, 1, 4)))
+    with pytest.raises(RuntimeError):
+        run(plan, beyond, images)
+
+
+def test_every_model_runs_as_one_operator():
+    """With a block of each kind in a stage; and a small one in every dialect."""
+
+    def check(name: str, case: tuple[Spec, str]) -> None:
+        spec, dialect = case
+        stages = tuple(replace(stage, pattern="".join(dict.fromkeys(stage.pattern))) for stage in spec.stages)
+        with no_init_parameters():
+            network = HaloNet(replace(spec, stages=stages), 3, dialect=dialect, image_size=64).set_train(False)
+        network = accelerate(network, frozen=True)
+        assert network.has_plan and network.plans_head
+        _, logits = network.plan((1, 3, *network.built_size))
+        assert logits.shape == (1, 3)
+
+    models = {name: (spec, "timm") for name, spec in SPECS.items()}
+    check_all({**models, **{dialect: (SMALL, dialect) for dialect in DIALECTS}}, check)
 
 
 @pytest.mark.parametrize(
