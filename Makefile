@@ -84,4 +84,4 @@ $(VENV)/ready: requirements/test.txt pyproject.toml setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-onnx $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs/digits data/digits
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-keras $(VENV)-onnx $(VENV)-mindcv .cache .pytest_tmp .mypy_cache build site *.egg-info runs/digits runs/fashion_mini runs/fashion_26t data/digits
