@@ -267,7 +267,8 @@ class TrainingRun:
                 if self.must_stop(interruption):
                     break
             self.mean_loss = progress.mean_loss()
-            self._check_loss(progress.last_loss, progress.step)
+            if progress.step > position.step:
+                self._check_loss(progress.last_loss, progress.step)
             self.speeds.append(progress.images_per_second())
         position.step, position.loss_sum = progress.step, progress.loss_sum
 

@@ -1039,15 +1039,15 @@ FAULTS = (
     Fault(
         "native gradients of keys without the scale",
         "native/src/halo_attention_backward.cpp",
-        "target[d] += g_.scale * key[d];",
+        "target[d] += scale * key[d];",
         "target[d] += key[d];",
         f"{_ATTENTION_TESTS} -k 'native and gradients'",
     ),
     Fault(
         "native position logits of another row",
         "native/src/halo_logits.hpp",
-        "table[(g.window - 1 - coordinate) * g.dim_key + i]",
-        "table[(g.window - 1 + coordinate - g.query + 1) * g.dim_key + i]",
+        "(keys_ - 1 - coordinate) * g.dim_key",
+        "(keys_ - g.query.height + coordinate) * g.dim_key",
         f"{_ATTENTION_TESTS} -k 'native and loops'",
     ),
     Fault(
