@@ -1074,8 +1074,8 @@ FAULTS = (
     Fault(
         "bfloat16: position logits by another row",
         "native/src/halo_attention_bfloat16.cpp",
-        "(g_.window - 1 - number / g_.query) * SIDE + i",
-        "(g_.window - g_.query + number / g_.query) * SIDE + i",
+        "(g_.window.height - 1 - number / g_.query.width) * SIDE + i",
+        "(g_.window.height - g_.query.height + number / g_.query.width) * SIDE + i",
         f"{_BFLOAT16_TESTS} -k halo_attention",
     ),
     Fault(
