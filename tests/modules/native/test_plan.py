@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import combinations
 from math import prod
@@ -91,7 +92,7 @@ def test_parts_of_parameters():
 
 
 def test_every_model_runs_as_one_operator():
-    """With a block of each kind in a stage; and a small one in every dialect."""
+    """With a block of each kind in a stage, of H0 to H7 the first, and a small one in every dialect."""
 
     def check(name: str, case: tuple[Spec, str]) -> None:
         spec, dialect = case
@@ -103,7 +104,7 @@ def test_every_model_runs_as_one_operator():
         _, logits = network.plan((1, 3, *network.built_size))
         assert logits.shape == (1, 3)
 
-    models = {name: (spec, "timm") for name, spec in SPECS.items()}
+    models = {name: (spec, "timm") for name, spec in SPECS.items() if not re.search("_h[1-7]$", name)}
     check_all({**models, **{dialect: (SMALL, dialect) for dialect in DIALECTS}}, check)
 
 
