@@ -77,7 +77,7 @@ def create_loader(
         either.
     num_classes: for mixed labels alone.
     num_parallel_workers: of each stage that works on images, clamped to the number of processors; a quarter as many
-        finish batches. Few batches wait to be taken, unless ds.config.set_prefetch_size says how many (batch_queues.py).
+        finish batches. Few batches wait to be taken, unless ds.config.set_prefetch_size says how many.
     separate: in training only; `transform` is then the three lists of create_transforms(is_training=True,
         separate=True), and a batch holds batch_size clean images followed by two augmented versions of them, and the
         labels three times.
