@@ -40,12 +40,15 @@ def walk_images(folder: str, left_out: LeftOut) -> list[str]:
 
     Raises UserError for a folder that cannot be read.
     """
-    found: list[tuple[str, str]] = []
-    met = set()
+    found: dict[str, list[str]] = {}  # names of images by folder
+    met: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        for entry in _list(here, met):
+        names, others = _list(here, met)
+        if names:
+            found[here] = names
+        for entry in others:
             looks_right = entry.name.lower().endswith(IMAGE_EXTENSIONS)
             if leads_nowhere(entry):
                 left_out.note("links to nothing", entry.path)
@@ -59,11 +62,13 @@ def walk_images(folder: str, left_out: LeftOut) -> list[str]:
                     waiting.append(entry.path)
             elif not looks_right:
                 left_out.note("without the extension of an image", entry.path)
-            elif entry.is_file():
-                found.append((here, entry.name))
             else:
                 left_out.note("no ordinary files", entry.path)
-    return [os.path.join(*pair) for pair in sorted(found)]
+    paths: list[str] = []
+    for here in sorted(found):
+        beginning = os.path.join(here, "")
+        paths += [beginning + name for name in found[here]]
+    return paths
 
 
 def leads_nowhere(entry: os.DirEntry) -> bool:
@@ -71,17 +76,34 @@ def leads_nowhere(entry: os.DirEntry) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)
 
 
-def _list(folder: str, met: set[tuple[int, int]]) -> list[os.DirEntry]:
-    """The entries of a folder by name; none if it was met before, which is noted."""
+def _list(folder: str, met: set[tuple[int, int]]) -> tuple[list[str], list[os.DirEntry]]:
+    """The names of a folder's images, and its other entries, both in order; none if it was met before, which is noted.
+
+    Of a million ordinary images nothing is asked but their names, of links whether they lead to a file.
+    """
     identity = _identity(folder)
     if identity in met:
-        return []
+        return [], []
     met.add(identity)
+    names, others = [], []
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            for entry in entries:
+                name = entry.name
+                if name.lower().endswith(IMAGE_EXTENSIONS) and name[0] != "." and _is_file(entry):
+                    names.append(name)
+                else:
+                    others.append(entry)
     except OSError as error:
         raise UserError(f"folder {show_path(folder)}: {error.strerror}; make it readable, or move it away") from None
+    return sorted(names), sorted(others, key=lambda entry: entry.name)
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link back to itself
+        return False
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from ..errors import UserError
 from ..idle_settings import warn_of_idle
 from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
+from .batch_queues import Batches, BatchMap
 from .dataset_names import count_channels
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
@@ -38,6 +39,7 @@ from .sample_shapes import SampleShape, check_mixing, check_transforms, check_un
 from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, find_leaf, seed_shard
 from .transforms_factory import create_transforms
 
+_WORKERS_PER_FINISHER = 4  # finishing an image in its batch costs a tenth of making it
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
 _SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
 
@@ -75,7 +77,8 @@ def create_loader(
         one-hot, become float32 (batch, num_classes). cutmix_prob: the probability that a batch is mixed at all, by
         either.
     num_classes: for mixed labels alone.
-    num_parallel_workers: of each stage, clamped to the number of processors.
+    num_parallel_workers: of each stage that works on images, clamped to the number of processors; a quarter as many
+        finish batches. Few batches wait to be taken, unless ds.config.set_prefetch_size says how many.
     separate: in training only; `transform` is then the three lists of create_transforms(is_training=True,
         separate=True), and a batch holds batch_size clean images followed by two augmented versions of them, and the
         labels three times.
@@ -139,21 +142,22 @@ def create_loader(
         dataset = map_transform_splits(dataset, (*earlier, last), **workers)
     else:
         dataset = _map_images(dataset, last, "image", **workers)
-    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    finishers = {**workers, "num_parallel_workers": -(-workers["num_parallel_workers"] // _WORKERS_PER_FINISHER)}
+    batches = Batches(dataset, batch_size, drop_remainder, finishers["num_parallel_workers"])
     if splits:
         columns = [*_SPLIT_COLUMNS, "label"]
-        dataset = dataset.map(concat_per_batch_map, columns, ["image", "label"], **workers)
+        batches = BatchMap(batches, concat_per_batch_map, columns, ["image", "label"], **finishers)
     if mixes:
         mix = Mixup(
             mixup_alpha=mixup, cutmix_alpha=cutmix, prob=cutmix_prob, label_smoothing=0.0, num_classes=num_classes
         )
         mixing = KeyedMixing(mix, normalise or _to_floats)
-        dataset = dataset.map(mixing, ["image", "label", KEY_COLUMN], ["image", "label"], **workers)
+        batches = BatchMap(batches, mixing, ["image", "label", KEY_COLUMN], ["image", "label"], **finishers)
     elif normalise:
-        dataset = dataset.map(normalise, ["image"], **workers)
+        batches = BatchMap(batches, normalise, ["image"], **finishers)
     if may_leave_out:
-        dataset = dataset.map(drop_left_out, ["image", "label"], **workers)
-    return dataset.project(["image", "label"])
+        batches = BatchMap(batches, drop_left_out, ["image", "label"], **finishers)
+    return batches.project(["image", "label"])
 
 
 def _arrange(transform: Callable | Sequence | None, sample: SampleShape, splits: bool) -> list[list[Callable]]:
