@@ -79,7 +79,7 @@ $(VENV)/ready: requirements/test.txt pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12"; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet --no-compile --requirement requirements/test.txt
+	$(RUN) -m pip install --quiet --requirement requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
