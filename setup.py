@@ -10,6 +10,7 @@ setup(
         "mindcv_halo.configs": ["README.md", "*/*.yaml"],
         "mindcv_halo.data": ["imagenet_classes.txt"],
         "mindcv_halo.serving": ["page.*"],
+        "mindcv_halo.models.weights": ["packaged/*"],
         "mindcv_halo.native": ["src/*"],
     },
 )

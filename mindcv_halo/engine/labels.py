@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.options import DatasetOptions, Recipe
+from ..config.options import DatasetOptions, ModelOptions, Recipe
 from ..data import get_class_names
 from ..data.class_names import (
     are_synsets,
@@ -39,7 +39,7 @@ from ..errors import UserError
 from ..files.text import list_some
 from ..models import get_pretrained_cfg
 from ..models.registry import is_own_model
-from ..models.weights import OURS, count_classes, open_weights
+from ..models.weights import OURS, count_classes, find_packaged, open_weights
 from ..models.weights import read_class_names as names_in_weights
 from .setup import CLASS_NAMES_FILE, read_class_names
 
@@ -141,7 +141,7 @@ def _find_known(recipe: Recipe, given: ClassNames | None) -> tuple[Labels | None
 
     Raises UserError where there are not as many as the recipe, or the weights' classifier, says.
     """
-    checkpoint, num_classes = recipe.model.checkpoint_path, recipe.model.num_classes
+    checkpoint, num_classes = _find_file(recipe.model), recipe.model.num_classes
     reads = bool(checkpoint) and Path(checkpoint).suffix.lower() in _NAMED_KINDS
     weights = _read_weights(recipe) if reads else None
     inside = weights.names if weights else None
@@ -174,9 +174,16 @@ def _find_known(recipe: Recipe, given: ClassNames | None) -> tuple[Labels | None
     return Labels(tuple(names), tuple(names), origin), weights
 
 
+def _find_file(options: ModelOptions) -> str:
+    """The checkpoint, or the published weights that travel with this package; "" for others."""
+    if options.checkpoint_path or not options.pretrained:
+        return options.checkpoint_path
+    return str(find_packaged(get_pretrained_cfg(options.model_name)) or "")
+
+
 def _read_weights(recipe: Recipe) -> _Weights:
     """Raises UserError for a file that cannot be read."""
-    checkpoint, model_name = recipe.model.checkpoint_path, recipe.model.model_name
+    checkpoint, model_name = _find_file(recipe.model), recipe.model.model_name
     if not checkpoint:  # published ones
         return _Weights(get_pretrained_cfg(model_name).get("num_classes", _IMAGENET), None, are_foreign=True)
     if is_own_model(model_name):  # whose names of weights nobody knows

@@ -17,5 +17,14 @@ def forget_graphs() -> None:
     cells = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Cell)]
     mindspore.ms_memory_recycle()
     for cell in cells:  # MindSpore has none of those that copy.deepcopy made in its table
-        if vars(cell).get("_compile_cache"):
+        if _has_graphs(cell):
             cell.compile_cache.clear()
+
+
+def is_compiled(network: nn.Cell) -> bool:
+    """Whether the network or a cell inside it was called by itself, in graph mode."""
+    return any(map(_has_graphs, (cell for _, cell in network.cells_and_names())))
+
+
+def _has_graphs(cell: nn.Cell) -> bool:
+    return bool(vars(cell).get("_compile_cache"))

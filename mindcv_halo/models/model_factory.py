@@ -61,8 +61,9 @@ def create_model(
     """The model that is registered as `model_name`, or under that name in timm or Keras.
 
     Args:
-        num_classes: classes of the head; 0 for pooled features.
-        pretrained: published weights, from the cache or the network. `halonet_50t.mindcv` are MindCV's.
+        num_classes: classes of the head; 0 for pooled features. By default 1000, or those of the `pretrained` weights.
+        pretrained: published weights, from the cache or the network; halonet_mini's travel with this package.
+            `halonet_50t.mindcv` are MindCV's.
         in_channels: channels of the images. Weights for 3 are adapted to other numbers.
         checkpoint_path: a file of weights whose names are ours, timm's, MindCV's or Keras's: .ckpt, .safetensors, and
             with the extra `convert` .pth, .pt, .bin, .tar and .h5; what torch and Keras wrote may have any name. Takes
@@ -130,6 +131,8 @@ def create_model(
     if "conv_stages" in options and not is_own and "conv_stages" not in inspect.signature(entrypoint).parameters:
         raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
     basis = {"num_classes": num_classes, "in_channels": in_channels}
+    if pretrained and not checkpoint_path and not is_own and num_classes is _NUM_CLASSES:
+        basis["num_classes"] = complete_cfg(model_name)["num_classes"]
     path = os.fspath(checkpoint_path or "")
 
     about_weights = {"ema": ema, "auto_mapping": auto_mapping, "reset_head": resets_head, "resize_pos": resize_pos}

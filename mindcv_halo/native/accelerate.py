@@ -8,6 +8,7 @@ import mindspore
 from mindspore import nn
 
 from ..errors import UserError
+from ..models.compiled_graphs import forget_graphs, is_compiled
 from ..models.layers.conv_norm_act import ConvNormAct
 from ..models.layers.halo_attention import HaloAttention
 from ..models.network import HaloNet
@@ -22,8 +23,9 @@ from .registry import NATIVE, has_kernels, is_called
 def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "float32") -> nn.Cell:
     """`network`, which from now on computes with native kernels on channels-last maps; returned for convenience.
 
-    For a model of create_model, with or without a head or features_only, or a bare HaloAttention; on a CPU, before the
-    first call. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
+    For a model of create_model, with or without a head or features_only, or a bare HaloAttention; on a CPU. What
+    was called in graph mode is compiled anew; a cell around it must not have been called yet, as it would go on with
+    its graph. Also for an AdamW optimizer, and for the mean over ranks in a TrainStep.
     Parameters, their names, what goes in and what comes out stay as they are; outputs and gradients differ by rounding.
     Attentions, gates and heads of one's own run as before.
 
@@ -56,6 +58,8 @@ def accelerate(network: nn.Cell, *, frozen: bool = False, precision: str = "floa
         network.__class__ = entry.kind
         network.prepare()
         return network
+    if is_compiled(network):
+        forget_graphs()
     accelerated = {name: cell for name, cell in network.cells_and_names() if has_kernels(cell)}
     inside = dict(_list_inside(network, frozen))
     for cell in accelerated.values():

@@ -20,6 +20,7 @@ HOOKS = (  # where MindSpore keeps a cell's
 MINDSPORES_OWN = {
     *("training", "requires_grad", "is_top_cell", "arguments_key", "cell_type", "grad_ops_label", "has_bprop"),
     *("mixed_precision_type", "parameter_layout_dict", "compile_cache", "seed"),
+    *("sequence_modified", "current_phase"),  # once it was compiled
 }
 _FREE = {"use_batch_statistics"}  # which the norms' kernels ask for at every call
 

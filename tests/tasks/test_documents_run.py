@@ -34,7 +34,7 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in WRITTEN),
 ]
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.M)
-CHECKOUT = ("train.py", "validate.py", "infer.py", "export.py", "configs", "benchmarks", "mindcv_halo")
+CHECKOUT = ("train.py", "validate.py", "infer.py", "export.py", "configs", "benchmarks", "examples", "mindcv_halo")
 PLACES = {
     **{"/path/to/images": "images", "/path/to/imagenet": "images", "/path/to/folder": "images/val"},
     **{"/path/to/image.jpg": "cat.jpg", "/path/to/model.safetensors": "model.safetensors"},
@@ -116,7 +116,7 @@ def shrink(words: list[str]) -> list[str]:
     recipe = flags.get("-c", flags.get("--config", ""))
     if command in ("train", "validate", "infer", "export") and "digits" not in recipe:
         extra = {"device_target": "CPU", "data_dir": "images"} if command in ("train", "validate") else {}
-        if not recipe.startswith(("runs/", "ckpt/")):
+        if not recipe.startswith(("runs/", "ckpt/")) and "--pretrained" not in words:
             extra |= {"model": "halonet_test"}
         if command == "train" and "--resume" not in words:
             extra |= {**SMALL, "image_resize": "32"}

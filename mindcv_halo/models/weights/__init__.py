@@ -4,7 +4,7 @@ from .fit import fit_weights, load_weights
 from .identify import count_classes, find_model, find_options
 from .open import OURS, READERS, WeightFile, open_weights, read_class_names, read_weights, recognise, recognise_weights
 from .own_network import fill_network, load_own_weights
-from .pretrained import fetch_pretrained, weights_folder
+from .pretrained import fetch_pretrained, find_packaged, weights_folder
 from .save import describe_classes, describe_network, save_network, write_weights
 from .sources.timm import to_timm
 from .training_state import select_weights
@@ -20,6 +20,7 @@ __all__ = [
     "fill_network",
     "find_model",
     "find_options",
+    "find_packaged",
     "fit_weights",
     "load_own_weights",
     "load_weights",

@@ -1,4 +1,4 @@
-"""Published weights: from the cache, or from the network into the cache."""
+"""Published weights: those that travel with this package, from the cache, or from the network into the cache."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from urllib.parse import unquote, urlsplit
 from ...errors import UserError
 from ...files.download import RemoteFile, download, get_default_download_root
 from ...files.path import find_mirror
+from ..default_cfg import PACKAGED
 from .open import READERS, recognise
 
+_PACKAGED_FOLDER = Path(__file__).parent / "packaged"
 _logger = logging.getLogger("mindcv_halo")
 
 
 def fetch_pretrained(name: str, cfg: Mapping[str, Any], *, of_halonet: bool = True) -> Path:
-    """The file of a model's published weights, downloaded if it is not in the cache.
+    """The file of a model's published weights, downloaded if it is neither in this package nor in the cache.
 
     `cfg` needs its `url` only; `file`, the name in the cache, is by default the last part of that. `of_halonet` is
     whether the file must hold weights of a HaloNet. Raises UserError where there are none, and, with what to do by
@@ -27,6 +29,8 @@ def fetch_pretrained(name: str, cfg: Mapping[str, Any], *, of_halonet: bool = Tr
     url = cfg.get("url")
     if not url:
         raise UserError(f"{name}: pretrained=True, but no weights of this model have been published; leave it out")
+    if packaged := find_packaged(cfg):
+        return packaged
     file_name = cfg.get("file") or PurePosixPath(unquote(urlsplit(url).path)).name
     path = weights_folder() / file_name
     if path.suffix not in READERS:
@@ -39,6 +43,12 @@ def fetch_pretrained(name: str, cfg: Mapping[str, Any], *, of_halonet: bool = Tr
     check = _check_halonet if of_halonet else _check_readable
     download(remote, path, check=lambda part: check(part, path.suffix), advice=_advise(cfg, path, of_halonet))
     return path
+
+
+def find_packaged(cfg: Mapping[str, Any]) -> Path | None:
+    """The file of the weights that `cfg` names, if they travel with this package."""
+    url = cfg.get("url") or ""
+    return _PACKAGED_FOLDER / url.removeprefix(PACKAGED) if url.startswith(PACKAGED) else None
 
 
 def weights_folder() -> Path:
