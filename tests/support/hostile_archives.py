@@ -16,6 +16,7 @@ Files = dict[str, bytes]
 
 _CENTRAL = b"PK\x01\x02"
 _LOCAL = b"PK\x03\x04"
+_BAD = "bad image file .*train/a/1.png:"
 _OUTSIDE = "has a member .* outside of the folder; it is not to be trusted"
 
 
@@ -41,9 +42,9 @@ def pack_tar(files: Files, **fields: dict[str, object]) -> bytes:
 
 
 def hostile_archives(good: Files) -> Iterator[tuple[str, bytes, str]]:
-    """(what is wrong, content, pattern of the error): "" where it comes when the image's turn has come, or never.
+    """(what is wrong, content, pattern of the error of the archive, or of an image in it): "" for none.
 
-    `good` are images of a split train; the first of them is spoilt.
+    `good` are images of a split train, of which the first, train/a/1.png, is spoilt.
     """
     yield "nothing at all", b"", "no zip or tar archive"
     yield "text", b"no archive\n" * 100, "no zip or tar archive"
@@ -68,25 +69,30 @@ def _hostile_zips(good: Files) -> Iterator[tuple[str, bytes, str]]:
     yield "zip, a name of code page 437", pack_zip(good).replace(b"train/a", b"train/\x81"), ""
     for what, method in (("bzip2", zipfile.ZIP_BZIP2), ("lzma", zipfile.ZIP_LZMA)):
         yield f"zip, {what}", pack_zip(good, method), f"compressed by method {method}, .* pack it anew"
-    yield "zip, encrypted", _change_table(stored, 8, struct.pack("<H", 1)), "is encrypted; pack it anew without"
     yield "zip, a part of several", _change_end(stored, 4, struct.pack("<HH", 1, 1)), ""
     yield "zip, a table that is longer", _change_end(stored, 12, struct.pack("<I", 1 << 30)), "archive"
     yield "zip, a table elsewhere", _change_end(stored, 16, struct.pack("<I", 1 << 31)), "archive"
-    yield "zip, a version of the future", _change_table(stored, 6, struct.pack("<H", 255)), "zip file version 25.5"
-    huge = struct.pack("<I", 0xFFFFFFF0)
-    yield "zip, 4 GB packed", _change_table(stored, 20, huge), "lies behind its end"
-    yield "zip, a place behind the end", _change_table(stored, 42, huge), "lies behind its end"
-    yield "zip, 4 GB unpacked", _change_table(deflated, 24, huge), ""
-    yield "zip, a byte more unpacked", _change_table(deflated, 24, struct.pack("<I", len(image) + 1)), ""
-    yield "zip, a byte less unpacked", _change_table(deflated, 24, struct.pack("<I", len(image) - 1)), ""
-    yield "zip, two sizes of a stored file", _change_table(stored, 24, struct.pack("<I", len(image) - 1)), ""
-    yield "zip, another checksum", _change_table(stored, 16, struct.pack("<I", zlib.crc32(image) ^ 1)), ""
-    yield "zip, deflated but it is not", _change_table(stored, 10, struct.pack("<H", 8)), ""
-    yield "zip, stored but it is not", _change_table(deflated, 10, struct.pack("<H", 0)), ""
-    yield "zip, the place of another", _change_table(stored, 42, struct.pack("<I", 7)), ""
-    yield "zip, no header before a file", stored.replace(_LOCAL, b"none", 1), ""
+    size, checksum, huge = len(image), zlib.crc32(image), 0xFFFFFFF0
+    entries = {  # what the table says of the first file: (archive, offset in its entry, number, message)
+        "encrypted": (stored, 8, 1, "is encrypted; pack it anew without"),
+        "4 GB packed": (stored, 20, huge, "lies behind its end"),
+        "a place behind the end": (stored, 42, huge, "lies behind its end"),
+        "4 GB unpacked": (deflated, 24, huge, f"{_BAD} it has 4,294,967,280 bytes"),
+        "a byte more unpacked": (deflated, 24, size + 1, f"{_BAD} it cannot be decompressed"),
+        "a byte less unpacked": (deflated, 24, size - 1, f"{_BAD} it cannot be decompressed"),
+        "two sizes of a stored file": (stored, 24, size - 1, f"{_BAD} its two sizes"),
+        "another checksum": (stored, 16, checksum ^ 1, f"{_BAD} its checksum"),
+        "the place of another": (stored, 42, 7, f"{_BAD} its place in the archive holds"),
+    }
+    for what, (archive, offset, number, message) in entries.items():
+        width = "<H" if offset == 8 else "<I"
+        yield f"zip, {what}", _change_table(archive, offset, struct.pack(width, number)), message
+    yield "zip, a version of the future", _change_table(stored, 6, b"\xff\0"), "zip file version 25.5"
+    yield "zip, deflated but it is not", _change_table(stored, 10, b"\x08\0"), f"{_BAD} it cannot be decompressed"
+    yield "zip, stored but it is not", _change_table(deflated, 10, b"\0\0"), f"{_BAD} its two sizes"
+    yield "zip, no header before a file", stored.replace(_LOCAL, b"none", 1), f"{_BAD} its place in the archive holds"
     at = stored.index(image) + len(image) // 2
-    yield "zip, a changed byte", stored[:at] + bytes([stored[at] ^ 255]) + stored[at + 1 :], ""
+    yield "zip, a changed byte", stored[:at] + bytes([stored[at] ^ 255]) + stored[at + 1 :], f"{_BAD} its checksum"
     yield "zip, a bomb", pack_zip({**good, first: bytes(20_000_000)}, zipfile.ZIP_DEFLATED), ""
     link = zipfile.ZipInfo("train/a/link.jpg")
     link.external_attr = 0o120777 << 16
