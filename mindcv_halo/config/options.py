@@ -60,7 +60,9 @@ class DatasetOptions:
     """Which images: data.create_dataset."""
 
     name: str = option("imagenet", "imagenet: a folder split/class/image; digits: scikit-learn's", key="dataset")
-    root: str = option("./", "folder that holds the splits", key="data_dir", free_on_resume=True)
+    root: str = option(
+        "./", "folder that holds the splits, or a zip or tar archive of it", key="data_dir", free_on_resume=True
+    )
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
     shuffle: bool = option(True, "shuffle the training images")

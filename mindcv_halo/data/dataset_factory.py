@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from .dataset_names import ARRAY_DATASETS, DIGITS, canonical_name, suggest_name
 from .digits import prepare_digits
 from .distributed_sampler import RepeatAugSampler, check_shards, epoch_order
 from .image_arrays import ImageArrays, read_arrays
-from .image_folder import ImageFolder, scan_image_folder
+from .image_folder import ImageFolder, NoSplitError, scan_image_folder
 from .sample_source import EpochOrder, ImageFileReader, SampleDataset, SampleSource, clamp_workers
 
 
@@ -40,8 +39,8 @@ def create_dataset(
     name: "cifar10", "cifar100", "mnist" or "fashion_mnist" (images are arrays: height, width, channels), "digits"
         (written under `root` on first use), all in any case, or any other name for a folder root/split/class/file;
         images of these two are undecoded.
-    root: by default the working directory; for data sets of arrays get_dataset_download_root().
-        Fashion-MNIST is found where Debian's package dataset-fashion-mnist puts it, too.
+    root: by default the working directory; for data sets of arrays get_dataset_download_root(). Fashion-MNIST is found
+        where Debian's package dataset-fashion-mnist puts it, too. A zip or tar archive of folders is read in place.
     shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
         another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
     num_samples: at most that many samples per epoch, over all shards.
@@ -104,7 +103,7 @@ def make_dataset(
         warn_of_idle("dataset", idle, stacklevel=4)  # the caller of create_dataset
         read, num_threads = samples.images.__getitem__, 1
     else:
-        read, left_out = ImageFileReader(samples.paths, exif), str(samples.left_out)
+        read, left_out = ImageFileReader(samples.paths, exif, samples.storage), str(samples.left_out)
         if skip_bad_images:
             bad_images = BadImages(samples.labels, replaces=shuffle if is_training is None else is_training)
     order = _plan_order(
@@ -147,10 +146,8 @@ def open_split(
         )
     try:
         return scan_image_folder(prepare_digits(root) if name == DIGITS else root, split, class_names)
-    except UserError as error:
-        if Path(root, split).is_dir():
-            raise
-        keys = " (in a recipe train_split and val_split name splits)" if Path(root).is_dir() else ""
+    except NoSplitError as error:
+        keys = " (in a recipe train_split and val_split name splits)" if error.has_root else ""
         meant = suggest_name(name)
         question = f"; or is dataset {name!r} meant to be {meant}?" if meant else ""
         raise UserError(f"{error}{keys}{question}") from None

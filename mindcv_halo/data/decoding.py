@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import mindspore.dataset.vision as vision
 import numpy as np
@@ -26,6 +26,7 @@ from .image_folder import scan_image_folder
 from .image_formats import IMAGE_FORMATS
 from .jpeg_structure import find_jpeg_size
 from .quiet_pillow import quiet_pillow
+from .storage import DISK, Storage
 
 MAX_PIXELS = 178_956_970  # the most that Pillow takes by default; half a gigabyte of colours
 MAX_RATIO = 50  # of an image's sides: resizing the shorter one would make a strip huge before it is cropped
@@ -36,7 +37,7 @@ _ERROR_PREFIX = "bad image file"
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_decodable(path: str, exif: bool = False) -> bytes:
+def read_decodable(path: str, exif: bool = False, storage: Storage = DISK) -> bytes:
     """The content of an image file as minddata's decoder takes it: three channels come out.
 
     A JPEG that is whole and sound is passed on as it is. Anything else goes through Pillow and comes as an uncompressed
@@ -44,15 +45,17 @@ def read_decodable(path: str, exif: bool = False) -> bytes:
     frame. The type is told by the content, so that a wrong extension does no harm.
 
     exif: turn the image as its EXIF orientation says. Without it every format comes as it is stored.
+    storage: what the path leads into.
 
     Raises UserError that names `path` if it cannot be read or decoded, has more than MAX_PIXELS pixels, or has sides
     that differ by a factor of more than MAX_RATIO.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = storage.read(path)
     except OSError as error:
         raise _bad_image(path, error.strerror) from None
+    except MemoryError as error:
+        raise _bad_image(path, explain_failure(error)) from None
     if _is_whole_jpeg(data[:_ENDS], data[-_ENDS:]):
         size = find_jpeg_size(data)
         if size is not None:
@@ -81,23 +84,24 @@ def check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def find_bad_files(paths: Sequence[str], num_threads: int = 1) -> dict[str, str]:
+def find_bad_files(paths: Sequence[str], num_threads: int = 1, storage: Storage = DISK) -> dict[str, str]:
     """The files among `paths` that are cut off or no image, each with its error; good ones cost a look at both ends."""
     with ThreadPoolExecutor(num_threads) as pool:
-        results = pool.map(_find_error, paths, chunksize=64)
+        results = pool.map(partial(_find_error, storage=storage), paths, chunksize=64)
         return {path: error for path, error in zip(paths, results, strict=True) if error}
 
 
 def find_bad_images(root: str, split: str) -> list[str]:
     """Decode every image of root/split/class in full, and return one line for each that cannot be decoded."""
-    errors = (find_decode_error(path) for path in scan_image_folder(root, split).paths)
+    images = scan_image_folder(root, split)
+    errors = (find_decode_error(path, images.storage) for path in images.paths)
     return [error for error in errors if error]
 
 
-def find_decode_error(path: str) -> str | None:
+def find_decode_error(path: str, storage: Storage = DISK) -> str | None:
     """What is wrong with an image file, decoded in full; None if nothing is."""
     try:
-        decode(read_decodable(path))
+        decode(read_decodable(path, storage=storage))
     except UserError as error:
         return str(error)
     except RuntimeError as error:
@@ -148,14 +152,11 @@ def _name(path: str) -> str:
     return f"{_ERROR_PREFIX} {show_path(path)}"
 
 
-def _find_error(path: str) -> str | None:
+def _find_error(path: str, storage: Storage) -> str | None:
     try:
-        with open(path, "rb") as file:
-            head = file.read(_ENDS)
-            file.seek(-min(_ENDS, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            tail = file.read()
+        head, tail = storage.read_ends(path, _ENDS)
         if not _is_whole_jpeg(head, tail) and not _is_whole_png(head, tail):
-            read_decodable(path)
+            read_decodable(path, storage=storage)
     except OSError as error:
         return str(_bad_image(path, error.strerror))
     except UserError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 
 from ..errors import UserError
 from ..files.text import show_path
 from .image_formats import IMAGE_EXTENSIONS
+from .storage import DISK, Entry, Storage
 
 
 class LeftOut:
@@ -30,7 +32,7 @@ class LeftOut:
         return f"left out {self.total} {noun}: {'; '.join(kinds)}" if self.counts else ""
 
 
-def walk_images(folder: str, left_out: LeftOut) -> list[str]:
+def walk_images(folder: str, left_out: LeftOut, storage: Storage = DISK) -> list[str]:
     """The paths of the images in a folder and in all below it, in the order of torchvision's ImageFolder.
 
     That is the order of the folders' paths, and of names in a folder. Links to files and folders are followed; a folder
@@ -41,22 +43,22 @@ def walk_images(folder: str, left_out: LeftOut) -> list[str]:
     Raises UserError for a folder that cannot be read.
     """
     found: dict[str, list[str]] = {}  # names of images by folder
-    met: set[tuple[int, int]] = set()
+    met: set[Hashable] = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        names, others = _list(here, met)
+        names, others = _list(here, met, storage)
         if names:
             found[here] = names
         for entry in others:
             looks_right = entry.name.lower().endswith(IMAGE_EXTENSIONS)
-            if leads_nowhere(entry):
+            if storage.leads_nowhere(entry):
                 left_out.note("links to nothing", entry.path)
             elif entry.name.startswith("."):
                 if looks_right and not entry.is_dir():
                     left_out.note("hidden", entry.path)
             elif entry.is_dir():
-                if _identity(entry.path) in met:
+                if storage.identity(entry.path) in met:
                     left_out.note("links to folders that are read anyway", entry.path)
                 else:
                     waiting.append(entry.path)
@@ -71,41 +73,30 @@ def walk_images(folder: str, left_out: LeftOut) -> list[str]:
     return paths
 
 
-def leads_nowhere(entry: os.DirEntry) -> bool:
-    """Whether it is a link to what is not there, or back to itself."""
-    return entry.is_symlink() and not os.path.exists(entry.path)
-
-
-def _list(folder: str, met: set[tuple[int, int]]) -> tuple[list[str], list[os.DirEntry]]:
+def _list(folder: str, met: set[Hashable], storage: Storage) -> tuple[list[str], list[Entry]]:
     """The names of a folder's images, and its other entries, both in order; none if it was met before, which is noted.
 
     Of a million ordinary images nothing is asked but their names, of links whether they lead to a file.
     """
-    identity = _identity(folder)
+    identity = storage.identity(folder)
     if identity in met:
         return [], []
     met.add(identity)
     names, others = [], []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.lower().endswith(IMAGE_EXTENSIONS) and name[0] != "." and _is_file(entry):
-                    names.append(name)
-                else:
-                    others.append(entry)
+        for entry in storage.list(folder):
+            name = entry.name
+            if name.lower().endswith(IMAGE_EXTENSIONS) and name[0] != "." and _is_file(entry):
+                names.append(name)
+            else:
+                others.append(entry)
     except OSError as error:
         raise UserError(f"folder {show_path(folder)}: {error.strerror}; make it readable, or move it away") from None
     return sorted(names), sorted(others, key=lambda entry: entry.name)
 
 
-def _is_file(entry: os.DirEntry) -> bool:
+def _is_file(entry: Entry) -> bool:
     try:
         return entry.is_file()
     except OSError:  # a link back to itself
         return False
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino

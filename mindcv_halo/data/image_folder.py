@@ -1,4 +1,4 @@
-"""Folders of images: root/split/class/file."""
+"""Folders of images, and archives of such: root/split/class/file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ import numpy as np
 
 from ..errors import UserError
 from ..files.text import list_some, printable
+from .archive import open_storage
 from .class_names import is_text
-from .folder_walk import LeftOut, leads_nowhere, walk_images
+from .folder_walk import LeftOut, walk_images
 from .image_formats import IMAGE_EXTENSIONS
+from .storage import DISK, MACOS_NOTES, Entry, Storage
+
+
+class NoSplitError(UserError):
+    """There is no such split, or not even the folder or archive that should hold it."""
+
+    def __init__(self, text: str, has_root: bool):
+        super().__init__(text)
+        self.has_root = has_root
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class ImageFolder:
     paths: tuple[str, ...]
     labels: np.ndarray  # int32, as long as paths
     left_out: LeftOut  # what lies between them
+    storage: Storage = DISK  # where the paths lead
 
     def relabel(self, class_names: Sequence[str]) -> ImageFolder:
         """The same images with labels that count in this order; UserError if it lacks one of the classes."""
@@ -39,23 +50,26 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     """List the images under root/split/class, and in folders below, classes and files in the order of their names.
 
     Hidden entries, files beside the class folders, and files without an image extension are left out; see walk_images.
-    With `class_names` the labels count in that order, and a class without a folder is fine.
+    With `class_names` the labels count in that order, and a class without a folder is fine. `root` may be a zip or tar
+    archive (see archive.py), of which images are read in place.
 
-    Raises UserError for a missing root or split, a split without classes, a class without images, a class whose name
-    is no Unicode text, two whose names look the same, and a class that `class_names` lacks.
+    Raises NoSplitError for a missing root or split, and UserError for an archive that is not sound, a split without
+    classes, a class without images, a class whose name is no Unicode text, two whose names look the same, and a class
+    that `class_names` lacks.
     """
-    folder = _find_split(Path(root), split)
-    found = _list_folders(folder)
+    storage = open_storage(Path(root))
+    folder = _find_split(storage, Path(root), split)
+    found = _list_folders(storage, folder)
     if not found:
         raise UserError(f"{folder} has no class folders; images belong in {folder}/<class>/<name>.jpg")
     _check_folder_names(found, folder)
     if class_names is not None:
         number_classes(found, class_names, where=str(folder))  # before the walk, which may take long
-    left_out = _note_strays(folder)
+    left_out = _note_strays(storage, folder)
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(found):
-        files = walk_images(os.path.join(folder, name), left_out)
+        files = walk_images(os.path.join(folder, name), left_out, storage)
         if not files:
             raise UserError(
                 f"class folder {folder / name} holds no image; put files with one of the extensions "
@@ -63,14 +77,17 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
             )
         paths += files
         labels += [label] * len(files)
-    images = ImageFolder(folder, tuple(found), tuple(paths), np.array(labels, np.int32), left_out)
+    images = ImageFolder(folder, tuple(found), tuple(paths), np.array(labels, np.int32), left_out, storage)
     return images if class_names is None else images.relabel(class_names)
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
     """The names of the folders of a split, in the order of scan_image_folder; none where there is no such split."""
-    folder = Path(root) / split
-    return _list_folders(folder) if folder.is_dir() else []
+    storage = open_storage(Path(root))
+    try:
+        return _list_folders(storage, _find_split(storage, Path(root), split))
+    except NoSplitError:
+        return []
 
 
 def number_classes(found: Sequence[str], order: Sequence[str], where: str) -> dict[str, int]:
@@ -111,33 +128,44 @@ def _check_folder_names(names: Sequence[str], folder: Path) -> None:
         )
 
 
-def _find_split(root: Path, split: str) -> Path:
-    if not root.is_dir():
-        raise UserError(f"data_dir {str(root)!r} is no folder; give the one that holds {split}/<class>/<name>.jpg")
-    folder = root / split
-    if not folder.is_dir():
-        there = _list_folders(root)
-        raise UserError(
-            f"split {split!r} is no folder in {root}; it has {list_some(there) if there else 'no folders'}; "
-            "choose one of them, or correct data_dir"
+def _find_split(storage: Storage, root: Path, split: str) -> Path:
+    if not storage.is_folder(str(root)):
+        raise NoSplitError(
+            f"data_dir {str(root)!r} is no folder; give the one that holds {split}/<class>/<name>.jpg, or a zip or tar "
+            "archive of it",
+            has_root=False,
         )
-    return folder
+    folder = root / split
+    if storage.is_folder(str(folder)):
+        return folder
+    there = _list_folders(storage, root)
+    if storage.is_packed and len(there) == 1 and storage.is_folder(str(root / there[0] / split)):
+        return root / there[0] / split
+    has = list_some(there) if there else "no folders"
+    if storage.is_packed and len(there) == 1:
+        has += f" with {list_some(_list_folders(storage, root / there[0])) or 'no folders'}"
+    raise NoSplitError(
+        f"split {split!r} is no folder in {root}; it has {has}; choose one of them, or correct data_dir",
+        has_root=True,
+    )
 
 
-def _list_folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in _visible(folder) if not leads_nowhere(entry) and entry.is_dir())
+def _list_folders(storage: Storage, folder: Path) -> list[str]:
+    entries = _visible(storage, folder)
+    return sorted(entry.name for entry in entries if not storage.leads_nowhere(entry) and entry.is_dir())
 
 
-def _visible(folder: Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+def _visible(storage: Storage, folder: Path) -> list[Entry]:
+    return [
+        entry for entry in storage.list(str(folder)) if not entry.name.startswith(".") and entry.name != MACOS_NOTES
+    ]
 
 
-def _note_strays(folder: Path) -> LeftOut:
+def _note_strays(storage: Storage, folder: Path) -> LeftOut:
     """The images that lie beside the class folders, and links that might have been one."""
     left_out = LeftOut()
-    for entry in sorted(_visible(folder), key=lambda entry: entry.name):
-        if leads_nowhere(entry):
+    for entry in sorted(_visible(storage, folder), key=lambda entry: entry.name):
+        if storage.leads_nowhere(entry):
             left_out.note("links to nothing", entry.path)
         elif entry.name.lower().endswith(IMAGE_EXTENSIONS) and entry.is_file():
             left_out.note("beside the class folders", entry.path)

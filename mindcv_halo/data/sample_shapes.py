@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +110,7 @@ def _lengths_differ(dataset: ds.Dataset) -> bool:
     if not isinstance(dataset, SampleDataset):
         return isinstance(dataset, ds.ImageFolderDataset)  # minddata's does not tell the files
     reader = dataset.source.read
-    return isinstance(reader, ImageFileReader) and len({os.path.getsize(path) for path in reader.paths}) > 1
+    return isinstance(reader, ImageFileReader) and len(set(map(reader.storage.size, reader.paths))) > 1
 
 
 def check_mixing(

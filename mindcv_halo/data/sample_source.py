@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import UserError
 from .bad_images import BadImages
 from .decoding import read_decodable
+from .storage import DISK, Storage
 
 KEY_COLUMN = "sample_key"
 _FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of handing it over
@@ -224,14 +225,18 @@ ds.Dataset.num_classes = _num_classes
 
 
 class ImageFileReader:
-    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them, turned by their EXIF if `exif`."""
+    """read(index) -> the bytes of `paths[index]`, as minddata's decoder takes them, turned by their EXIF if `exif`.
 
-    def __init__(self, paths: Sequence[str], exif: bool = False):
+    The paths lead into `storage`.
+    """
+
+    def __init__(self, paths: Sequence[str], exif: bool = False, storage: Storage = DISK):
         self.paths = paths
         self.exif = exif
+        self.storage = storage
 
     def __call__(self, index: int) -> np.ndarray:
-        return np.frombuffer(read_decodable(self.paths[index], self.exif), np.uint8)
+        return np.frombuffer(read_decodable(self.paths[index], self.exif, self.storage), np.uint8)
 
 
 def clamp_workers(num_parallel_workers: int | None) -> int:

@@ -40,10 +40,11 @@ def check_image_files(loader: Dataset | None) -> None:
     """
     if loader is None:
         return
-    files = find_loaded_images(loader).files
-    if len(files) > MOST_CHECKED:
+    images = find_loaded_images(loader)
+    files = images.files
+    if not files or len(files) > MOST_CHECKED:
         return
-    bad = list(find_bad_files(files, _THREADS).values())
+    bad = list(find_bad_files(files, _THREADS, images.source.read.storage).values())
     if not bad:
         return
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""

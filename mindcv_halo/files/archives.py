@@ -67,7 +67,7 @@ def extract_tar(from_path: str | Path, to_path: str | Path, compression: str | N
     """The files of a tar archive into a folder; `compression` is such as ".gz"."""
     with tarfile.open(from_path, f"r:{compression[1:]}" if compression else "r:") as tar:
         members = [member for member in tar if member.isfile() or member.isdir()]
-        targets = [_inside(Path(to_path), member.name, from_path) for member in members]
+        targets = [Path(to_path) / find_place(member.name, from_path) for member in members]
         for member, target in zip(members, targets, strict=True):
             _write(target, None if member.isdir() else tar.extractfile(member))
 
@@ -76,16 +76,20 @@ def extract_zip(from_path: str | Path, to_path: str | Path) -> None:
     """The files of a zip archive into a folder."""
     with zipfile.ZipFile(from_path) as archive:
         members = archive.infolist()
-        targets = [_inside(Path(to_path), member.filename, from_path) for member in members]
+        targets = [Path(to_path) / find_place(member.filename, from_path) for member in members]
         for member, target in zip(members, targets, strict=True):
             _write(target, None if member.is_dir() else archive.open(member))
 
 
-def _inside(folder: Path, name: str, archive: str | Path) -> Path:
+def find_place(name: str, archive: str | Path) -> PurePosixPath:
+    """Where a member lies in the folder that an archive holds; its name may be written as on Windows.
+
+    Raises UserError for one that lies outside.
+    """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{archive} has a member {name!r}, which is outside of the folder; it is not to be trusted")
-    return folder / path
+    return path
 
 
 def _write(target: Path, content: IO[bytes] | None) -> None:

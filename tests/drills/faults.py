@@ -608,8 +608,8 @@ FAULTS = (
     Fault(
         "classes from Z to A",
         "data/image_folder.py",
-        "return sorted(entry.name for entry in _visible(folder) if not leads_nowhere(entry) and entry.is_dir())",
-        "return sorted((entry.name for entry in _visible(folder) if entry.is_dir()), reverse=True)",
+        "return sorted(entry.name for entry in entries if not storage.leads_nowhere(entry) and entry.is_dir())",
+        "return sorted((entry.name for entry in entries if entry.is_dir()), reverse=True)",
         "tests/modules/data/test_dataset_factory.py",
     ),
     Fault(

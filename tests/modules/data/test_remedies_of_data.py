@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
 import pytest
+from mindspore.mindrecord import FileWriter
 from support.array_files import idx
+from support.hostile_archives import Files, pack_tar, pack_zip
 from support.remedies import Case, try_all
 
 from mindcv_halo import create_dataset, create_loader, create_transforms
@@ -50,6 +55,33 @@ class Bench:
             if content is not None:
                 path.write_bytes(content)
         return root
+
+    def archive(self, pack: Callable[[Files], bytes] = pack_zip, spoil: Callable[[bytes], bytes] = bytes) -> Path:
+        """An archive of root/train, of which `spoil` makes another file."""
+        root = self.images()
+        files = {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*/*")}
+        path = self.folder / "images.packed"
+        path.write_bytes(spoil(pack(files)))
+        return path
+
+    def other(self, name: str) -> Path:
+        """What is no archive."""
+        path = self.folder / name
+        if name == "pipe" and not path.exists():
+            os.mkfifo(path)
+        elif name != "pipe":
+            path.write_bytes(b"no archive")
+        return path
+
+    def mindrecord(self) -> ds.Dataset:
+        """The same images in a MindRecord file."""
+        path = str(self.folder / "made.mindrecord")
+        writer = FileWriter(path, overwrite=True)
+        writer.add_schema({"image": {"type": "bytes"}, "label": {"type": "int32"}})
+        files = sorted(self.images().glob("*/*/*"))
+        writer.write_raw_data([{"image": file.read_bytes(), "label": label} for label, file in enumerate(files)])
+        writer.commit()
+        return ds.MindDataset(path, columns_list=["image", "label"])
 
     def broken(self) -> Path:
         root = self.images()
@@ -117,6 +149,12 @@ def zipped(bench: Bench, content: bytes) -> Path:
     root = bench.arrays("mnist", **{"train-labels": None})
     (root / "train-labels-idx1-ubyte.gz").write_bytes(content)
     return root
+
+
+def mark_encrypted(archive: bytes) -> bytes:
+    """A zip that says so of its first file."""
+    at = archive.index(b"PK\x01\x02") + 8
+    return archive[:at] + b"\1" + archive[at + 1 :]
 
 
 def raise_bad(text: str) -> None:
@@ -254,6 +292,47 @@ CASES = [
         r"or correct data_dir",
         lambda b: b.open(root=b.images().parent),
         lambda b: b.open(root=b.images()),
+    ),
+    # ---- archives
+    Case(
+        r"archive .*images.packed: it is cut off.*; copy or pack it anew",
+        lambda b: b.open(root=b.archive(pack_tar, lambda content: content[:700])),
+        lambda b: b.open(root=b.archive(pack_tar)),
+    ),
+    Case(
+        r"the table at a zip's end is missing; copy or pack it anew",
+        lambda b: b.open(root=b.archive(spoil=lambda content: content[:-1])),
+        lambda b: b.open(root=b.archive()),
+    ),
+    Case(
+        r"0.jpg is compressed by method 12, and .*; pack it anew, as zip -0 does",
+        lambda b: b.open(root=b.archive(lambda files: pack_zip(files, zipfile.ZIP_BZIP2))),
+        lambda b: b.open(root=b.archive()),
+    ),
+    Case(
+        r"is encrypted; pack it anew without a password",
+        lambda b: b.open(root=b.archive(spoil=mark_encrypted)),
+        lambda b: b.open(root=b.archive()),
+    ),
+    Case(
+        r"is compressed by gzip as a whole, .*; unpack it and give the folder, or pack it again .* tar -cf does",
+        lambda b: b.open(root=b.archive(pack_tar, gzip.compress)),
+        lambda b: [b.open(root=b.images()), b.open(root=b.archive(pack_tar))],
+    ),
+    Case(
+        r"MindRecord files are not read; give the folder of images .* pass mindspore.dataset.MindDataset",
+        lambda b: b.open(root=b.other("images.mindrecord")),
+        lambda b: [b.open(), b.load(b.mindrecord(), transform=[vision.Decode(), vision.Resize((8, 8))])],
+    ),
+    Case(
+        r"is no folder and no ordinary file; give a folder, or a zip or tar archive",
+        lambda b: b.open(root=b.other("pipe")),
+        lambda b: [b.open(), b.open(root=b.archive()), b.open(root=b.archive(pack_tar))],
+    ),
+    Case(
+        r"is no folder, and no zip or tar archive; give the folder that holds the splits, or an archive of it",
+        lambda b: b.open(root=b.other("images.rar")),
+        lambda b: [b.open(), b.open(root=b.archive())],
     ),
     Case(
         r"has no class folders; images belong in .*/cat/<class>/<name>.jpg",

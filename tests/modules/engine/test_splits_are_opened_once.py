@@ -30,9 +30,9 @@ def walked(tmp_path, monkeypatch):
     folders: list[str] = []
     walk = image_folder.walk_images
 
-    def counted(folder, left_out):
+    def counted(folder, left_out, *storage):
         folders.append(str(folder).removeprefix(f"{tmp_path}/"))
-        return walk(folder, left_out)
+        return walk(folder, left_out, *storage)
 
     def stop(*_, **__):
         raise Reached

@@ -1,0 +1,44 @@
+"""Training and validation on archives of images are those on the folder, to the bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from support.hostile_archives import pack_tar, pack_zip
+from support.small_run import CLASSES
+
+from mindcv_halo import engine
+from mindcv_halo.config import make_recipe
+from mindcv_halo.data import find_bad_images
+from mindcv_halo.models.weights import read_weights
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder.parent)): path.read_bytes() for path in folder.glob("*/*/*.png")}
+
+
+def test_a_run_goes_on_with_its_images_in_a_zip(flags, plain_run, image_folder, tmp_path):
+    """Its second epoch ends as that of the folder did."""
+    run = shutil.copytree(plain_run.last_checkpoint.parent, tmp_path / "run")
+    (run / "halonet_test_state-2_0.safetensors").unlink()
+    (tmp_path / "images.zip").write_bytes(pack_zip(read_files(image_folder)))
+    result = engine.train(make_recipe({**flags, "data_dir": str(tmp_path / "images.zip"), "resume": "True"}))
+    assert result.metrics == plain_run.metrics
+    weights, expected = (read_weights(str(each.last_checkpoint)) for each in (result, plain_run))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(weights[name], value, err_msg=name)
+
+
+def test_validation_of_a_tar(flags, plain_run, image_folder, tmp_path):
+    files = read_files(image_folder)
+    archive = tmp_path / "images.tar"
+    archive.write_bytes(pack_tar(files))
+    flags = {**flags, "data_dir": str(archive), "ckpt_path": str(plain_run.last_checkpoint)}
+    metrics = engine.validate(make_recipe(flags), str(tmp_path / "report"))
+    assert metrics == engine.validate(make_recipe({**flags, "data_dir": str(image_folder)}))
+    page = (tmp_path / "report" / "report.html").read_text()
+    num_mistakes = round(5 * len(CLASSES) * (1 - metrics.top1 / 100))
+    assert page.count("<figure>") == page.count(f"{archive}/{image_folder.name}/val/") == num_mistakes
+    assert not find_bad_images(str(archive), "val")
