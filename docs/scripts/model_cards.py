@@ -97,7 +97,7 @@ def _weights(name: str) -> str:
         if entry.partition(".")[0] != name or not cfg["url"]:
             continue
         checksum = (
-            f"SHA-256 {cfg['sha256']}..." if cfg["sha256"] else "content: names, shapes, and the format's own checks"
+            f"SHA-256 {cfg['sha256'][:8]}..." if cfg["sha256"] else "content: names, shapes, and the format's own checks"
         )
         rows.append((f"`{entry}`", f"`{cfg['file']}`", checksum))
         if cfg.get("release_sha256"):

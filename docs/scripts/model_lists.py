@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mindcv_halo.models.halonet import SPECS, default_cfgs
 from mindcv_halo.models.registry import list_aliases
+from mindcv_halo.models.weights import find_packaged
 
 ROOT = Path(__file__).parents[2]
 _LIST = re.compile(r"(?<=written by make pages)( -->)?\n.*?\n(?=[^\n]*end of what make pages writes)", re.DOTALL)
@@ -43,7 +44,7 @@ def _list_models(parameters: Mapping[str, int]) -> list[str]:
 def _list_weights() -> list[str]:
     rows = [("name", "weights", "checked by", "top-1, published"), ("---",) * 4]
     for entry, cfg in default_cfgs.items():
-        if cfg["url"]:
+        if cfg["url"] and not find_packaged(cfg):
             checksum = f"SHA-256 {cfg['sha256']}..." if cfg["sha256"] else "content"
             rows.append((f"`{entry}`", cfg.get("hub_id") or cfg["file"], checksum, cfg["top1"]))
     return [_row(row) for row in rows]
