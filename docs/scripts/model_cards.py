@@ -96,9 +96,9 @@ def _weights(name: str) -> str:
     for entry, cfg in default_cfgs.items():
         if entry.partition(".")[0] != name or not cfg["url"]:
             continue
-        checksum = (
-            f"SHA-256 {cfg['sha256'][:8]}..." if cfg["sha256"] else "content: names, shapes, and the format's own checks"
-        )
+        checksum = "content: names, shapes, and the format's own checks"
+        if cfg["sha256"]:
+            checksum = f"SHA-256 {cfg['sha256'][:8]}..."
         rows.append((f"`{entry}`", f"`{cfg['file']}`", checksum))
         if cfg.get("release_sha256"):
             rows.append(("", f"`{cfg['release_url'].rpartition('/')[2]}`", f"SHA-256 {cfg['release_sha256']}..."))

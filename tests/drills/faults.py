@@ -1035,7 +1035,42 @@ FAULTS = (
         "if why and value != default and False]",
         "tests/modules/test_idle_settings.py",
     ),
+    Fault(
+        "an archive's member whose checksum nobody looks at",
+        "data/archive.py",
+        "if self._checksums[number] not in (_NO_CHECKSUM, zlib.crc32(data)):",
+        "if not data:",
+        "tests/modules/data/test_archive.py",
+    ),
+    Fault(
+        "queues of batches as long as those of images",
+        "data/batch_queues.py",
+        "BATCHES_AHEAD = 1",
+        "BATCHES_AHEAD = 16",
+        "tests/modules/data/test_batch_queues.py",
+    ),
+    Fault(
+        "weights in the package of which another classifier is made",
+        "models/model_factory.py",
+        'basis["num_classes"] = complete_cfg(model_name)["num_classes"]',
+        'basis["num_classes"] = 1000',
+        "tests/modules/models/weights/test_packaged.py",
+    ),
     # ---- Kernels in C++
+    Fault(
+        "native lambda layer of the neighbours on the other side",
+        "native/src/lambda_layer.cpp",
+        "(row - y + half) * s.reach - x + half;",
+        "(y - row + half) * s.reach - x + half;",
+        "tests/modules/native/test_attentions.py -k gradients",
+    ),
+    Fault(
+        "native lambda layer without its positions' bias",
+        "native/src/lambda_layer.hpp",
+        "mixed[d * LANES + i] + bias[first + i]",
+        "mixed[d * LANES + i]",
+        "tests/modules/native/test_attentions.py -k gradients",
+    ),
     Fault(
         "native gradients of keys without the scale",
         "native/src/halo_attention_backward.cpp",
