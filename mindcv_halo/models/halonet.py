@@ -341,7 +341,7 @@ HALONET_MINI = Spec(
 @register_model(
     cfg=packaged_cfg(
         "halonet_mini_fashion_mnist.safetensors",
-        "dbef49f60977b9ef4ea8be4448b4bb6c4512579fe3a03dd96ef0e69721d71b0c",
+        "9eab619043623ade6816db174c3ba620aae9ed13022cf73b309a334a093fb04e",
         28,
         num_classes=10,
         crop_pct=1.0,
