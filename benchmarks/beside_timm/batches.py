@@ -5,12 +5,20 @@ Every side of the comparison reads these batches, so that augmentation and order
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 PADDING = 2  # black pixels around an image, which are cut off again at random
 MEAN, STD = 0.2860 * 255, 0.3530 * 255
+
+
+def read_job(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """What beside_timm.py wrote for both sides: the job, and its images and labels."""
+    with np.load(folder / "data.npz") as file:
+        return json.loads((folder / "job.json").read_text()), dict(file)
 
 
 def fit(images: np.ndarray, size: int) -> np.ndarray:

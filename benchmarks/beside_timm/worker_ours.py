@@ -18,8 +18,7 @@ import mindcv_halo  # noqa: E402, F401  before MindSpore
 # isort: split
 
 import mindspore  # noqa: E402
-import numpy as np  # noqa: E402
-from batches import normalise, steps  # noqa: E402
+from batches import normalise, read_job, steps  # noqa: E402
 from mindspore import Tensor, nn  # noqa: E402
 from turns import take_turns  # noqa: E402
 
@@ -60,9 +59,7 @@ if __name__ == "__main__":
     work, folder, precision = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     mindspore.set_device("CPU")
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
-    job = json.loads((folder / "job.json").read_text())
-    with np.load(folder / "data.npz") as file:
-        data = dict(file)
+    job, data = read_job(folder)
     network, step = make_step(job, folder, precision)
     if work == "cost":
         images, labels = next(steps(job, data))

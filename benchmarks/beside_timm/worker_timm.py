@@ -12,7 +12,7 @@ from pathlib import Path
 
 import timm_model  # also makes benchmarks/ a place to import from
 import torch
-from batches import normalise, steps
+from batches import normalise, read_job, steps
 from safetensors.torch import load_file
 from turns import take_turns
 
@@ -61,12 +61,8 @@ def count_right(network: torch.nn.Module, data: dict, precision: str) -> int:
 
 
 if __name__ == "__main__":
-    import numpy as np
-
     work, folder, precision = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    job = json.loads((folder / "job.json").read_text())
-    with np.load(folder / "data.npz") as file:
-        data = dict(file)
+    job, data = read_job(folder)
     network, step = make_step(job, folder, precision)
     if work == "cost":
         images, labels = next(steps(job, data))

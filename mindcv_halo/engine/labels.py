@@ -188,7 +188,7 @@ def _read_weights(recipe: Recipe) -> _Weights:
         return _Weights(get_pretrained_cfg(model_name).get("num_classes", _IMAGENET), None, are_foreign=True)
     if is_own_model(model_name):  # whose names of weights nobody knows
         return _Weights(None, names_in_weights(checkpoint), are_foreign=False)
-    file = open_weights(checkpoint, ema=recipe.step.ema)
+    file = open_weights(checkpoint, ema=recipe.step.ema and bool(recipe.model.checkpoint_path))
     return _Weights(count_classes(file), file.class_names, file.source is not OURS)
 
 

@@ -23,7 +23,7 @@ def forget_graphs() -> None:
 
 def is_compiled(network: nn.Cell) -> bool:
     """Whether the network or a cell inside it was called by itself, in graph mode."""
-    return any(map(_has_graphs, (cell for _, cell in network.cells_and_names())))
+    return any(_has_graphs(cell) for _, cell in network.cells_and_names())
 
 
 def _has_graphs(cell: nn.Cell) -> bool:

@@ -348,7 +348,7 @@ HALONET_MINI = Spec(
         interpolation="bilinear",
         mean=FASHION_MNIST_MEAN,
         std=FASHION_MNIST_STD,
-        source="make fashion",
+        source="configs/halonet/halonet_mini_fashion.yaml, epoch_size 8",
     )
 )
 def halonet_mini(

@@ -131,9 +131,9 @@ def create_model(
     if "conv_stages" in options and not is_own and "conv_stages" not in inspect.signature(entrypoint).parameters:
         raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
     basis = {"num_classes": num_classes, "in_channels": in_channels}
-    if pretrained and not checkpoint_path and not is_own and num_classes is _NUM_CLASSES:
-        basis["num_classes"] = complete_cfg(model_name)["num_classes"]
     path = os.fspath(checkpoint_path or "")
+    if pretrained and not path and not is_own and num_classes is _NUM_CLASSES:
+        basis["num_classes"] = complete_cfg(model_name)["num_classes"]
 
     about_weights = {"ema": ema, "auto_mapping": auto_mapping, "reset_head": resets_head, "resize_pos": resize_pos}
     _check_use(name, path, pretrained, about_weights)

@@ -56,8 +56,9 @@ def test_accuracy(pynative):
     assert abs(right - RIGHT) <= 1  # an image may lie on the border of two classes
 
 
-def test_a_picture_is_called_by_name(tmp_path):
+@pytest.mark.parametrize("ema", [False, True])  # which a run's recipe may have, and published weights never do
+def test_a_picture_is_called_by_name(tmp_path, ema):
     with np.load(IMAGES) as file:
         Image.fromarray(file["images"][0]).save(tmp_path / "boot.png")
-    predictor = Predictor("halonet_mini", pretrained=True, mode=1)
+    predictor = Predictor("halonet_mini", pretrained=True, mode=1, ema=ema)
     assert predictor(tmp_path / "boot.png").class_names[0] == "Ankle boot"
