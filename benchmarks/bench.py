@@ -143,17 +143,17 @@ class Bench:
 
     def compare(self, row: Row) -> dict:
         """The row with all sides. A peer that fails is left out with its error; our own failure is one."""
-        sides, workers = {}, {}
-        for name, python, command in self.sides(row):
-            worker = Worker(python, *command)
+        sides = {}
+        workers = {name: Worker(python, *command) for name, python, command in self.sides(row)}  # imports beside others
+        for name, worker in list(workers.items()):
+            sides[name] = Side()
             try:
-                worker.seconds()  # to warm up; alone, as it may compile on all processors
+                worker.seconds()  # to warm up; one by one, as it may compile on all processors
             except WorkerError as error:
                 if name.startswith("ours"):
                     raise
                 sides[name] = Side(error=str(error))
-                continue
-            sides[name], workers[name] = Side(), worker
+                del workers[name]
         for _ in range(self.args.pairs):
             for name, worker in list(workers.items()):
                 try:

@@ -107,7 +107,11 @@ class Part {
       start_ = packs ? panel_.data() : map_ + top * channels;
       row_ = packs ? DEPTH : channels;
       next_ = packs ? ROWS * DEPTH : DEPTH;
-      for (int64_t block = first_block; block < end_block; ++block) multiply_panel(top, rows, block);
+      if (channels > LONGEST) {
+        for (int64_t block = first_block; block < end_block; ++block) multiply_panel(top, rows, block);
+      } else {
+        for (int64_t row = 0; row < rows; row += ROWS) multiply_strip(top, row, rows, first_block, end_block);
+      }
     }
   }
 
@@ -133,6 +137,20 @@ class Part {
     return map_ + ((image * shape_.height + y * shape_.stride) * shape_.width + x * shape_.stride) * shape_.channels;
   }
 
+  // ROWS pixels by all blocks: the output grows line by line, which memory takes faster than columns of it.
+  void multiply_strip(int64_t top, int64_t row, int64_t rows, int64_t first_block, int64_t end_block) {
+    const int64_t channels = shape_.channels, height = std::min(ROWS, rows - row);
+    const auto* a = reinterpret_cast<const char*>(start_ + row * channels);
+    for (int64_t block = first_block; block < end_block; ++block) {
+      const bfloat16* target = out_ + (top + row) * shape_.out_channels + block * COLUMNS;
+      for (int64_t line = 0; line < height; ++line) __builtin_prefetch(target + line * shape_.out_channels, 1);
+      multiply_block(a, row_ * sizeof(bfloat16), SIDE * row_ * sizeof(bfloat16), next_ * sizeof(bfloat16),
+                     packed_ + block * COLUMNS * channels / 2, channels / DEPTH, false, row == 0, sums_.data());
+      finish(sums_.data(), top + row, height, block * COLUMNS);
+    }
+  }
+
+  // All rows by one block, whose sums go on from LONGEST channels to the next.
   void multiply_panel(int64_t top, int64_t rows, int64_t block) {
     const int64_t channels = shape_.channels;
     const uint32_t* weights = packed_ + block * COLUMNS * channels / 2;
