@@ -1093,6 +1093,20 @@ FAULTS = (
         "tests/modules/native/test_operators.py -k pool",
     ),
     Fault(
+        "native max pool of windows without their last row",
+        "native/src/max_pool.cpp",
+        "2 * y + 1 < height ? middle + length : middle",
+        "2 * y + 1 < height ? middle : middle",
+        "tests/modules/native/test_operators.py -k pool",
+    ),
+    Fault(
+        "1x1 convolutions of bfloat16 that write one strip of pixels over another",
+        "native/src/pointwise_bfloat16.cpp",
+        "finish(sums_.data(), top + row, height, block * COLUMNS);",
+        "finish(sums_.data(), top, height, block * COLUMNS);",
+        f"{_BFLOAT16_TESTS} -k pointwise",
+    ),
+    Fault(
         "native running variance that is biased",
         "native/src/batch_norm.cpp",
         "rows > 1 ? variance * rows / (rows - 1) : variance",

@@ -17,27 +17,37 @@ void visit_taps(int64_t y, int64_t x, int64_t height, int64_t width, const Body&
   }
 }
 
+// Of a number that may be none, and one that is one.
+inline float larger(float value, float most) { return value > most ? value : most; }
+
+// Three rows at a time, then three columns of what is left, so that memory is read in order.
 template <typename Element>
 void pool(const Arguments& args, const Element* map, Element* out) {
   const int64_t batch = args.side(0, 0), height = args.side(0, 1), width = args.side(0, 2), channels = args.side(0, 3);
-  const int64_t rows = args.side(2, 1), columns = args.side(2, 2);
+  const int64_t rows = args.side(2, 1), columns = args.side(2, 2), length = width * channels;
   const float border = args.floats(1)[0];
   parallel_ranges(batch * rows, [&](int, int64_t begin, int64_t end) {
-    std::vector<float> most(channels);
-    float* best = most.data();
+    std::vector<float> highest(length);
+    float* most = highest.data();
     for (int64_t line = begin; line < end; ++line) {
-      const int64_t image = line / rows, y = line % rows;
-      for (int64_t x = 0; x < columns; ++x) {
-        const bool inside = y > 0 && x > 0 && 2 * y + 1 < height && 2 * x + 1 < width;
-        std::fill(best, best + channels, inside ? -__builtin_inff() : border);
-        visit_taps(y, x, height, width, [&](int64_t row, int64_t column) {
-          const Element* values = map + ((image * height + row) * width + column) * channels;
+      const int64_t y = line % rows;
+      const Element* middle = map + (line / rows * height + 2 * y) * length;
+      const Element* above = y > 0 ? middle - length : middle;
+      const Element* below = 2 * y + 1 < height ? middle + length : middle;
 #pragma GCC ivdep
-          for (int64_t c = 0; c < channels; ++c) best[c] = float(values[c]) > best[c] ? float(values[c]) : best[c];
-        });
+      for (int64_t i = 0; i < length; ++i) {
+        most[i] = larger(below[i], larger(middle[i], larger(above[i], -__builtin_inff())));
+      }
+      for (int64_t x = 0; x < columns; ++x) {
+        const float* centre = most + 2 * x * channels;
+        const float* left = x > 0 ? centre - channels : centre;
+        const float* right = 2 * x + 1 < width ? centre + channels : centre;
+        const float least = above == middle || below == middle || left == centre || right == centre ? border : -__builtin_inff();
         Element* target = out + (line * columns + x) * channels;
 #pragma GCC ivdep
-        for (int64_t c = 0; c < channels; ++c) target[c] = Element(best[c]);
+        for (int64_t c = 0; c < channels; ++c) {
+          target[c] = Element(larger(right[c], larger(centre[c], larger(left[c], least))));
+        }
       }
     }
   });
