@@ -11,13 +11,13 @@ from mindcv_halo.files.whole_file import write_whole
 
 
 class KeptRuns:
-    """The runs of one part of a results file: `{part: {"settings": ..., "runs": {name: {seed: result}}}}`.
+    """The runs of a part of a file, `{part: {"settings": ..., "machine": ..., "runs": {name: {seed: result}}}}`.
 
-    `settings` are those that all runs of the part share. Raises SystemExit where the file has runs with other
-    settings, unless they are to be measured `anew`.
+    `settings` are those that all runs of the part share, `machine` is what the first of them was made on. Raises
+    SystemExit where the file has runs with other settings, unless they are to be measured `anew`.
     """
 
-    def __init__(self, file: Path, part: str, settings: dict[str, Any], *, anew: bool = False):
+    def __init__(self, file: Path, part: str, settings: dict[str, Any], machine: dict, *, anew: bool = False):
         self.file = file
         self.results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
         kept = {} if anew else self.results.get(part, {})
@@ -30,7 +30,7 @@ class KeptRuns:
                 "everything again with --anew"
             )
         self.runs: dict[str, dict[str, Any]] = kept.get("runs", {})
-        self.results[part] = {"settings": settings, "runs": self.runs}
+        self.results[part] = {"settings": settings, "machine": kept.get("machine", machine), "runs": self.runs}
 
     def measure(self, name: str, seed: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of this run, which is made and written down if the file does not have it."""

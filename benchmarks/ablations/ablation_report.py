@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from kept_runs import common_seeds  # noqa: E402
+from machine import name_machine  # noqa: E402
 from markdown_table import make_table  # noqa: E402
 
 from mindcv_halo.report.pictures import has_matplotlib, make_figure, save_figure  # noqa: E402
@@ -26,7 +27,8 @@ def write_report(part: dict, folder: Path) -> str:
     text = (
         f"# Ablations\n\nWritten by `make ablations` (benchmarks/ablations): `{settings['recipe']}`, "
         f"{settings['epochs']} epochs of {settings['num_samples']:,} images, {len(seeds)} seeds; top-1 in percent of "
-        "the 10,000 test images. Seconds are the least of all epochs, beside whatever else ran.\n\n"
+        "the 10,000 test images. Seconds are the least of all epochs "
+        f"({name_machine(part['machine'])}).\n\n"
     )
     rows = [
         (

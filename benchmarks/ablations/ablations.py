@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from ablation_report import write_report  # noqa: E402
 from kept_runs import KeptRuns  # noqa: E402
+from machine import describe_machine  # noqa: E402
 
 from mindcv_halo import create_model  # noqa: E402  before MindSpore
 from mindcv_halo.config import make_recipe, read_recipe  # noqa: E402
@@ -64,7 +65,9 @@ def main() -> None:
 
     args.output.mkdir(parents=True, exist_ok=True)
     settings = {"recipe": RECIPE, "num_samples": args.num_samples, "epochs": args.epochs}
-    kept = KeptRuns(args.output / "RESULTS.json", "ablations", settings, anew=args.anew)
+    kept = KeptRuns(
+        args.output / "RESULTS.json", "ablations", settings, describe_machine([sys.executable]), anew=args.anew
+    )
     text = ""
     # Seed by seed, so that a run that is cut has as many of every variant, in the same hours of a shared machine.
     for seed in range(args.seeds):
