@@ -158,19 +158,17 @@ def _summarise(results: dict) -> Iterator[tuple[str, ...]]:
 
 
 def _plot(losses: dict[str, list[float]], path: Path) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     figure = make_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     steps = range(1, len(losses[TRUTH]) + 1)
     for side, values in losses.items():
-        left.plot(steps, values, linewidth=1, label=side)
+        style = {"color": "black", "linestyle": ":"} if side == TRUTH else {}  # which lies on the others
+        left.plot(steps, values, linewidth=1, label=side, **style)
         if side != TRUTH:
             right.semilogy(steps, distances(values, losses[TRUTH]), linewidth=1, label=side)
     right.axhline(CHAOS, color="#444444", linewidth=0.8, linestyle="--")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     left.set(xlabel="step", ylabel="loss")
-    right.set(xlabel="step", ylabel="distance from timm's float64")
+    right.set(xlabel="step", ylabel="distance from timm's float64\n(share of the loss)")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
