@@ -60,6 +60,7 @@ def write_report(part: dict, folder: Path) -> str:
         )
     if seeds and has_matplotlib():
         _plot(facts, top1, folder / "ablations.png")
+        text += "\n\nIn the picture points are seeds, and lines join their means."
         text += "\n\n![Top-1 over the size of the halo, and over the stages with attention](ablations.png)"
     text += "\n"
     (folder / "RESULTS.md").write_text(text)
@@ -77,7 +78,12 @@ def _plot(facts: dict[str, dict], top1: dict[str, list[float]], path: Path) -> N
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, names, labels, title in (
         (left, with_halo, [str(facts[name]["halo_size"]) for name in with_halo], "halo, in pixels"),
-        (right, by_stage, [_name_stages(facts[name]["attention"]) for name in by_stage], f"attention, halo {own_halo}"),
+        (
+            right,
+            by_stage,
+            [_name_stages(facts[name]["attention"]) for name in by_stage],
+            f"attention, with a halo of {own_halo}",
+        ),
     ):
         places = range(len(names))
         axes.plot(places, [mean(top1[name]) for name in names], color="tab:blue", marker="_", markersize=14)

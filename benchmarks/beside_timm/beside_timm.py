@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of losses")
     parser.add_argument("--epochs", type=int, default=5, help="of accuracy")
     parser.add_argument("--seeds", type=int, default=3, help="of accuracy")
-    parser.add_argument("--num_samples", type=int, default=10_000, help="of accuracy: the first so many train")
+    parser.add_argument("--num_samples", type=int, default=12_000, help="of accuracy: the first so many train")
     parser.add_argument("--pairs", type=int, default=7, help="turns of each side, of cost")
     parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--weight_decay", type=float, default=0.05)
