@@ -9,7 +9,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
-.PHONY: quickstart fashion test test-all lint pages docs bench bench-pipeline bench-scaling bench-export beside-timm dry-run clean
+.PHONY: quickstart fashion test test-all lint pages docs bench bench-pipeline bench-scaling bench-export beside-timm ablations dry-run clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -50,6 +50,9 @@ bench-export: $(VENV)/ready  ## size and images/s of exported models, under Mind
 
 beside-timm: $(VENV)/ready $(VENV)-torch/ready  ## losses, top-1 and cost of the same training in PyTorch: FASHION_MNIST=DIR
 	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/.cache/inductor $(RUN) benchmarks/beside_timm/beside_timm.py --torch_python $(VENV)-torch/bin/python $(if $(FASHION_MNIST),--data_dir $(FASHION_MNIST))
+
+ablations: $(VENV)/ready  ## what halos and the place of attention are worth on Fashion-MNIST: FASHION_MNIST=DIR
+	$(RUN) benchmarks/ablations/ablations.py $(if $(FASHION_MNIST),--data_dir $(FASHION_MNIST))
 
 dry-run: $(VENV)/ready $(VENV)-mindcv/ready  ## every graph compiled by MindSpore's Ascend and GPU backends, into docs/compiled.md
 	$(RUN) -m dry_run.sweep --peer_python $(VENV)-mindcv/bin/python

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 
 from export_model import export, save_random
+from machine import describe_machine
 from pipeline import write_images
 from report import write_report
 from workers import HERE, Worker, WorkerError, take_rounds
@@ -261,43 +260,6 @@ def _last_line(command: list) -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
-def describe_machine(args: argparse.Namespace) -> dict[str, str]:
-    """What must be known to read the figures."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    features = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split()
-    wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
-    installed = []
-    for python in filter(None, (sys.executable, args.torch_python, args.keras_python, args.onnx_python)):
-        command = [python, "-m", "pip", "freeze"]
-        installed += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    wanted = (
-        "mindspore",
-        "torch",
-        "timm",
-        "openvino",
-        "onnxruntime",
-        "tensorflow-cpu",
-        "keras-cv-attention-models",
-        "halonet-pytorch",
-    )
-    versions = sorted({line for line in installed if line.partition("==")[0] in wanted})
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit.stdout.strip() or "unknown",
-        "processor": f"{processor}, {' '.join(wide)}",
-        "cores": str(sum(line.startswith("processor") for line in lines)),
-        "memory": f"{int(memory.split()[1]) / 1e6:.0f} GB",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": ", ".join(versions),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--torch_python", required=True, help="Python of an environment with torch, timm, lucidrains")
@@ -320,7 +282,12 @@ def main() -> None:
 
 def measure(bench: Bench) -> None:
     args = bench.args
-    results = {"machine": describe_machine(args), "image_size": args.image_size, "pairs": args.pairs}
+    peers = (args.torch_python, args.keras_python, args.onnx_python)
+    results = {
+        "machine": describe_machine([sys.executable, *filter(None, peers)]),
+        "image_size": args.image_size,
+        "pairs": args.pairs,
+    }
     results["import_gb"] = bench.import_gb
     results["ceiling"] = bench.ceiling()
     results["rows"] = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from markdown_table import make_table as _table
 
 HERE = Path(__file__).parent
 FINDINGS = HERE / "findings.md"  # what was tried, and the walls; it follows the tables
@@ -39,11 +41,6 @@ def write_report(results: dict, folder: Path) -> str:
     (folder / "RESULTS.md").write_text(text)
     _plot(results["rows"], folder / "speed.png")
     return text
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _verdict(reached: bool) -> str:

@@ -4,10 +4,10 @@ Both sides start from the same weights, through our own conversion, and get the 
 order, AdamW's settings and rates. `make beside-timm` runs it and writes RESULTS.json, RESULTS.md and losses.png.
 
 losses: of the first steps; how far our float32 and timm's are from timm's float64, which is the truth for both.
-accuracy: top-1 of the test images after some epochs, from several seeds.
+accuracy: top-1 of the test images after some epochs on a part of the training images, from several seeds.
 cost: seconds and peak memory of a training step, taking turns: only ratios mean something elsewhere.
 
-Parts that are not asked for stay in RESULTS.json as they are.
+What RESULTS.json has is not run again, whatever part, side and seed it is of: cut it when you like, and start it again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
+from time import perf_counter
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -31,10 +35,11 @@ import mindcv_halo  # noqa: E402, F401  before MindSpore
 
 import numpy as np  # noqa: E402
 from batches import fit  # noqa: E402
-from distances import compare_losses  # noqa: E402
+from kept_runs import KeptRuns  # noqa: E402
+from machine import describe_machine  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 from tables import write_report  # noqa: E402
-from workers import Worker, take_rounds  # noqa: E402
+from workers import Worker, WorkerError, take_rounds  # noqa: E402
 
 from mindcv_halo import create_model, create_scheduler  # noqa: E402
 from mindcv_halo.data.image_arrays import read_arrays  # noqa: E402
@@ -43,9 +48,8 @@ from mindcv_halo.optim.param_groups import group_names  # noqa: E402
 from mindcv_halo.runtime import set_seed  # noqa: E402
 
 PARTS = ("losses", "accuracy", "cost")
-TRUTH = "timm, float64"
 SIDES = {
-    "losses": ("ours, float32", "ours, bfloat16", "timm, float32", TRUTH),
+    "losses": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float64"),
     "accuracy": ("ours, float32", "ours, bfloat16", "timm, float32"),
     "cost": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float32 compiled", "timm, bfloat16 compiled"),
 }
@@ -62,69 +66,90 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of losses")
     parser.add_argument("--epochs", type=int, default=5, help="of accuracy")
     parser.add_argument("--seeds", type=int, default=3, help="of accuracy")
-    parser.add_argument("--num_samples", type=int, help="train on only so many images an epoch; default: all")
+    parser.add_argument("--num_samples", type=int, default=12_000, help="of accuracy: the first so many train")
     parser.add_argument("--pairs", type=int, default=7, help="turns of each side, of cost")
     parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--weight_decay", type=float, default=0.05)
     parser.add_argument("--label_smoothing", type=float, default=0.1)
+    parser.add_argument("--anew", action="store_true", help="run again what RESULTS.json has of these parts")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     args = parser.parse_args()
 
     args.output.mkdir(parents=True, exist_ok=True)
-    file = args.output / "RESULTS.json"
-    results = json.loads(file.read_text()) if file.is_file() else {}
     comparison = Comparison(args)
+    machine = describe_machine([sys.executable, args.torch_python])
+    text = ""
     for part in args.parts:
-        results[part] = {"settings": comparison.settings(part), **getattr(comparison, part)()}
-        file.write_text(json.dumps(results, indent=1) + "\n")
-    print(write_report(results, args.output))
+        kept = KeptRuns(args.output / "RESULTS.json", part, comparison.settings(part), machine, anew=args.anew)
+        for side, seed, run in getattr(comparison, part)():
+            kept.measure(side, seed, run)
+            text = write_report(kept.results, args.output)
+    print(text)
+
+
+Runs = Iterator[tuple[str, int, Callable[[], dict[str, Any]]]]  # of a part: side, seed, and what makes the run
 
 
 class Comparison:
-    """Each part prepares the folder of a job, which the workers of both sides read."""
+    """Each run prepares the folder of a job, which the workers of both sides read."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
         train, test = (read_arrays("fashion_mnist", args.data_dir or "data", split) for split in ("train", "test"))
-        chosen = slice(args.num_samples)
         self.data = {
-            "train_images": fit(train.images[chosen, ..., 0], args.image_size),
-            "train_labels": train.labels[chosen],
+            "train_images": fit(train.images[..., 0], args.image_size),
+            "train_labels": train.labels,
             "test_images": fit(test.images[..., 0], args.image_size),
             "test_labels": test.labels,
         }
         self.num_classes = len(train.class_names)
 
     def settings(self, part: str) -> dict:
-        names = {"losses": ("steps",), "accuracy": ("epochs", "seeds"), "cost": ("pairs",)}[part]
-        common = ("model", "image_size", "batch_size", "lr", "weight_decay", "label_smoothing", "num_samples")
+        """What its runs share: more seeds are more runs, and no other settings."""
+        names = {"losses": ("steps",), "accuracy": ("epochs", "num_samples"), "cost": ("pairs",)}[part]
+        common = ("model", "image_size", "batch_size", "lr", "weight_decay", "label_smoothing")
         return {name: getattr(self.args, name) for name in (*names, *common)}
 
-    def losses(self) -> dict:
+    def losses(self) -> Runs:
         # A tenth of the steps warms up, and the rest decays.
         rates = self.plan(-(-self.args.steps // 10), 10)[: self.args.steps]
-        found = self.run("losses", rates, seed=0)
-        losses = {side: result["losses"] for side, result in found.items()}
-        return {"losses": losses, "distances": compare_losses(losses, TRUTH)}
+        for side in SIDES["losses"]:
+            yield side, 0, partial(self.train, "losses", side, self.data, rates, seed=0)
 
-    def accuracy(self) -> dict:
-        rates = self.plan(len(self.data["train_images"]) // self.args.batch_size, self.args.epochs)
-        num_images = len(self.data["test_images"])
-        top1: dict[str, list[float]] = {side: [] for side in SIDES["accuracy"]}
+    def accuracy(self) -> Runs:
+        chosen = slice(self.args.num_samples)
+        data = {name: array[chosen] if name.startswith("train") else array for name, array in self.data.items()}
+        num_steps = len(data["train_images"]) // self.args.batch_size
+        if num_steps < 1:
+            raise SystemExit(
+                f"num_samples {self.args.num_samples} fill no batch of {self.args.batch_size}; give more, or a smaller "
+                "--batch_size"
+            )
+        rates = self.plan(num_steps, self.args.epochs)
         for seed in range(self.args.seeds):
-            for side, result in self.run("accuracy", rates, seed).items():
-                top1[side].append(100 * result["right"] / num_images)
-        return {"top1": top1, "mean": {side: mean(values) for side, values in top1.items()}}
+            for side in SIDES["accuracy"]:
+                yield side, seed, partial(self.train, "accuracy", side, data, rates, seed)
 
-    def cost(self) -> dict:
+    def cost(self) -> Runs:
+        yield "all sides, in turns", 0, self.take_turns
+
+    def take_turns(self) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
-            self.prepare(Path(folder), [self.args.lr], seed=0)
-            workers = {side: Worker(*self.command("cost", side, folder)) for side in SIDES["cost"]}
+            self.prepare(Path(folder), self.data, [self.args.lr], seed=0)
+            workers, failed = {}, []
+            for side in SIDES["cost"]:
+                worker = Worker(*self.command("cost", side, folder))
+                try:
+                    worker.seconds()
+                    workers[side] = worker
+                except WorkerError as error:  # torch.compile's training step ends some networks' processes
+                    print(error, flush=True)
+                    failed.append(side)
             rounds = take_rounds(list(workers.values()), self.args.pairs)
             memory = {side: worker.close() for side, worker in workers.items()}
         seconds = dict(zip(workers, map(median, zip(*rounds, strict=True)), strict=True))
         return {"seconds": seconds, "lowest": dict(zip(workers, map(min, zip(*rounds, strict=True)), strict=True)),
-                "peak_gb": memory}  # fmt: skip
+                "peak_gb": memory, "failed": failed}  # fmt: skip
 
     def plan(self, steps_per_epoch: int, epochs: int) -> list[float]:
         """A rate for each step: a warm-up of an epoch, and cosine decay."""
@@ -133,7 +158,7 @@ class Comparison:
             steps_per_epoch, "cosine_decay", self.args.lr, 1e-6, warmup_epochs=warmup, num_epochs=epochs
         )
 
-    def prepare(self, folder: Path, rates: list[float], seed: int) -> None:
+    def prepare(self, folder: Path, data: dict[str, np.ndarray], rates: list[float], seed: int) -> None:
         set_seed(seed)
         network = create_model(self.args.model, num_classes=self.num_classes, in_channels=1)
         weights = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
@@ -156,17 +181,20 @@ class Comparison:
             "decayed": sorted(name for name, value in marked.items() if value.all() and value.size and value.ndim),
         }
         (folder / "job.json").write_text(json.dumps(job))
-        np.savez(folder / "data.npz", **self.data)
+        np.savez(folder / "data.npz", **data)
 
-    def run(self, part: str, rates: list[float], seed: int) -> dict[str, dict]:
-        """What each side's worker says, one after the other."""
-        found = {}
+    def train(self, part: str, side: str, data: dict[str, np.ndarray], rates: list[float], seed: int) -> dict[str, Any]:
+        """What the side's worker says."""
+        start = perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            self.prepare(Path(folder), rates, seed)
-            for side in SIDES[part]:
-                done = subprocess.run(self.command(part, side, folder), stdout=subprocess.PIPE, text=True, check=True)
-                found[side] = json.loads(done.stdout.splitlines()[-1])
-                print(f"{part}, seed {seed}, {side}: last loss {found[side]['losses'][-1]:.4f}", flush=True)
+            self.prepare(Path(folder), data, rates, seed)
+            done = subprocess.run(self.command(part, side, folder), stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        last = found["losses"]
+        if part == "accuracy":
+            found = {"right": found["right"], "images": len(data["test_labels"])}
+        minutes = (perf_counter() - start) / 60
+        print(f"{part}, seed {seed}, {side}: last loss {last[-1]:.4f}, {minutes:.1f} min", flush=True)
         return found
 
     def command(self, part: str, side: str, folder: str) -> list[str]:

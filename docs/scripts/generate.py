@@ -1,8 +1,8 @@
 """Writes the pages and pictures of docs/ that come from the code: python docs/scripts/generate.py (needs matplotlib).
 
 configuration.md from the option groups, models/*.md from the registry and benchmarks/RESULTS.json, pictures/ from the
-operator, the specifications and the schedules. What it writes is committed; tests/tasks/test_generated_docs.py says
-where that is out of date.
+operator, the specifications and the schedules, and into README.md and training.md what benchmarks found. What it writes
+is committed; tests/tasks/test_generated_docs.py says where that is out of date.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import draw_cost  # noqa: E402
 import draw_schedules  # noqa: E402
 import draw_window  # noqa: E402
 from configuration_page import write_configuration  # noqa: E402
+from measured import write_measured  # noqa: E402
 from model_cards import count_parameters, write_card, write_index  # noqa: E402
 from model_lists import write_lists  # noqa: E402
 
@@ -43,6 +44,8 @@ def main() -> None:
         draw_architecture.draw(network.spec, size, DOCS / "pictures" / f"{name}.png")
     (DOCS / "models" / "index.md").write_text(write_index(facts), encoding="utf-8")
     for name, text in write_lists({name: parameters for name, (parameters, _) in facts.items()}).items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+    for name, text in write_measured().items():
         (ROOT / name).write_text(text, encoding="utf-8")
     draw_window.draw(DOCS / "pictures" / "window.png")
     draw_cost.draw(results, DOCS / "pictures" / "cost.png")

@@ -16,12 +16,16 @@ PAGES = {
     "recipes.md": "configs/README.md",
     "performance.md": "benchmarks/RESULTS.md",
 }
-PICTURES = {"pictures/speed.png": "benchmarks/speed.png"}
+PICTURES = {
+    "pictures/speed.png": "benchmarks/speed.png",
+    "pictures/ablations.png": "benchmarks/ablations/ablations.png",
+}
 # Their links and those that lead to them, as they are written, and on the site.
 _LINKS = {
     "](docs/": "](",
     "](../docs/": "](",
     "](speed.png)": "](pictures/speed.png)",
+    "](../benchmarks/ablations/ablations.png)": "](pictures/ablations.png)",
     **{f"](../{source})": f"]({page})" for page, source in PAGES.items()},
     **{f"](../../{source})": f"](../{page})" for page, source in PAGES.items()},
 }
@@ -31,6 +35,8 @@ _COST = "\n## Cost over size\n\n![Seconds and memory over pixels](pictures/cost.
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files that lie outside of docs/."""
     for page, source in (PAGES | PICTURES).items():
+        if not (ROOT / source).is_file():  # a benchmark that was not run has no picture, and no page shows it
+            continue
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 

@@ -158,7 +158,7 @@ class ModelOptions:
     dialect: str | None = option(None, "whose reading of the paper; default: that of the weights", free_on_resume=True)
     mask_padding: bool = option(False, "keep pixels outside the map out of the softmax of halo attention")
     conv_stages: tuple[int, ...] = option(
-        (), "H models: stages, from 1, with convolutions in place of attention", unit="stages, from 1"
+        (), "H models and halonet_mini: stages, from 1, with convolutions in place of attention", unit="stages, from 1"
     )
     block_size: int | None = option(
         None, "side of a block of halo attention, in pixels; default: the model's", unit="pixels of the map"

@@ -352,13 +352,14 @@ HALONET_MINI = Spec(
     )
 )
 def halonet_mini(
-    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, **options
+    pretrained: bool = False, num_classes: int = 1000, in_channels: int = 3, conv_stages: Iterable[int] = (), **options
 ) -> HaloNet | FeatureExtractor:
-    """For images of about 32 pixels: a million weights, attention in the last two stages. Options as in create_model.
+    """For images of about 32 pixels: a million weights, attention in the last two stages, or convolutions in its place
+    in `conv_stages`. Other options as in create_model.
 
     Its weights were trained on Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747) and travel with this package.
     """
-    return _build(HALONET_MINI, pretrained, num_classes, in_channels, **options)
+    return _build(with_conv_stages(HALONET_MINI, conv_stages), pretrained, num_classes, in_channels, **options)
 
 
 # ---- For tests, documentation and the quick start: every kind of block but the fixed-size ones, about 50k weights
@@ -418,7 +419,7 @@ def _build(
             known = {*_OF_HALONET, *signature(_build).parameters} - {"spec", "options"}
             raise unknown_name(f"option of {name}", option, known)
     if conv_stages is not None and list_items(conv_stages):
-        raise UserError(f"{name}: conv_stages {conv_stages!r} is for the H models only; leave it out")
+        raise UserError(f"{name}: conv_stages {conv_stages!r} is for the H models and halonet_mini only; leave it out")
     if image_size is None:
         image_size = default_cfgs[name]["input_size"][1:]
     if check_flag(name, "features_only", features_only):

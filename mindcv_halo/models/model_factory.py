@@ -78,7 +78,7 @@ def create_model(
         mask_padding: keep pixels outside the map out of the softmax of halo attention.
         image_size: side, or (height, width), of the images, for models with bottleneck attention; None is the model's
             own.
-        conv_stages: H models: stages, from 1, with convolutions in place of attention.
+        conv_stages: H models and halonet_mini: stages, from 1, with convolutions in place of attention.
         block_size: side of the blocks of halo attention, in pixels of the map; None is the model's own.
         halo_size: width of the rim around a block, likewise.
         reset_head: leave out the file's classifier where its size is not ours, for fine-tuning on other classes; the
@@ -129,7 +129,7 @@ def create_model(
     }
     options = {option: value for option, value in options.items() if value is not None}
     if "conv_stages" in options and not is_own and "conv_stages" not in inspect.signature(entrypoint).parameters:
-        raise UserError(f"{name}: conv_stages {conv_stages} is for the H models only; leave it out")
+        raise UserError(f"{name}: conv_stages {conv_stages} is for the H models and halonet_mini only; leave it out")
     basis = {"num_classes": num_classes, "in_channels": in_channels}
     path = os.fspath(checkpoint_path or "")
     if pretrained and not path and not is_own and num_classes is _NUM_CLASSES:

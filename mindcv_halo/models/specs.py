@@ -292,7 +292,7 @@ def with_conv_stages(spec: Spec, conv_stages: Iterable[int] | None) -> Spec:
     """`spec` with a 3x3 convolution in place of attention in the stages numbered from 1 (the paper's comparison of
     attention in stages 1234, 234, 34 and 4 is `()`, `(1,)`, `(1, 2)`, `(1, 2, 3)`).
 
-    Raises UserError for a number that is no stage, or one that is named twice.
+    Raises UserError for a number that is no stage, one that is named twice, and a stage without attention.
     """
     stages = () if conv_stages is None else checks.list_items(conv_stages)
     possible = range(1, len(spec.stages) + 1)
@@ -300,6 +300,9 @@ def with_conv_stages(spec: Spec, conv_stages: Iterable[int] | None) -> Spec:
         raise UserError(
             f"{spec.name}: conv_stages {stages} must name stages out of {tuple(possible)}, each at most once"
         )
+    for number in stages:
+        if set(spec.stages[number - 1].pattern) == {CONVOLUTION}:
+            raise UserError(f"{spec.name}: conv_stages {stages}: stage {number} has no attention; leave {number} out")
     return replace(
         spec,
         stages=tuple(

@@ -26,10 +26,10 @@ def test_chaos_begins_where_a_loss_is_a_hundredth_off(parts):
     found = parts("distances").compare_losses(losses, "truth")
     assert found["calm_steps"] == 2  # bfloat16 has no say in it
     ours, theirs = found["sides"]["ours, float32"], found["sides"]["timm, float32"]
-    assert (ours["chaos_at_step"], theirs["chaos_at_step"]) == (3, 2)
-    assert ours["largest"] == pytest.approx(0.5) and ours["at_step"] == 3
+    assert (ours["chaos_at_step"], theirs["chaos_at_step"]) == (4, 3)
+    assert found["spans"] == [(1, 1), (2, 4)] and ours["largest"] == [0, pytest.approx(0.5)]
     assert ours["largest_while_calm"] == pytest.approx(0.001) and theirs["largest_while_calm"] == 0
-    assert found["sides"]["ours, bfloat16"]["chaos_at_step"] == 0
+    assert found["sides"]["ours, bfloat16"]["chaos_at_step"] == 1
 
 
 def test_without_chaos_all_steps_count(parts):
@@ -59,3 +59,26 @@ def test_batches_are_the_same_in_every_process(parts):
         around = np.pad(images[label], 2)
         moved = [around[top : top + 32, left : left + 32] for top in range(5) for left in range(5)]
         assert any(np.array_equal(shown, each) or np.array_equal(shown, each[:, ::-1]) for each in moved)
+
+
+def test_the_report_grows_with_the_parts(parts, tmp_path, monkeypatch):
+    """Nothing of a part whose sides have not all run, and means over the seeds that all sides have."""
+    tables = parts("tables")
+    monkeypatch.setattr(tables, "has_matplotlib", lambda: False)
+    settings = dict.fromkeys(("model", "image_size", "lr"), 1) | {"batch_size": 64, "steps": 3, "epochs": 2}
+    settings |= {"num_samples": 1000, "pairs": 1}
+    losses = {"ours, float32": [2.0, 1.001, 1.5], "ours, bfloat16": [2.0, 1.0, 1.1], "timm, float32": [2.0, 1.0, 1.0]}
+    runs = {side: {"0": {"losses": values}} for side, values in losses.items()}
+    results = {"losses": {"settings": settings, "runs": runs}}
+    assert "step" not in tables.write_report(results, tmp_path) and not (tmp_path / "SUMMARY.md").exists()
+    runs["timm, float64"] = {"0": {"losses": [2.0, 1.0, 1.0]}}
+    text = tables.write_report(results, tmp_path)
+    assert "| steps | 1 | 2 to 3 | above 1% from |" in text
+    assert "| ours, float32 | 0.0e+00 | 5.0e-01 | step 3 |" in text and "| timm, float32 | 0.0e+00 | 0.0e+00 | never |"
+    right = {"ours, float32": (80, 90), "ours, bfloat16": (70,), "timm, float32": (60, 90)}
+    of_seeds = {side: {str(n): {"right": k, "images": 100} for n, k in enumerate(ks)} for side, ks in right.items()}
+    results["accuracy"] = {"settings": settings, "runs": of_seeds}
+    assert "| ours, float32 | 80.00 | 80.00 | 0.00 |" in tables.write_report(results, tmp_path)
+    summary = (tmp_path / "SUMMARY.md").read_text()
+    assert "| 80.00 ± 0.00 % | 70.00 ± 0.00 % | 60.00 ± 0.00 % |" in summary
+    assert "| distance from timm's float64, the first 2 of 3 steps | 1e-03 | 0e+00 | 0e+00 |" in summary

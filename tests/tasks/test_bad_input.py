@@ -68,7 +68,7 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"image_resize": "0"}, "image_resize"),
         ({"epoch_size": "0"}, "epoch_size 0 must be at least 1"),
         ({"ckpt_save_dir": "/proc/run"}, "ckpt_save_dir /proc/run"),
-        ({"conv_stages": "1"}, "conv_stages (1,) is for the H models only"),
+        ({"conv_stages": "1"}, "conv_stages (1,) is for the H models and halonet_mini only"),
         ({"seed": "5000000000"}, "seed 5000000000 must be at least 0 and below 2^31"),
         ({"scale": "0.5,0.1"}, "scale (0.5, 0.1) must be two numbers above 0, the smaller first"),
         ({"ratio": "0,1"}, "ratio (0.0, 1.0) must be two numbers above 0"),

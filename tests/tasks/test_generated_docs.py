@@ -34,7 +34,15 @@ PUBLISHED_GMACS = {
 def scripts():
     """The modules of docs/scripts, by name."""
     sys.path.insert(0, str(DOCS / "scripts"))
-    names = ("generate", "configuration_page", "model_cards", "model_lists", "draw_architecture", "draw_window")
+    names = (
+        "generate",
+        "configuration_page",
+        "model_cards",
+        "model_lists",
+        "measured",
+        "draw_architecture",
+        "draw_window",
+    )
     yield SimpleNamespace(**{name: import_module(name) for name in names})
     sys.path.remove(str(DOCS / "scripts"))
 
@@ -83,6 +91,25 @@ def test_index(scripts):
 def test_lists_of_models(scripts):
     for name, text in scripts.model_lists.write_lists({name: parameters_of(name) for name in list_models()}).items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: make pages"
+
+
+def test_what_benchmarks_found(scripts):
+    for name, text in scripts.measured.write_measured().items():
+        assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: make pages"
+
+
+def test_results_in_a_page(scripts, tmp_path, monkeypatch):
+    """Without their title, and with their pictures where these are; nothing before the benchmark has run."""
+    monkeypatch.setattr(scripts.measured, "ROOT", tmp_path)
+    monkeypatch.setattr(scripts.measured, "PAGES", ("docs/page.md",))
+    begin, end = "<!-- written by make pages from found/R.md -->\n", "<!-- end of what make pages writes -->\n"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.md").write_text(f"before\n{begin}old\n{end}after\n")
+    assert scripts.measured.write_measured() == {"docs/page.md": f"before\n{begin}{end}after\n"}
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "R.md").write_text("# Title\n\ntext\n\n![a](b.png)\n")
+    expected = f"before\n{begin}text\n\n![a](../found/b.png)\n{end}after\n"
+    assert scripts.measured.write_measured() == {"docs/page.md": expected}
 
 
 # One for each kind of layer that is counted; the others differ from these in widths and depths.

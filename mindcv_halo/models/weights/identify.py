@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from itertools import count, takewhile
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..halonet import SPECS
+from ..registry import model_entrypoint
 from ..specs import BOTTLENECK_ATTENTION, CONVOLUTION, HALO_ATTENTION, LAMBDA_LAYER, Spec
 from .open import WeightFile
 from .position_tables import TABLES
@@ -114,10 +116,15 @@ def _structure_of(spec: Spec, conv_stages: tuple[int, ...]) -> Structure:
 
 
 def _conv_stages(spec: Spec, structure: Structure) -> tuple[int, ...]:
-    """Of a model of attention alone, the stages, from 1, that have convolutions in the weights."""
-    if any(set(stage.pattern) != {HALO_ATTENTION} for stage in spec.stages):
+    """Of a model that can have them: the stages, from 1, with convolutions in the weights where it has attention."""
+    if "conv_stages" not in signature(model_entrypoint(spec.name)).parameters:
         return ()
-    return tuple(number for number, pattern in enumerate(structure.patterns, 1) if CONVOLUTION in pattern)
+    pairs = enumerate(zip(spec.stages, structure.patterns, strict=False), 1)
+    return tuple(
+        number
+        for number, (stage, pattern) in pairs
+        if HALO_ATTENTION in stage.pattern and set(pattern) == {CONVOLUTION}
+    )
 
 
 def _letter(ours: Mapping[str, np.ndarray], block: str) -> str:

@@ -255,7 +255,7 @@ CASES = [
         lambda b: halonet_test(block_size=4),
     ),
     Case(
-        r"conv_stages \(1,\) is for the H models only; leave it out",
+        r"conv_stages \(1,\) is for the H models and halonet_mini only; leave it out",
         lambda b: halonet_test(conv_stages=(1,)),
         lambda b: halonet_test(),
     ),

@@ -18,6 +18,7 @@ from mindcv_halo.models.weights import find_model, recognise_weights
         ("halonet_test", {"num_classes": 0, "in_channels": 4}),
         ("halobotnet_50t", {"num_classes": 3, "in_channels": 3, "image_size": (64, 96)}),
         ("halonet_h0", {"num_classes": 3, "in_channels": 3, "conv_stages": (1, 3)}),
+        ("halonet_mini", {"num_classes": 3, "in_channels": 1, "conv_stages": (3,)}),
     ],
 )
 def test_options_are_told_by_shapes(model, options):

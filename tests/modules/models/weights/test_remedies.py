@@ -337,7 +337,7 @@ CASES = [
     ),
     Case(r"leave it out for 1000", lambda b: create_model("halonet_test", None), builds),
     Case(
-        r"conv_stages \(1,\) is for the H models only; leave it out",
+        r"conv_stages \(1,\) is for the H models and halonet_mini only; leave it out",
         lambda b: create_model("halonet_test", conv_stages=(1,)),
         builds,
     ),
