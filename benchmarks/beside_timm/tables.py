@@ -99,7 +99,7 @@ def _accuracy(part: dict) -> str:
     seeds = common_seeds(runs)
     top1 = {side: _read_top1(of_seeds, seeds) for side, of_seeds in runs.items()}
     rows = [
-        (side, *(f"{value:.2f}" for value in values), f"{mean(values):.2f}", f"{_spread(values):.2f}")
+        (side, *(f"{value:.2f}" for value in values), f"{mean(values):.2f}", _spread(values) or "-")
         for side, values in top1.items()
     ]
     head = ("side", *(f"seed {seed}" for seed in seeds), "mean", "standard deviation")
@@ -114,8 +114,9 @@ def _read_top1(of_seeds: dict, seeds: list[str]) -> list[float]:
     return [100 * of_seeds[seed]["right"] / of_seeds[seed]["images"] for seed in seeds]
 
 
-def _spread(values: list[float]) -> float:
-    return stdev(values) if len(values) > 1 else 0.0
+def _spread(values: list[float]) -> str:
+    """Their standard deviation, which one alone does not have."""
+    return f"{stdev(values):.2f}" if len(values) > 1 else ""
 
 
 def _cost(part: dict) -> str:
@@ -147,9 +148,9 @@ def _summarise(results: dict) -> Iterator[tuple[str, ...]]:
         settings, runs = results["accuracy"]["settings"], results["accuracy"]["runs"]
         seeds = common_seeds(runs)
         task = f"{settings['epochs']} epochs of {settings['num_samples']:,} images of Fashion-MNIST"
-        label = f"top-1 after {task}, {len(seeds)} seeds"
+        label = f"top-1 after {task}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
         found = [_read_top1(runs[side], seeds) for side in SHOWN]
-        yield label, *(f"{mean(values):.2f} ± {_spread(values):.2f} %" for values in found)
+        yield label, *(" ± ".join(filter(None, (f"{mean(values):.2f}", _spread(values)))) + " %" for values in found)
     cost = _read_cost(results)
     if cost:
         of_sides = [(cost["seconds"][side], cost["peak_gb"][side]) for side in SHOWN]
