@@ -211,7 +211,8 @@ class TrainingRun:
         rest = f" that learn, the stem and {frozen} stage{'s' * (frozen > 1)} frozen" if frozen else ""
         self.logger.info(
             f"{self.model_name}: {parameters:,} parameters{rest}, {num_classes} classes; "
-            f"{self.options.epoch_size} epochs of {self.steps_per_epoch} steps of {self.images_per_step} images; writes to {self.folder}"
+            f"{self.options.epoch_size} epochs of {self.steps_per_epoch} steps of {self.images_per_step} images; "
+            f"writes to {self.folder}"
         )
         if self.num_named < num_classes:
             self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")

@@ -203,6 +203,13 @@ def test_metrics_by_hand():
     assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.3) + np.log(0.8)) / 3)
 
 
+def test_no_share_is_more_than_all():
+    for count in range(1, 200):  # 22 * (100 / 22) is more than 100
+        counter = MetricsCounter()
+        counter.update(np.eye(6)[np.zeros(count, int)], np.zeros(count, int))
+        assert counter.result().top1 == counter.result().top5 == 100
+
+
 def test_constant_logits_know_nothing():
     counter = MetricsCounter()
     counter.update(np.zeros((4, 10)), np.arange(4))
