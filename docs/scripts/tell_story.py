@@ -83,7 +83,7 @@ def _words_of(text: str) -> list[str]:
 def _serve(words: list[str], ends: ExitStack) -> str:
     """Start the server, print what it prints until it answers, and return its address; `ends` ends it."""
     command = [sys.executable, "-m", "mindcv_halo.cli", *words, "--port", "0"]
-    paths = {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | paths)
     ends.enter_context(server)
     ends.callback(server.send_signal, signal.SIGINT)

@@ -117,7 +117,7 @@ def train(recipe: Recipe) -> TrainingResult:
     network = build_network(to_build, len(class_names))
     with collect_idle() as idle_in_step:
         step = make_step(recipe, network, rates, steps_per_epoch, group.size)
-    remarks += dict.fromkeys(filter(None, [find_idle_keys(recipe), *idle, *idle_in_step]))  # each once
+    remarks += dict.fromkeys(filter(None, [find_idle_keys(to_build), *idle, *idle_in_step]))  # each once
     averaged = None
     if step.ema is not None and recipe.run.val_while_train:  # also on a rank that has no image to validate
         averaged = build_network(to_build, len(class_names))

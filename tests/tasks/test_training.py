@@ -152,7 +152,7 @@ def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
 def test_frozen_stages_stay_as_they_were(flags, tmp_path, plain_run, changes):
     """Running statistics too, over validations and a resumption; all else learns."""
     start = read_weights(str(plain_run.last_checkpoint))
-    changes |= {"frozen_stages": 2, "num_parallel_workers": 1}
+    changes |= {"frozen_stages": 2, "num_parallel_workers": 1, "reset_head": True}
     result, _ = run(flags, ckpt_path=plain_run.last_checkpoint, epoch_size=1, **changes)
     _, weights = run(flags, ckpt_path=plain_run.last_checkpoint, epoch_size=2, resume=True, **changes)
     same = {name for name, value in start.items() if np.array_equal(weights[name], value)}
@@ -161,6 +161,7 @@ def test_frozen_stages_stay_as_they_were(flags, tmp_path, plain_run, changes):
     assert frozen <= same and not (learning - frozen) & same
     log = (result.last_checkpoint.parent / "rank0.log").read_text()
     assert "parameters that learn, the stem and 2 stages frozen, 3 classes" in log
+    assert "no effect" not in log  # of what was done to the weights before: those of the resumption are its state's
 
 
 def test_old_checkpoints_go_and_the_best_stays(flags):
