@@ -19,8 +19,8 @@ from typing import Any
 from tqdm import tqdm
 
 from . import engine
-from .config.options import Recipe
-from .config.parse import Switch, parse_command, parse_recipe, parse_words
+from .config.options import ModelOptions, Recipe
+from .config.parse import Switch, find_config, parse_command, parse_recipe, parse_words
 from .data.decoder_noise import drop_decoder_noise
 from .distributed.join import leave_group
 from .distributed.launchers import find_rank
@@ -186,10 +186,26 @@ def _parse(
 ) -> tuple[Recipe, dict[str, Any]]:
     """As parse_command, which says on standard error which flags the command has no use for, once in a job."""
     recipe, extras, given = parse_command(argv, COMMANDS[command].__doc__, flags, operands)
+    _refuse_weights_of_before(recipe.model, find_config(argv), given)
     idle = find_idle_flags(command, recipe, given)
     if idle and not find_rank(os.environ):
         print(put_in_one_line(idle), file=sys.stderr)
     return recipe, extras
+
+
+def _refuse_weights_of_before(model: ModelOptions, config: str | None, given: Mapping[str, Any]) -> None:
+    """A run's own recipe still names the weights that it began with, which nobody means who names it afterwards."""
+    before = Path(model.checkpoint_path) if model.checkpoint_path else None
+    if config is None or given.keys() & {"ckpt_path", "pretrained"} or not (before or model.pretrained):
+        return
+    own = Path(config).parent / f"{model.model_name}_last.ckpt"
+    if not own.is_file() or (before and before.resolve().parent == own.resolve().parent):
+        return
+    flag, value = ("ckpt_path", str(before)) if before else ("pretrained", "True")
+    raise UserError(
+        f"{config}: {flag} {value} is what this run began with; for its own weights give --ckpt_path {own}, for those "
+        f"before it --{flag} {value}"
+    )
 
 
 def _read_number(name: str, text: str | None, least: int, *, default: int = 0) -> int:

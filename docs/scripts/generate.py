@@ -1,8 +1,8 @@
 """Writes the pages and pictures of docs/ that come from the code: python docs/scripts/generate.py (needs matplotlib).
 
 configuration.md from the option groups, models/*.md from the registry and benchmarks/RESULTS.json, pictures/ from the
-operator, the specifications and the schedules, and into README.md and training.md what benchmarks found. What it writes
-is committed; tests/tasks/test_generated_docs.py says where that is out of date.
+operator, the specifications, the schedules and a run of story.md, and into README.md and training.md what benchmarks
+found. What it writes is committed; tests/tasks/test_generated_docs.py says where that is out of date.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import draw_architecture  # noqa: E402
 import draw_cost  # noqa: E402
 import draw_schedules  # noqa: E402
 import draw_window  # noqa: E402
+import tell_story  # noqa: E402
 from configuration_page import write_configuration  # noqa: E402
 from measured import write_measured  # noqa: E402
 from model_cards import count_parameters, write_card, write_index  # noqa: E402
@@ -50,6 +51,7 @@ def main() -> None:
     draw_window.draw(DOCS / "pictures" / "window.png")
     draw_cost.draw(results, DOCS / "pictures" / "cost.png")
     draw_schedules.draw(DOCS / "pictures" / "schedules.png")
+    tell_story.draw(DOCS / "pictures")
 
 
 if __name__ == "__main__":

@@ -267,6 +267,9 @@ class StepOptions:
     """What happens between gradients and weights: training.step."""
 
     gradient_accumulation_steps: int = option(1, "batches per update", unit="batches")
+    frozen_stages: int = option(
+        0, "the stem and so many stages stay as they are, running statistics too; 0: all learn", unit="stages"
+    )
     clip_grad: bool = option(False, "clip gradients by clip_value")
     clip_value: float = option(
         15.0,

@@ -87,6 +87,13 @@ def parse_command(
     return _assemble({**from_file, **from_flags}), extras, from_flags
 
 
+def find_config(argv: Sequence[str]) -> str | None:
+    """The YAML file of a command line that `parse_command` takes."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config")
+    return parser.parse_known_args(list(argv))[0].config
+
+
 def _make_parser(
     description: str, options: Mapping[str, Option], extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]]
 ) -> argparse.ArgumentParser:

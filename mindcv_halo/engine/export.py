@@ -17,7 +17,7 @@ from mindspore import Tensor, nn
 from mindspore.dataset import vision
 
 from ..config.options import Recipe
-from ..config.resolve import PLAIN, resolve
+from ..config.resolve import FITTING_WEIGHTS, PLAIN, resolve
 from ..deploy import (
     encode_metadata,
     require_ascend,
@@ -118,7 +118,8 @@ def export(
     names = find_class_names(recipe, class_names)
 
     start_device(recipe.system, topology)
-    network = build_network(resolve(recipe, PLAIN), len(names), is_training=False).set_train(False)
+    plain = resolve(recipe, {**FITTING_WEIGHTS, **PLAIN})
+    network = build_network(plain, len(names), is_training=False).set_train(False)
     if not isinstance(network, HaloNet):
         raise UserError(
             f"export is for HaloNets, and {recipe.model.model_name} is a {type(network).__name__}; use mindspore.export"

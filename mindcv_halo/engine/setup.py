@@ -29,6 +29,7 @@ from ..errors import UserError
 from ..loss import create_loss
 from ..loss.registry import LOSSES, find_loss
 from ..models import HaloNet, create_model, fuse_batchnorm
+from ..models.freeze import freeze_stages
 from ..models.recompute import recompute_attention
 from ..models.registry import complete_cfg
 from ..native import NativeUnavailableError, accelerate, load_kernels, name_bfloat16_instructions
@@ -336,6 +337,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
         convert_sync_batch_norm(network, num_ranks)
     if options.recompute:
         recompute_attention(network)
+    frozen = freeze_stages(network, options.frozen_stages, recipe.model.model_name)
     optimizer = create_optimizer(
         network,
         lr=RateWindow(rates[every - 1 :: every] or rates[-1:], length=steps_per_epoch // every + 2),
@@ -354,6 +356,7 @@ def make_step(recipe: Recipe, network: nn.Cell, rates: list[float], steps_per_ep
         grad_scaler=_make_grad_scaler(precision.loss_scale, precision.loss_scale_type, precision.drop_overflow_update),
         ema=EMA(network, options.ema_decay) if options.ema else None,
         num_ranks=num_ranks,
+        frozen=frozen,
     )
     if isinstance(network, NativeHaloNet) and num_ranks > 1:
         accelerate(step.all_reduce_mean)

@@ -117,7 +117,7 @@ def train(recipe: Recipe) -> TrainingResult:
     network = build_network(to_build, len(class_names))
     with collect_idle() as idle_in_step:
         step = make_step(recipe, network, rates, steps_per_epoch, group.size)
-    remarks += dict.fromkeys(filter(None, [find_idle_keys(recipe), *idle, *idle_in_step]))  # each once
+    remarks += dict.fromkeys(filter(None, [find_idle_keys(to_build), *idle, *idle_in_step]))  # each once
     averaged = None
     if step.ema is not None and recipe.run.val_while_train:  # also on a rank that has no image to validate
         averaged = build_network(to_build, len(class_names))
@@ -207,9 +207,12 @@ class TrainingRun:
         """Say what the run is going to do."""
         num_classes = len(self.data.class_names)
         parameters = sum(parameter.size for parameter in self.step.network.trainable_params())
+        frozen = self.recipe.step.frozen_stages
+        rest = f" that learn, the stem and {frozen} stage{'s' * (frozen > 1)} frozen" if frozen else ""
         self.logger.info(
-            f"{self.model_name}: {parameters:,} parameters, {num_classes} classes; {self.options.epoch_size} epochs "
-            f"of {self.steps_per_epoch} steps of {self.images_per_step} images; writes to {self.folder}"
+            f"{self.model_name}: {parameters:,} parameters{rest}, {num_classes} classes; "
+            f"{self.options.epoch_size} epochs of {self.steps_per_epoch} steps of {self.images_per_step} images; "
+            f"writes to {self.folder}"
         )
         if self.num_named < num_classes:
             self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")

@@ -94,13 +94,12 @@ def tabulate_classes(
             continue
         other = int(wrong[label].argmax())
         times = int(wrong[label, other])
-        share = 100 / count
         rows.append(
             ClassRow(
                 name,
                 count,
-                float(confusions[label, label] * share),
-                float(right5[label] * share) if has_top5 else None,
+                float(100 * confusions[label, label] / count),  # divided last: 22 * (100 / 22) is more than 100
+                float(100 * right5[label] / count) if has_top5 else None,
                 float(losses[label] / count),
                 class_names[other] if times else None,
                 times,

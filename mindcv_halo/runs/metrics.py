@@ -74,10 +74,10 @@ class MetricsCounter:
 
     def result(self) -> Metrics:
         """Of all images so far; there must be one."""
-        share = 100 / self.num_images
         num_classes = self.num_logits if self.num_classes is None else self.num_classes
-        top5 = self.correct5 * share if num_classes >= FEWEST_FOR_TOP5 else None
-        return Metrics(self.correct1 * share, top5, self.loss_sum / self.num_images, self.num_images)
+        # Divided last: 22 * (100 / 22) is more than 100.
+        top5 = 100 * self.correct5 / self.num_images if num_classes >= FEWEST_FOR_TOP5 else None
+        return Metrics(100 * self.correct1 / self.num_images, top5, self.loss_sum / self.num_images, self.num_images)
 
 
 def rank_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
@@ -41,6 +43,8 @@ class TrainStep(nn.Cell):
         ema: is updated after the weights.
         num_ranks: of processes that each have their part of the batch. Loss, gradients and running statistics are
             their means, so that all ranks stay equal in everything after every step.
+        frozen: parts of the network that compute as in validation while the others train: their batch norms keep their
+            statistics. Their parameters must have lost requires_grad before the optimizer was made.
 
     Everything that the next step depends on is a parameter of this cell.
     """
@@ -57,8 +61,11 @@ class TrainStep(nn.Cell):
         grad_scaler: GradScaler | None = None,
         ema: EMA | None = None,
         num_ranks: int = 1,
+        frozen: Sequence[nn.Cell] = (),
     ):
         super().__init__(auto_prefix=False)  # parameters keep their names, so that checkpoints fit the bare network
+        # Cells of the network, which MindSpore would otherwise name and count once more.
+        object.__setattr__(self, "frozen", tuple(frozen))
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
@@ -71,8 +78,11 @@ class TrainStep(nn.Cell):
         self.saturates = grad_scaler is not None and grad_scaler.skips and saturates()
         self.all_reduce_mean = None
         if num_ranks > 1:
+            kept = {id(parameter) for part in self.frozen for parameter in part.get_parameters()}
             self.statistics = ParameterTuple(
-                parameter for parameter in network.get_parameters() if parameter.name.endswith(STATISTICS)
+                parameter
+                for parameter in network.get_parameters()
+                if parameter.name.endswith(STATISTICS) and id(parameter) not in kept
             )
             shapes = [[parameter.shape for parameter in group] for group in (optimizer.parameters, self.statistics)]
             self.all_reduce_mean = AllReduceMean(*shapes, num_ranks)
@@ -83,6 +93,13 @@ class TrainStep(nn.Cell):
         self.value_and_grad = mindspore.value_and_grad(self.forward, None, optimizer.parameters)
         self.hyper_map = ops.HyperMap()
         self.set_train()
+
+    def set_train(self, mode: bool = True) -> TrainStep:
+        """As nn.Cell has it, but for the frozen parts, which never train."""
+        super().set_train(mode)
+        for part in self.frozen:
+            part.set_train(False)
+        return self
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self.loss(to_float32(self.network(images)), labels)

@@ -561,6 +561,13 @@ FAULTS = (
         f"{_STEP_TESTS} -k pynative",
     ),
     Fault(
+        "frozen batch norms that follow the batches",
+        "training/step.py",
+        "            part.set_train(False)\n",
+        "            part.set_train(mode)\n",
+        f"{_STEP_TESTS} -k pynative",
+    ),
+    Fault(
         "clipping before the gradients are unscaled",
         "training/step.py",
         "        loss = loss / self.grad_scaler.value\n",

@@ -79,6 +79,7 @@ BAD = {
     "amp_cast_list": (("Absent",), {}),
     "loss_scale": (0.0, {}),
     "gradient_accumulation_steps": (0, {}),
+    "frozen_stages": (5, {}),
     "clip_value": (0.0, {"clip_grad": True}),
     "ema_decay": (2.0, {}),
     "lr_base_size": (0, {}),
@@ -130,6 +131,7 @@ MORE = [
     ("label_smoothing", -0.1, {}),
     ("ema_decay", 1.0, {}),
     ("loss_scale", 0.5, {}),
+    ("frozen_stages", -1, {}),
     ("ckpt_save_policy", "top_k", {"val_while_train": False}),
     ("epoch_size", -1, {}),
 ]

@@ -86,7 +86,7 @@ USED = {
     *("lr_epoch_stair", "loss", "reduction", "amp_cast_list", "loss_scale_type", "loss_scale"),
     *("gradient_accumulation_steps", "clip_grad", "ema", "recompute", "sync_bn", "lr_scaling", "dataset_sink_mode"),
     *("epoch_size", "resume", "val_while_train", "data_timeout", "log_interval", "ckpt_save_dir"),
-    *("ckpt_save_interval", "tensorboard"),
+    *("ckpt_save_interval", "tensorboard", "frozen_stages"),
 }
 
 

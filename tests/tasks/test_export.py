@@ -58,7 +58,7 @@ def run(file: Path, images: np.ndarray) -> np.ndarray:
 def test_export(pynative, capsys, checkpoint, tmp_path, file_format, changes, batches):
     file = tmp_path / f"network.{file_format}"
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("batch_size: 64\nfuse_bn: null")
+    recipe.write_text("batch_size: 64\nfuse_bn: null\nreset_head: true")  # as that of a fine-tuned network has it
     assert main(command("export", {"config": str(recipe), **checkpoint, "output": str(file), **changes})) == 0
     out = capsys.readouterr().out
     batch = "any batch" if "dynamic_batch" in changes else f"batch {batches[0]}"

@@ -102,6 +102,26 @@ def test_the_recipe_of_a_run_that_had_a_new_head(infer, image_folder, tmp_path):
     assert status == 2 and "its classifier has 5 classes" in error
 
 
+@pytest.mark.parametrize("before", ["ckpt_path: before.ckpt", "pretrained: true"])
+@pytest.mark.parametrize("name", ["infer", "validate", "serve", "export"])
+def test_a_runs_own_recipe_does_not_stand_for_the_weights_before_it(capsys, tmp_path, name, before):
+    """Fine-tuned weights would be thought to have given what those gave that they came from."""
+    recipe, own = tmp_path / "recipe.yaml", tmp_path / "halonet_test_last.ckpt"
+    own.touch()
+    recipe.write_text(f"model: halonet_test\n{before}\n")
+    operands = ["x.png"] * (name == "infer")
+    assert main([name, "-c", str(recipe), *operands]) == 2
+    key, value = before.replace("true", "True").split(": ")
+    said = capsys.readouterr().err
+    assert f"{key} {value} is what this run began with; for its own weights give --ckpt_path {own}, for those" in said
+    for words in (["--ckpt_path", str(own)], [f"--{key}", value]):  # which are none, and that is said
+        assert main([name, "-c", str(recipe), *words, *operands]) == 2
+        assert "what this run began with" not in capsys.readouterr().err
+    recipe.write_text(f"model: halonet_test\nckpt_path: {tmp_path}/halonet_test-3_5.ckpt\n")  # somebody wrote it there
+    assert main([name, "-c", str(recipe), *operands]) == 2
+    assert "what this run began with" not in capsys.readouterr().err
+
+
 def test_names_of_the_classes(infer, image_folder, run_folder, tmp_path):
     image = str(image_folder / "val/red/03.png")
 

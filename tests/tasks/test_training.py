@@ -144,6 +144,26 @@ def test_fine_tuning_starts_from_given_weights(flags, tmp_path):
     assert weights["classifier.weight"].shape == (3, 96)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"layer_decay": 0.5, "ema": True}, {"native_kernels": False, "recompute": True}],
+    ids=["native", "portable"],
+)
+def test_frozen_stages_stay_as_they_were(flags, tmp_path, plain_run, changes):
+    """Running statistics too, over validations and a resumption; all else learns."""
+    start = read_weights(str(plain_run.last_checkpoint))
+    changes |= {"frozen_stages": 2, "num_parallel_workers": 1, "reset_head": True}
+    result, _ = run(flags, ckpt_path=plain_run.last_checkpoint, epoch_size=1, **changes)
+    _, weights = run(flags, ckpt_path=plain_run.last_checkpoint, epoch_size=2, resume=True, **changes)
+    same = {name for name, value in start.items() if np.array_equal(weights[name], value)}
+    learning = {name for name in start if name.endswith(("weight", "gamma", "beta", "moving_mean"))}
+    frozen = {name for name in start if name.startswith(("stem.", "stages.0.", "stages.1."))}
+    assert frozen <= same and not (learning - frozen) & same
+    log = (result.last_checkpoint.parent / "rank0.log").read_text()
+    assert "parameters that learn, the stem and 2 stages frozen, 3 classes" in log
+    assert "no effect" not in log  # of what was done to the weights before: those of the resumption are its state's
+
+
 def test_old_checkpoints_go_and_the_best_stays(flags):
     result, _ = run(flags, epoch_size=4, keep_checkpoint_max=2)
     names = sorted(path.name for path in Path(flags["ckpt_save_dir"]).glob("*.ckpt"))
@@ -182,6 +202,13 @@ def test_metrics_by_hand():
     metrics = counter.result()
     assert metrics.top1 == pytest.approx(200 / 3) and metrics.top5 is None and metrics.num_images == 3
     assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.3) + np.log(0.8)) / 3)
+
+
+def test_no_share_is_more_than_all():
+    for count in range(1, 200):  # 22 * (100 / 22) is more than 100
+        counter = MetricsCounter()
+        counter.update(np.eye(6)[np.zeros(count, int)], np.zeros(count, int))
+        assert counter.result().top1 == counter.result().top5 == 100
 
 
 def test_constant_logits_know_nothing():

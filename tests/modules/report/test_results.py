@@ -78,3 +78,11 @@ def test_classes_by_hand():
 def test_a_perfect_class_is_taken_for_none():
     results = judge_images(np.eye(2), np.array([0, 1]))
     assert [row.taken_for for row in tabulate_classes(results, count_confusions(results, 2), "ab")] == [None, None]
+
+
+@pytest.mark.parametrize("count", [22, 25, 49])
+def test_a_perfect_class_is_right_in_no_more_than_all(count):
+    """22 * (100 / 22) is."""
+    results = judge_images(np.eye(6)[np.zeros(count, int)], np.zeros(count, int))
+    row = tabulate_classes(results, count_confusions(results, 6), "abcdef")[0]
+    assert row.top1 == row.top5 == 100

@@ -120,6 +120,40 @@ def test_loss_gradients_and_statistics_are_those_of_all_ranks(mode, monkeypatch)
         np.testing.assert_array_equal(value, 0 if name.endswith(STATISTICS) else before[name], err_msg=name)
 
 
+class OtherRanks(nn.Cell):
+    """Stands in for ops.AllReduce: two other ranks have other numbers."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return 3 * x + 1
+
+
+@pytest.mark.parametrize(
+    "mode, num_ranks",
+    [("pynative", 1), ("pynative", 3), ("graph", 1), pytest.param("graph", 3, marks=pytest.mark.thorough)],
+    indirect=["mode"],
+)
+def test_frozen_parts_stay_bit_for_bit(mode, monkeypatch, num_ranks):
+    """And compute by their running statistics, through a validation too; ranks leave them alone."""
+    monkeypatch.setattr(ops, "AllReduce", OtherRanks)
+    middle = nn.SequentialCell(nn.Dense(4, 4, has_bias=False), nn.BatchNorm1d(4))
+    network = nn.SequentialCell(nn.Dense(5, 4), nn.BatchNorm1d(4), middle, nn.Dense(4, 3))
+    frozen = [network[0], network[1]]
+    for part in frozen:
+        for parameter in part.trainable_params():
+            parameter.requires_grad = False
+    optimizer = create_optimizer(network, "sgd", lr=0.5, momentum=0.0)
+    step = TrainStep(network, nn.CrossEntropyLoss(), optimizer, num_ranks=num_ranks, frozen=frozen)
+    before = weights_of(step)
+    run(step)
+    network.set_train(False)
+    step.set_train()
+    assert middle[1].training and not network[1].training
+    after = run(step)
+    assert {name for name, value in after.items() if np.array_equal(value, before[name])} == {
+        parameter.name for part in frozen for parameter in part.get_parameters()
+    }
+
+
 class AnotherRankOverflows(nn.Cell):
     """Stands in for ops.AllReduce over two ranks of equal gradients, of which the other met an overflow on its chip."""
 
