@@ -5,14 +5,9 @@ That is a table of golden comparisons, and a line that says what was not tested,
 
 from __future__ import annotations
 
-import gc
-import inspect
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
-from types import CodeType, SimpleNamespace
 
 import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore reads while it loads
 
@@ -21,37 +16,14 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore.graph._parse import parser
+from support.lean import ask_less
 from support.ways import MODES, WAYS, has_kernels
 
 # PyNative mode hands every operator to another thread and spins until it has run it: several times the work, on a busy
-# machine above all, for the same numbers. Programs that tests start are left alone.
+# machine above all, for the same numbers. Programs that tests start are left alone, but for the ranks of a job.
 ms.runtime.launch_blocking()
 
-# MindSpore asks for the signature of an operator's and a cell's __init__ at each that it makes: another tenth.
-remembering = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
-for name in ("mindspore.ops.primitive", "mindspore.graph._utils.cell_attr_register"):
-    sys.modules[name].inspect = remembering
-
-
-# It looks for a function's lines whenever it compiles a call of it, and logs what it does for nobody: a tenth of that.
-@cache
-def find_lines(path: str, code: CodeType) -> tuple[list[str], int]:
-    return inspect.getsourcelines(code)
-
-
-def find_lines_once(thing: object) -> tuple[list[str], int]:
-    code = getattr(thing, "__code__", None)  # what holds a function, holds the network of a closure
-    return inspect.getsourcelines(thing) if code is None else find_lines(code.co_filename, code)
-
-
-parser.inspect = SimpleNamespace(**{**vars(inspect), "getsourcelines": find_lines_once})
-ms.log.debug = lambda *_, **__: None
-
-# What is loaded by now stays: to look through all of it for garbage, at every few networks, is a tenth of the work.
-gc.collect()
-gc.freeze()
-gc.set_threshold(50_000, 10, 20)
+ask_less()
 
 
 @pytest.fixture(autouse=True)
