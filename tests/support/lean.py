@@ -1,4 +1,4 @@
-"""MindSpore asked less often what it knows already: the same numbers, for a third less work where much is compiled.
+"""MindSpore asked less often what it knows already: the same numbers for a tenth to a fifth less work.
 
 python lean.py [--blocking] SCRIPT [its arguments]: run a script so, as each rank of a job; `--blocking` is for PyNative
 mode, where a rank spins else while it waits for another, as conftest.py says.
