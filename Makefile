@@ -8,6 +8,9 @@ RUN := $(VENV)/bin/python
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+# Every program that a test starts would compile the library anew. What is installed is compiled when it is first used,
+# a quarter of it, and not by pip.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart fashion test test-all lint pages docs bench bench-pipeline bench-scaling bench-export beside-timm ablations dry-run clean
 
@@ -82,7 +85,7 @@ $(VENV)/ready: requirements/test.txt pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "needs Python 3.10, 3.11 or 3.12: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12"; exit 2; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet --requirement requirements/test.txt
+	$(RUN) -m pip install --quiet --no-compile --requirement requirements/test.txt
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -5,14 +5,9 @@ That is a table of golden comparisons, and a line that says what was not tested,
 
 from __future__ import annotations
 
-import gc
-import inspect
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
-from types import SimpleNamespace
 
 import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore reads while it loads
 
@@ -21,21 +16,14 @@ import mindcv_halo  # noqa: F401  first: it sets the environment that MindSpore 
 import mindspore as ms
 import numpy as np
 import pytest
+from support.lean import ask_less
 from support.ways import MODES, WAYS, has_kernels
 
 # PyNative mode hands every operator to another thread and spins until it has run it: several times the work, on a busy
-# machine above all, for the same numbers. Programs that tests start are left alone.
+# machine above all, for the same numbers. Programs that tests start are left alone, but for the ranks of a job.
 ms.runtime.launch_blocking()
 
-# MindSpore asks for the signature of an operator's and a cell's __init__ at each that it makes: another tenth.
-remembering = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
-for name in ("mindspore.ops.primitive", "mindspore.graph._utils.cell_attr_register"):
-    sys.modules[name].inspect = remembering
-
-# What is loaded by now stays: to look through all of it for garbage, at every few networks, is a tenth of the work.
-gc.collect()
-gc.freeze()
-gc.set_threshold(50_000, 10, 20)
+ask_less()
 
 
 @pytest.fixture(autouse=True)

@@ -234,9 +234,10 @@ def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
 def _resolve(model_name: str) -> str:
     """Our name for a model, with its tag if it has one. A model's own name goes before a peer's for another."""
     name = model_name if isinstance(model_name, str) else str(model_name)
+    if name in _models:
+        return name
     aliases, tagged = _aliases(), _tagged_names()
-    if name not in _models:
-        name = aliases.get(name, name)
+    name = aliases.get(name, name)
     if name not in _models and name not in tagged:
         raise unknown_name("model", model_name, [*_models, *aliases, *tagged])
     return name

@@ -281,6 +281,9 @@ def hostile_keras(folder: Path) -> Iterator[tuple[str, bytes]]:
     def twice(file: Any) -> None:
         file["predictions/predictions/more:0"] = file[bias]
 
+    def alike(file: Any) -> None:
+        file["predictions/bias:0"] = np.ones(5, np.float32)
+
     def virtual(file: Any) -> None:
         layout = h5py.VirtualLayout((5,), "f4")
         layout[:] = h5py.VirtualSource("/etc/passwd", "x", (5,))
@@ -304,6 +307,7 @@ def hostile_keras(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "a link to nowhere", written(put("more", h5py.SoftLink("/nowhere")))
     yield "a circle", written(circle)
     yield "an array under two names", written(twice)
+    yield "two arrays for one name", written(alike)
     yield "texts", written(replace(data=["a", "b"]))
     yield "references", written(replace(shape=(5,), dtype=h5py.ref_dtype))
     yield "records", written(replace(data=np.zeros(5, [("a", "f4"), ("b", "f4")])))

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import mindspore
-
 from mindcv_halo import cli
 from mindcv_halo.distributed.launchers import find_rank
 from mindcv_halo.engine.train import TrainingRun
@@ -33,7 +31,6 @@ def recording(losses: list[float], end_epoch: Callable[[], object] = lambda: Non
 
 def main() -> int:
     losses: list[float] = []
-    mindspore.runtime.launch_blocking()  # as in conftest.py: the same numbers for less work
 
     def write() -> None:  # after each epoch, as a rank leaves its job without coming back here
         if not find_rank(os.environ):
