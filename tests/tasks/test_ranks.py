@@ -43,9 +43,9 @@ def arguments(flags: dict[str, str]) -> list[str]:
     return [part for key, value in flags.items() for part in (f"--{key}", *value.split())]
 
 
-def mpirun(script: Path, *words: str, ranks: int = 2, blocking: bool = True) -> subprocess.CompletedProcess:
-    """Run `script` as each rank, which makes less work of it: support/lean.py."""
-    lean = (str(TESTS / "support" / "lean.py"), *(["--blocking"] if blocking else ()))
+def mpirun(script: Path, *words: str, ranks: int = 2, is_lean: bool = True) -> subprocess.CompletedProcess:
+    """Run `script` as each rank; a lean one makes less work of it: support/lean.py."""
+    lean = (str(TESTS / "support" / "lean.py"),) if is_lean else ()
     root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     command = [MPIRUN, *root, "--oversubscribe", "-n", str(ranks), sys.executable, *lean, str(script), *words]
     environ = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
@@ -146,7 +146,7 @@ def test_the_model_of_the_mission_trains_on_two_ranks(square_images, tmp_path):
         "num_samples": "4", "epoch_size": "1", "distribute": "True", "device_target": "CPU",
         "ckpt_save_dir": str(tmp_path / "run"),
     }  # fmt: skip
-    done = mpirun(TESTS.parent / "train.py", *arguments(flags), blocking=False)
+    done = mpirun(TESTS.parent / "train.py", *arguments(flags), is_lean=False)  # as people run it
     assert done.returncode == 0, done.stdout[-3000:]
     assert "1 epochs of 1 steps of 4 images" in done.stdout and len(done.stdout.splitlines()) < 12
     assert (tmp_path / "run" / "halonet_50t_last.ckpt").exists()
