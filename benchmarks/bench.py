@@ -261,19 +261,20 @@ def _last_line(command: list) -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
-def describe_machine(args: argparse.Namespace) -> dict[str, str]:
-    """What must be known to read the figures."""
+def describe_machine(*pythons: str) -> dict[str, str]:
+    """What must be known to read the figures; `pythons` are those of the peers."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
     features = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split()
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in features]
     memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     installed = []
-    for python in filter(None, (sys.executable, args.torch_python, args.keras_python, args.onnx_python)):
+    for python in (sys.executable, *pythons):
         command = [python, "-m", "pip", "freeze"]
         installed += subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     wanted = (
         "mindspore",
+        "mindcv",
         "torch",
         "timm",
         "openvino",
@@ -320,7 +321,8 @@ def main() -> None:
 
 def measure(bench: Bench) -> None:
     args = bench.args
-    results = {"machine": describe_machine(args), "image_size": args.image_size, "pairs": args.pairs}
+    peers = filter(None, (args.torch_python, args.keras_python, args.onnx_python))
+    results = {"machine": describe_machine(*peers), "image_size": args.image_size, "pairs": args.pairs}
     results["import_gb"] = bench.import_gb
     results["ceiling"] = bench.ceiling()
     results["rows"] = []

@@ -94,6 +94,12 @@ def retarget(train: Path) -> None:
     os.symlink(train.parent / "other", train / "c" / "link")
 
 
+def put_times_back(train: Path) -> None:
+    status = (train / "b").stat()
+    (train / "b" / "9.jpg").touch()
+    os.utime(train / "b", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a file more": lambda train: (train / "b" / "9.jpg").touch(),
     "a file less": lambda train: (train / "a" / "1.jpg").unlink(),
@@ -105,10 +111,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a class renamed": lambda train: (train / "b").rename(train / "d"),
     "a class more": lambda train: ((train / "d").mkdir(), (train / "d" / "1.jpg").touch()),
     "a stray more": lambda train: (train / "stray.png").touch(),
-    "times put back": lambda train: (
-        (train / "b" / "9.jpg").touch(),
-        os.utime(train / "b", ns=(train.stat().st_atime_ns, train.stat().st_mtime_ns)),
-    ),
+    "times put back": put_times_back,
 }
 
 
