@@ -678,8 +678,8 @@ FAULTS = (
     Fault(
         "all ranks draw the same augmentation",
         "data/sample_source.py",
-        "own = seed + shard_id",
-        "own = seed",
+        "own = (seed if drawing is None else drawing) + shard_id",
+        "own = seed if drawing is None else drawing",
         _LOADER_TESTS,
     ),
     Fault(

@@ -115,7 +115,7 @@ def test_what_is_short_or_quickly_made_is_one_part(root, make_arrays, monkeypatc
     transform = [vision.Decode(), vision.Resize((8, 8))]
     assert create_loader(arrays, 1, is_training=True, transform=[]).batches_per_part == 0
     assert create_loader(cut, 1, is_training=True, transform=transform).batches_per_part == 0
-    monkeypatch.setattr(epoch_parts, "_IMAGES_PER_WORKER", 2048)
+    monkeypatch.setattr(epoch_parts, "_IMAGES_PER_WORKER", 1536)
     loader = train_loader(root)
     parts = read_epoch(loader, first_batch=3)
     seed_epoch(SEED, EPOCH)
@@ -126,8 +126,8 @@ def test_the_sizes_of_parts(root, monkeypatch):
     """Whole batches, more of them where more workers make them."""
     monkeypatch.undo()
     loader = train_loader(root)
-    assert loader.batches_per_part == 2048
-    assert epoch_parts.Loader(loader, ["image", "label"], 100, 8).batches_per_part == 164
+    assert loader.batches_per_part == 1536
+    assert epoch_parts.Loader(loader, ["image", "label"], 100, 8).batches_per_part == 123
 
 
 def test_a_bad_image_of_a_later_part_is_named(root, read_files):
