@@ -12,7 +12,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 # a quarter of it, and not by pip.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: quickstart fashion test test-all lint pages docs bench bench-pipeline bench-scaling bench-export beside-timm ablations dry-run clean
+.PHONY: quickstart fashion test test-all lint pages docs bench bench-pipeline bench-imagenet bench-scaling bench-export beside-timm ablations dry-run clean
 
 quickstart: $(VENV)/ready  ## train, validate and predict on the digits that come with scikit-learn
 	$(RUN) examples/quickstart.py
@@ -44,6 +44,10 @@ bench: $(VENV)/ready $(VENV)-torch/ready $(VENV)-keras/ready $(VENV)-onnx/ready 
 
 bench-pipeline: $(VENV)/ready $(VENV)-mindcv/ready  ## images/s of the input pipeline beside MindCV's
 	$(RUN) benchmarks/pipeline.py --peer_python $(VENV)-mindcv/bin/python
+
+bench-imagenet: $(VENV)/ready $(VENV)-torch/ready $(VENV)-mindcv/ready  ## what a data set of ImageNet's size costs, into benchmarks/imagenet/RESULTS.md
+	$(RUN) benchmarks/imagenet_scale.py --torch_python $(VENV)-torch/bin/python \
+		--mindcv_python $(VENV)-mindcv/bin/python
 
 bench-scaling: $(VENV)/ready  ## images/s on 1 and 2 processes, beside perfect scaling; needs mpirun
 	$(RUN) benchmarks/scaling.py

@@ -10,8 +10,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _LIBRARIES = (
-    *("mindspore", "torch", "timm", "openvino", "onnxruntime", "tensorflow-cpu", "keras-cv-attention-models"),
-    "halonet-pytorch",
+    *("mindspore", "mindcv", "torch", "timm", "openvino", "onnxruntime", "tensorflow-cpu"),
+    *("keras-cv-attention-models", "halonet-pytorch"),
 )
 
 

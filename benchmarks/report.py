@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from markdown_table import make_table as _table
+from markdown_table import make_table
 
 HERE = Path(__file__).parent
 FINDINGS = HERE / "findings.md"  # what was tried, and the walls; it follows the tables
@@ -50,7 +50,7 @@ def _verdict(reached: bool) -> str:
 def _machine(results: dict) -> str:
     machine = results["machine"]
     settings = f"{results['image_size']} x {results['image_size']}, {results['pairs']} rounds"
-    return _table(("", ""), [*machine.items(), ("settings", settings)])
+    return make_table(("", ""), [*machine.items(), ("settings", settings)])
 
 
 def _comparisons(rows: list[dict]) -> str:
@@ -75,7 +75,7 @@ def _comparisons(rows: list[dict]) -> str:
         if work == "inference":
             parts[-1] += " Memory is what is held beyond `import mindspore`, as a multiple of all that OpenVINO holds."
         parts[-1] += "\n\n"
-        parts[-1] += _table(head, [_compare(row, names) for row in chosen])
+        parts[-1] += make_table(head, [_compare(row, names) for row in chosen])
     return "\n\n".join(parts)
 
 
@@ -105,7 +105,7 @@ def _compare(row: dict, names: Sequence[str]) -> list[str]:
 
 
 def _start(rows: list[dict]) -> str:
-    table = _table(
+    table = make_table(
         ("work", "graph cache", "first step, s", "goal", "reached", "from the import on, s"),
         [
             (
@@ -124,7 +124,7 @@ def _start(rows: list[dict]) -> str:
 
 def _rate(results: dict) -> str:
     ceiling = results["ceiling"]
-    rates = _table(("2048 x 2048 product", "GFLOP/s"), [(name, f"{rate:.0f}") for name, rate in ceiling.items()])
+    rates = make_table(("2048 x 2048 product", "GFLOP/s"), [(name, f"{rate:.0f}") for name, rate in ceiling.items()])
     best = max(ceiling.values())
     lines = []
     for row in results["rows"]:
@@ -144,7 +144,7 @@ def _rate(results: dict) -> str:
                 _verdict(rate >= RATE_GOAL * best) if goal else "-",
             )
         )
-    shares = _table(("inference", "batch", "GMAC per image", "GFLOP/s", "of the highest", "goal", "reached"), lines)
+    shares = make_table(("inference", "batch", "GMAC per image", "GFLOP/s", "of the highest", "goal", "reached"), lines)
     return f"## Share of the machine's rate\n\n{rates}\n\n{shares}"
 
 
@@ -168,7 +168,9 @@ def _growth(rows: list[dict]) -> str:
             )
         )
     head = ("one image", "size", "ms", "GB", "pixels", "time", "memory", "no faster than pixels")
-    return f"## Cost over image size\n\nThe last columns are multiples of the smallest size.\n\n{_table(head, lines)}"
+    return (
+        f"## Cost over image size\n\nThe last columns are multiples of the smallest size.\n\n{make_table(head, lines)}"
+    )
 
 
 def _operators(parts: list[dict]) -> str:
@@ -181,7 +183,7 @@ def _operators(parts: list[dict]) -> str:
             if spent >= 0.005 * total
         ]
         texts.append(
-            f"{part['model']}, {part['work']}: {total:.0f} ms\n\n" + _table(("operator", "ms", "share"), lines)
+            f"{part['model']}, {part['work']}: {total:.0f} ms\n\n" + make_table(("operator", "ms", "share"), lines)
         )
     return "\n\n".join(texts)
 

@@ -23,8 +23,9 @@ from .dataset_download import (
 from .dataset_factory import create_dataset, get_class_names, get_dataset_size
 from .decoding import bad_image_error, find_bad_files, find_bad_images, find_decode_error, read_decodable
 from .distributed_sampler import RepeatAugSampler
+from .epoch_parts import seed_epoch, split_epoch
 from .image_formats import IMAGE_EXTENSIONS
-from .loader import create_loader, seed_epoch
+from .loader import create_loader
 from .mixup import Mixup
 from .random_erasing import RandomErasing
 from .transforms_factory import (
@@ -68,6 +69,7 @@ __all__ = [
     "rand_augment_transform",
     "read_decodable",
     "seed_epoch",
+    "split_epoch",
     "transforms_cifar",
     "transforms_imagenet_eval",
     "transforms_imagenet_train",

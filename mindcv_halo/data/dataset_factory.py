@@ -59,7 +59,7 @@ def create_dataset(
     shuffle and so on make of the data set. Its attribute `left_out` says which files of a folder are not taken, as they
     do not look like images.
 
-    Order and contents depend on ds.config's seed when an iterator is made (see loader.seed_epoch).
+    Order and contents depend on ds.config's seed when an iterator is made (see epoch_parts.seed_epoch).
     Raises UserError for folders that do not fit the rule above, before any pipeline runs.
     """
     clamp_workers(num_parallel_workers)  # what can be wrong comes before the folder is walked

@@ -13,8 +13,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..files.text import list_some, printable
+from . import folder_index
 from .archive import open_storage
 from .class_names import is_text
+from .folder_index import Found, find_images
 from .folder_walk import LeftOut, walk_images
 from .image_formats import IMAGE_EXTENSIONS
 from .storage import DISK, MACOS_NOTES, Entry, Storage
@@ -50,6 +52,7 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     """List the images under root/split/class, and in folders below, classes and files in the order of their names.
 
     Hidden entries, files beside the class folders, and files without an image extension are left out; see walk_images.
+    Of a large folder the list is kept in a file for other processes and later ones; see folder_index.py.
     With `class_names` the labels count in that order, and a class without a folder is fine. `root` may be a zip or tar
     archive (see archive.py), of which images are read in place.
 
@@ -65,10 +68,20 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     _check_folder_names(found, folder)
     if class_names is not None:
         number_classes(found, class_names, where=str(folder))  # before the walk, which may take long
+    if storage is DISK and _is_large(folder, found):
+        images = find_images(str(folder), found, lambda disk: _walk(disk, folder, found))
+    else:
+        images = _walk(storage, folder, found)
+    listed = ImageFolder(folder, tuple(found), tuple(images.paths), images.labels, images.left_out, storage)
+    return listed if class_names is None else listed.relabel(class_names)
+
+
+def _walk(storage: Storage, folder: Path, class_names: Sequence[str]) -> Found:
+    """The images of all classes; UserError for a class without any."""
     left_out = _note_strays(storage, folder)
     paths: list[str] = []
     labels: list[int] = []
-    for label, name in enumerate(found):
+    for label, name in enumerate(class_names):
         files = walk_images(os.path.join(folder, name), left_out, storage)
         if not files:
             raise UserError(
@@ -77,8 +90,13 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
             )
         paths += files
         labels += [label] * len(files)
-    images = ImageFolder(folder, tuple(found), tuple(paths), np.array(labels, np.int32), left_out, storage)
-    return images if class_names is None else images.relabel(class_names)
+    return Found(paths, np.array(labels, np.int32), left_out)
+
+
+def _is_large(folder: Path, class_names: Sequence[str]) -> bool:
+    """Whether it is, if all classes have about as many images as the first."""
+    first = os.path.join(folder, class_names[0])
+    return len(walk_images(first, LeftOut())) * len(class_names) >= folder_index.LARGE
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:

@@ -5,11 +5,10 @@ Reproducible epochs and resuming in the middle of one::
     dataset = create_dataset("digits", root)
     loader = create_loader(dataset, batch_size, is_training=True, transform=transforms, mixup=0.8, ...)
     for epoch in range(first_epoch, num_epochs):
-        seed_epoch(seed, epoch)                                    # before the iterator is made
         skipped = first_batch if epoch == first_epoch else 0
-        epoch_loader = loader.skip(skipped) if skipped else loader
-        for batch in epoch_loader.create_dict_iterator(num_epochs=1):
-            ...
+        for part in split_epoch(loader, seed, epoch, first_batch=skipped):  # a short epoch is one part
+            for batch in part.create_dict_iterator(num_epochs=1):
+                ...
 
 A pipeline takes its seeds when an iterator is made. Python operators draw from [seed, epoch, sample], so that threads
 and worker counts do not matter to them; minddata's own C++ operators draw in the order in which their worker meets the
@@ -33,24 +32,16 @@ from .bad_images import drop_left_out
 from .batch_finish import KeyedMixing, split_normalisation
 from .batch_queues import Batches, BatchMap
 from .dataset_names import count_channels
+from .epoch_parts import Loader
 from .keyed_transform import KeyedChain, KeyedTransform
 from .mixup import Mixup
 from .sample_shapes import SampleShape, check_mixing, check_transforms, check_untransformed, describe_samples
-from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, find_leaf, seed_shard
+from .sample_source import KEY_COLUMN, PositionKeys, SampleDataset, clamp_workers, find_leaf
 from .transforms_factory import create_transforms
 
 _WORKERS_PER_FINISHER = 4  # finishing an image in its batch costs a tenth of making it
 _STREAMS_PER_SPLIT = 256  # the splits of one image must draw differently
 _SPLIT_COLUMNS = ["image_clean", "image_aug1", "image_aug2"]
-
-
-def seed_epoch(seed: int, epoch: int, shard_id: int = 0) -> int:
-    """Set minddata's seed to one that belongs to (seed, epoch), and return it.
-
-    Iterators made afterwards shuffle, augment and mix as that epoch of that run does. All ranks give the same seed, and
-    their shard: they share the order of the epoch, but minddata's operators draw other numbers for each.
-    """
-    return seed_shard(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0] >> 1), shard_id)
 
 
 def create_loader(
@@ -67,7 +58,7 @@ def create_loader(
     num_parallel_workers: int | None = None,
     python_multiprocessing: bool = False,
     separate: bool = False,
-) -> ds.Dataset:
+) -> Loader:
     """Transform the columns image and label of `dataset`, and group them into batches.
 
     transform: what create_transforms makes, a list of your own for the image column, or one transform. By default the
@@ -157,7 +148,7 @@ def create_loader(
         batches = BatchMap(batches, normalise, ["image"], **finishers)
     if may_leave_out:
         batches = BatchMap(batches, drop_left_out, ["image", "label"], **finishers)
-    return batches.project(["image", "label"])
+    return Loader(batches, ["image", "label"], batch_size, workers["num_parallel_workers"])
 
 
 def _arrange(transform: Callable | Sequence | None, sample: SampleShape, splits: bool) -> list[list[Callable]]:

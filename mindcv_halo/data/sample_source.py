@@ -26,12 +26,13 @@ EpochOrder = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 _run_seeds: dict[int, int] = {}  # minddata's seed -> the run's, where they differ
 
 
-def seed_shard(seed: int, shard_id: int) -> int:
+def seed_shard(seed: int, shard_id: int, drawing: int | None = None) -> int:
     """Set minddata's seed to one of this shard's own, and return it.
 
     minddata's operators then draw other numbers on each shard; the order and the keys of samples stay those of `seed`.
+    `drawing`: what they draw from in place of `seed`.
     """
-    own = seed + shard_id
+    own = (seed if drawing is None else drawing) + shard_id
     ds.config.set_seed(own)
     _run_seeds.clear()
     _run_seeds[own] = seed
@@ -93,6 +94,12 @@ class SampleSource:
     def order(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """(indices, repeats) of an epoch of the seed that minddata has."""
         return self.plan(run_seed(seed), epoch)
+
+    def take(self, first: int, last: int) -> SampleSource:
+        """A copy that gives the samples from position `first` on, and before `last`, of each epoch."""
+        part = copy.copy(self)
+        part.plan = lambda seed, epoch: tuple(column[first:last] for column in self.plan(seed, epoch))
+        return part
 
     def with_keys(self) -> SampleSource:
         """A copy whose samples have a key as third column, from which transforms draw."""
@@ -180,6 +187,11 @@ class SampleDataset(ds.GeneratorDataset):
         columns = ("image", "label", KEY_COLUMN)
         return SampleDataset(self.source.with_keys(), columns, self.left_out, self.name, self.class_names)
 
+    def take_samples(self, first: int, last: int) -> None:
+        """Keep the samples from position `first` on, and before `last`, of each epoch."""
+        self.source = self.source.take(first, last)
+        self.source_len, self.dataset_size = len(self.source), None
+
     def num_classes(self) -> int | None:
         return len(self.class_names) or None
 
@@ -204,11 +216,17 @@ class SampleDataset(ds.GeneratorDataset):
         return super().parse(children)
 
 
+def list_nodes(dataset: ds.Dataset) -> list[ds.Dataset]:
+    """`dataset`, the first input of its operation, the first input of that one's, ..., and their leaf."""
+    nodes = [dataset]
+    while nodes[-1].children:
+        nodes.append(nodes[-1].children[0])
+    return nodes
+
+
 def find_leaf(dataset: ds.Dataset) -> ds.Dataset:
     """The data set that the first of each operation's inputs comes from, as minddata looks for classes."""
-    while dataset.children:
-        dataset = dataset.children[0]
-    return dataset
+    return list_nodes(dataset)[-1]
 
 
 _minddatas_num_classes = ds.Dataset.num_classes

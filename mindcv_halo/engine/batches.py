@@ -91,14 +91,12 @@ def read_batches(
         raise bad_image from error
 
 
-def run_from_queue(step: nn.Cell, loader: Dataset, since: int = 0) -> Iterator[Tensor]:
-    """What `step` returns for each batch of an epoch, from number `since` on, which the device takes from its queue.
+def run_from_queue(step: nn.Cell, loader: Dataset) -> Iterator[Tensor]:
+    """What `step` returns for each batch of an epoch, or of a part of one, which the device takes from its queue.
 
     MindSpore gives a loader a queue once, and only a loader of which nothing else was made: each epoch has a copy.
     """
     batches = deepcopy(loader)
-    if since:
-        batches = batches.skip(since)
     sink = mindspore.data_sink(step, batches)
     try:
         for _ in range(batches.get_dataset_size()):

@@ -19,7 +19,7 @@ from ..config.idle_keys import find_idle_keys
 from ..config.options import Recipe, RunOptions, flatten
 from ..config.parse import save_recipe
 from ..config.resolve import NO_WEIGHTS_TO_FIT, resolve
-from ..data import seed_epoch
+from ..data import split_epoch
 from ..data.class_names import count_named_classes, format_class_names
 from ..distributed.own_command import name_training_command
 from ..distributed.process_group import ProcessGroup
@@ -250,7 +250,6 @@ class TrainingRun:
     def train_epoch(self, interruption: Interruption) -> None:
         """The rest of the epoch that the position is in, or until a signal arrives."""
         position = self.position
-        seed_epoch(self.recipe.system.seed, position.epoch, self.group.rank)
         move_rates(self.step.optimizer, since=position.first_update)
         progress = EpochProgress(
             f"epoch {position.epoch + 1}/{self.options.epoch_size}",
@@ -350,14 +349,13 @@ class TrainingRun:
         return result
 
     def _run_steps(self, loader: Dataset, since: int) -> Iterator[Tensor]:
-        """The loss of each step of an epoch, from number `since` on; the step runs when it is asked for."""
-        if feeds_from_queue(self.recipe):
-            yield from run_from_queue(self.step, loader, since)
-            return
-        if since:
-            loader = loader.skip(since)
-        for images, labels in read_batches(loader, self.limit):
-            yield self.step(Tensor(images), Tensor(labels))
+        """The loss of each step of the epoch, from number `since` on; the step runs when it is asked for."""
+        for part in split_epoch(loader, self.recipe.system.seed, self.position.epoch, self.group.rank, since):
+            if feeds_from_queue(self.recipe):
+                yield from run_from_queue(self.step, part)
+                continue
+            for images, labels in read_batches(part, self.limit):
+                yield self.step(Tensor(images), Tensor(labels))
 
     def _check_loss(self, loss: float, step: int) -> None:
         """Raises TrainingStoppedError after too many losses in a row that are not finite."""

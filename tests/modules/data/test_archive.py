@@ -7,6 +7,8 @@ import io
 import os
 import pickle
 import re
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,31 @@ def test_errors_are_those_of_a_folder(folder, files, name, split, names, message
         (folder / name).write_bytes(PACKERS[name]({**files, "train/c/0.png": b"x", "val/a/0.png": b"x", **more}))
     with pytest.raises(UserError, match=re.escape(message.format(root=folder / name))):
         create_dataset("", str(folder / name), split, class_names=names)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["images.zip", "images.tar"])
+def test_the_last_of_two_files_of_a_name_counts(files, tmp_path, name):
+    """As `tar -r` leaves them, and as it is when they are unpacked. In a zip what stands before a file has any length:
+    the program zip notes its times there."""
+    members = [("train/a/1.png", b"old"), *files.items()]
+    if name == "images.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            for member, content in members:
+                entry = zipfile.ZipInfo(member)
+                entry.extra = b"UT\x05\0\x03\0\0\0\0"
+                packed.writestr(entry, content)
+    else:
+        with tarfile.open(tmp_path / name, "w") as packed:
+            for member, content in members:
+                entry = tarfile.TarInfo(member)
+                entry.size = len(content)
+                packed.addfile(entry, io.BytesIO(content))
+    images = scan_image_folder(tmp_path / name, "train")
+    assert [images.storage.read(path) for path in images.paths] == [
+        files[f"train/{path.partition('/train/')[2]}"] for path in images.paths
+    ]
+    assert len(images.paths) == 3
 
 
 def test_links_within_a_tar(files, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from support.device_queue import DeviceQueue
 
 from mindcv_halo.config import make_recipe
+from mindcv_halo.data import split_epoch
 from mindcv_halo.distributed import watchdog
 from mindcv_halo.distributed.process_group import ONE_PROCESS, ProcessGroup
 from mindcv_halo.engine.batches import limit_batches, read_batches, run_from_queue
@@ -71,13 +72,14 @@ def test_only_waiting_for_a_batch_is_limited():
 
 
 def test_every_epoch_has_a_queue_of_its_own(monkeypatch):
-    """The first goes on where another run was interrupted, and the last is interrupted too."""
+    """So has every part of one. The first goes on where another run was interrupted, and the last is interrupted."""
     queue = DeviceQueue().put_in_place(monkeypatch)
     loader = ds.NumpySlicesDataset(np.arange(6), "image", shuffle=False).batch(2)
 
     def run_epoch(since: int) -> Iterator[int]:
-        for value in run_from_queue(lambda images: images.sum(), loader, since):
-            yield int(value)
+        for part in split_epoch(loader, seed=0, epoch=0, first_batch=since):
+            for value in run_from_queue(lambda images: images.sum(), part):
+                yield int(value)
 
     assert list(run_epoch(1)) == [5, 9]
     assert list(run_epoch(0)) == [1, 5, 9]
