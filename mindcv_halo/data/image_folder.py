@@ -94,9 +94,9 @@ def _walk(storage: Storage, folder: Path, class_names: Sequence[str]) -> Found:
 
 
 def _is_large(folder: Path, class_names: Sequence[str]) -> bool:
-    """Whether it is, if all classes have about as many images as the first."""
+    """Whether it is, if all classes have about as many entries as the first."""
     first = os.path.join(folder, class_names[0])
-    return len(walk_images(first, LeftOut())) * len(class_names) >= folder_index.LARGE
+    return len(DISK.list(first)) * len(class_names) >= folder_index.LARGE
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
