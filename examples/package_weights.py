@@ -32,6 +32,8 @@ for name, parameter in network.parameters_dict().items():
 
 target = FOLDER / f"{NAME}.safetensors"
 save_network(network, target, class_names)
-shutil.copy(run / "recipe.yaml", FOLDER / f"{NAME}.yaml")
+recipe = (run / "recipe.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
+kept = [line for line in recipe if not line.startswith(("data_dir:", "ckpt_save_dir:"))]  # folders of this machine
+(FOLDER / f"{NAME}.yaml").write_text("".join(kept), encoding="utf-8")
 shutil.copy(run / "rank0.log", FOLDER / f"{NAME}.log")
 print(sha256(target.read_bytes()).hexdigest())

@@ -341,14 +341,14 @@ HALONET_MINI = Spec(
 @register_model(
     cfg=packaged_cfg(
         "halonet_mini_fashion_mnist.safetensors",
-        "9eab619043623ade6816db174c3ba620aae9ed13022cf73b309a334a093fb04e",
+        "3e125c3b18244c1cba542109e6b502849e7e79a7f28c9be1d9844cbaaa945d8b",
         28,
         num_classes=10,
         crop_pct=1.0,
         interpolation="bilinear",
         mean=FASHION_MNIST_MEAN,
         std=FASHION_MNIST_STD,
-        source="configs/halonet/halonet_mini_fashion.yaml, epoch_size 8",
+        source="configs/halonet/halonet_mini_fashion.yaml",
     )
 )
 def halonet_mini(
