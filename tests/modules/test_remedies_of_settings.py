@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,6 +38,15 @@ class Bench:
 
     def infer(self, *words: str) -> None:
         self.run("infer", str(self.folder / "x.png"), "--ckpt_path", self.weights, "--image_resize", "32", *words)
+
+    def infer_after_training(self, *words: str) -> None:
+        """From the recipe of a run that began with the weights."""
+        run = self.folder / "run"
+        run.mkdir(exist_ok=True)
+        shutil.copy(self.weights, run / "halonet_test_last.ckpt")
+        (run / "recipe.yaml").write_text(f"ckpt_path: {self.weights}\n")
+        image = str(self.folder / "x.png")
+        self.run("infer", "-c", str(run / "recipe.yaml"), image, "--image_resize", "32", *words)
 
     def export(self, *words: str) -> None:
         self.run("export", "--ckpt_path", self.weights, "--format", "mindir", *words)
@@ -153,6 +163,14 @@ CASES = [
         lambda b: b.infer("--explain_layer", "0", "--explain", str(b.folder / "pictures")),
     ),
     Case(r"or leave them out$", lambda b: b.infer("--explain_query", "0", "0"), lambda b: b.infer()),
+    Case(
+        r"what this run began with; for its own weights give --ckpt_path .*last.ckpt, for those before it --ckpt_path",
+        lambda b: b.infer_after_training(),
+        lambda b: [
+            b.infer_after_training("--ckpt_path", path)
+            for path in (f"{b.folder}/run/halonet_test_last.ckpt", b.weights)
+        ],
+    ),
     Case(
         r"--batch_size fixes the batch, and --dynamic_batch True leaves it open; give one of them",
         lambda b: b.export("--batch_size", "2", "--dynamic_batch", "True"),

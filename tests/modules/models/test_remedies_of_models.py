@@ -22,9 +22,10 @@ from mindcv_halo.deploy import air, metadata, plain_path
 from mindcv_halo.deploy.onnx_file import require_onnx
 from mindcv_halo.engine import setup
 from mindcv_halo.engine.setup import build_network
-from mindcv_halo.models import FeatureExtractWrapper, halonet_test, registry
+from mindcv_halo.models import FeatureExtractWrapper, halonet_mini, halonet_test, registry
 from mindcv_halo.models.attention_maps import AttentionProbe, attention_maps
 from mindcv_halo.models.feature_info import find_out_indices
+from mindcv_halo.models.freeze import freeze_stages
 from mindcv_halo.models.halonet import HALONET_TEST
 from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.models.macs import count_macs
@@ -258,6 +259,16 @@ CASES = [
         r"conv_stages \(1,\) is for the H models and halonet_mini only; leave it out",
         lambda b: halonet_test(conv_stages=(1,)),
         lambda b: halonet_test(),
+    ),
+    Case(
+        r"conv_stages \(1, 3\): stage 1 has no attention; leave 1 out",
+        lambda b: halonet_mini(conv_stages=(1, 3)),
+        lambda b: halonet_mini(conv_stages=(3,)),
+    ),
+    Case(
+        r"frozen_stages 1: stages are those of HaloNets, and plain is a Plain; leave it out",
+        lambda b: freeze_stages(Plain(), 1, "plain"),
+        lambda b: freeze_stages(Plain(), 0, "plain"),
     ),
     Case(
         r"is for features_only=True; set that, or",
