@@ -66,6 +66,7 @@ def _comparisons(rows: list[dict]) -> str:
         ),
     ):
         chosen = [row for row in rows if (row["work"], row["precision"]) == (work, precision)]
+        chosen.sort(key=lambda row: row["batch_size"])
         if not chosen:
             continue
         names = list(dict.fromkeys(name for row in chosen for name in row["sides"]))
