@@ -142,7 +142,7 @@ def _summarise(results: dict) -> Iterator[tuple[str, ...]]:
         found = compare_losses(losses, TRUTH)
         sides = [found["sides"][side] for side in SHOWN]
         steps = f"the first {found['calm_steps']} of {results['losses']['settings']['steps']} steps"
-        yield f"distance from timm's float64, {steps}", *(f"{of['largest_while_calm']:.0e}" for of in sides)
+        yield f"loss, beside timm's float64, {steps}", *(f"within {of['largest_while_calm']:.2%}" for of in sides)
         yield f"above {CHAOS:.0%}, where rounding has grown into another training", *map(_name_chaos, sides)
     if _count_seeds(results):
         settings, runs = results["accuracy"]["settings"], results["accuracy"]["runs"]
