@@ -90,8 +90,12 @@ def parse_command(
 def find_config(argv: Sequence[str]) -> str | None:
     """The YAML file of a command line that `parse_command` takes."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config")
+    _add_config(parser)
     return parser.parse_known_args(list(argv))[0].config
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
 
 
 def _make_parser(
@@ -99,7 +103,7 @@ def _make_parser(
 ) -> argparse.ArgumentParser:
     """A parser that gives the texts of the flags that are there: -c, those of a script, and the keys of a recipe."""
     parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
+    _add_config(parser)
     for name, about in extra.items():
         if isinstance(about, tuple):
             parser.add_argument(f"--{name}", nargs=len(about[0]), metavar=about[0], help=about[1])
