@@ -23,7 +23,7 @@ from export_model import export, save_random
 from machine import describe_machine
 from pipeline import write_images
 from report import write_report
-from workers import HERE, Worker, WorkerError, take_rounds
+from workers import HERE, Worker, WorkerError, take_rounds, warm_up
 
 TIMM = {
     "halonet_26t": "halonet26t",
@@ -142,17 +142,13 @@ class Bench:
 
     def compare(self, row: Row) -> dict:
         """The row with all sides. A peer that fails is left out with its error; our own failure is one."""
-        sides = {}
         workers = {name: Worker(python, *command) for name, python, command in self.sides(row)}  # imports beside others
-        for name, worker in list(workers.items()):
-            sides[name] = Side()
-            try:
-                worker.seconds()  # to warm up; one by one, as it may compile on all processors
-            except WorkerError as error:
-                if name.startswith("ours"):
-                    raise
-                sides[name] = Side(error=str(error))
-                del workers[name]
+        names = list(workers)
+        failed = warm_up(workers)
+        for name, error in failed.items():
+            if name.startswith("ours"):
+                raise error
+        sides = {name: Side(error=str(failed.get(name, ""))) for name in names}
         for _ in range(self.args.pairs):
             for name, worker in list(workers.items()):
                 try:

@@ -45,6 +45,18 @@ class Worker:
         return peak
 
 
+def warm_up(workers: dict[str, Worker]) -> dict[str, WorkerError]:
+    """A turn of each, one by one, as it may compile on all processors. Who ends by itself leaves `workers`."""
+    failed = {}
+    for name, worker in list(workers.items()):
+        try:
+            worker.seconds()
+        except WorkerError as error:
+            failed[name] = error
+            del workers[name]
+    return failed
+
+
 def take_rounds(workers: list[Worker], pairs: int) -> list[list[float]]:
     """Seconds of each worker in each round, after a round to warm up."""
     for worker in workers:

@@ -39,7 +39,7 @@ from kept_runs import KeptRuns  # noqa: E402
 from machine import describe_machine  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 from tables import write_report  # noqa: E402
-from workers import Worker, WorkerError, take_rounds  # noqa: E402
+from workers import Worker, take_rounds, warm_up  # noqa: E402
 
 from mindcv_halo import create_model, create_scheduler  # noqa: E402
 from mindcv_halo.data.image_arrays import read_arrays  # noqa: E402
@@ -136,20 +136,15 @@ class Comparison:
     def take_turns(self) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             self.prepare(Path(folder), self.data, [self.args.lr], seed=0)
-            workers, failed = {}, []
-            for side in SIDES["cost"]:
-                worker = Worker(*self.command("cost", side, folder))
-                try:
-                    worker.seconds()
-                    workers[side] = worker
-                except WorkerError as error:  # torch.compile's training step ends some networks' processes
-                    print(error, flush=True)
-                    failed.append(side)
+            workers = {side: Worker(*self.command("cost", side, folder)) for side in SIDES["cost"]}
+            failed = warm_up(workers)  # torch.compile's training step ends some networks' processes
+            for error in failed.values():
+                print(error, flush=True)
             rounds = take_rounds(list(workers.values()), self.args.pairs)
             memory = {side: worker.close() for side, worker in workers.items()}
         seconds = dict(zip(workers, map(median, zip(*rounds, strict=True)), strict=True))
         return {"seconds": seconds, "lowest": dict(zip(workers, map(min, zip(*rounds, strict=True)), strict=True)),
-                "peak_gb": memory, "failed": failed}  # fmt: skip
+                "peak_gb": memory, "failed": list(failed)}  # fmt: skip
 
     def plan(self, steps_per_epoch: int, epochs: int) -> list[float]:
         """A rate for each step: a warm-up of an epoch, and cosine decay."""
