@@ -1184,6 +1184,27 @@ FAULTS = (
         f"{_BFLOAT16_TESTS} -k pointwise",
     ),
     Fault(
+        "grouped convolutions that read a row above the one asked for",
+        "native/src/grouped_convolution.cpp",
+        "rows_[row] = find_line(top + row);",
+        "rows_[row] = find_line(top + row + shape_.kernel - 1);",
+        "tests/modules/native/test_operators.py -k convolution",
+    ),
+    Fault(
+        "grouped convolutions whose last pixels of a row are lost",
+        "native/src/grouped_convolution.cpp",
+        "if constexpr (pixels > 1) visit_pixels",
+        "if constexpr (pixels > 4) visit_pixels",
+        "tests/modules/native/test_operators.py -k convolution",
+    ),
+    Fault(
+        "bfloat16: grouped convolutions whose pairs of channels are swapped",
+        "native/src/grouped_convolution.cpp",
+        "uint32_t(bfloat16(both[0]).bits) | uint32_t(bfloat16(both[taps]).bits) << 16",
+        "uint32_t(bfloat16(both[taps]).bits) | uint32_t(bfloat16(both[0]).bits) << 16",
+        f"{_BFLOAT16_TESTS} -k grouped",
+    ),
+    Fault(
         "native running variance that is biased",
         "native/src/batch_norm.cpp",
         "rows > 1 ? variance * rows / (rows - 1) : variance",

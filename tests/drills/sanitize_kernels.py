@@ -49,7 +49,7 @@ def call_all(path: str) -> None:
         raise SystemExit(f"{onednn} does not fit")
     count = 0
     for batch, side, channels, stride, (block, halo) in product(
-        (1, 3), (1, 4, 9, 17), (4, 16, 36), (1, 2), ((2, 1), (8, 3), (7, 2))
+        (1, 3), (1, 4, 9, 17), (4, 32, 36), (1, 2), ((2, 1), (8, 3), (7, 2))
     ):
         sizes = {"groups": 2, "stride": stride, "kernel": 1 + 2 * (side % 2), "block": block, "halo": halo}
         calls = make_calls(batch, side, side + 2, channels, **sizes, scrambled=stride - 1)

@@ -1,12 +1,14 @@
-// Convolutions on channels-last maps, computed by oneDNN: (B, H, W, C) -> (B, H', W', O). Weights stay (O, C / groups,
-// k, k) as everywhere in MindSpore; oneDNN reorders them for each call, or once where they are frozen, and rounds them
-// where maps are bfloat16. Bias and gradients of weights are float32 with both.
+// Convolutions on channels-last maps: (B, H, W, C) -> (B, H', W', O), computed by oneDNN, but for two kinds that a file
+// of its own does better: pointwise_bfloat16.hpp and grouped_convolution.hpp. Weights stay (O, C / groups, k, k) as
+// everywhere in MindSpore; they are reordered for each call, or once where they are frozen, and rounded where maps are
+// bfloat16. Bias and gradients of weights are float32 with both.
 #include <algorithm>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "frozen_weights.hpp"
+#include "grouped_convolution.hpp"
 #include "kernel.hpp"
 #include "onednn_convolution.hpp"
 #include "pointwise_bfloat16.hpp"
@@ -81,6 +83,21 @@ void run_pointwise(const Arguments& args, const Shape& shape, int64_t frozen_num
                   args.elements<bfloat16>(5));
 }
 
+void run_grouped(const Arguments& args, const Shape& shape, int64_t frozen_number) {
+  const Grouped grouped = {shape.batch,     shape.height, shape.width,  shape.channels,  shape.out_height,
+                           shape.out_width, shape.kernel, shape.stride, shape.activation};
+  const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) {
+    void* packed = buffer.reserve(count_packed(grouped, shape.type) * sizeof(uint32_t));
+    pack_weights(grouped, shape.type, weights, packed);
+    return packed;
+  };
+  const void* packed = frozen_number != 0 ? frozen_weights()[frozen_number].find(nullptr, weights, args.size(1), pack)
+                                          : pack(weights_buffer);
+  convolve_groups(grouped, shape.type, args.data(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
+                  shape.extras & 6 ? args.data(3) : nullptr, args.data(5));
+}
+
 }  // namespace
 }  // namespace halo
 
@@ -97,6 +114,7 @@ HALO_KERNEL(convolution) {
   if (shape.extras & 2 && args.data(3) == args.data(5)) shape.extras += 2;  // in place, which oneDNN does much faster
   std::lock_guard<std::mutex> lock(turn);
   if (shape.is_pointwise()) return run_pointwise(args, shape, settings[4]);
+  if (shape.is_grouped()) return run_grouped(args, shape, settings[4]);
   Convolution& convolution = find_convolution(shape);
   const float* weights = args.floats(1);
   const auto pack = [&](Buffer& buffer) { return convolution.pack(weights, buffer); };

@@ -9,6 +9,7 @@
 
 #include "buffer.hpp"
 #include "element.hpp"
+#include "grouped_convolution.hpp"
 #include "onednn.hpp"
 #include "pointwise_bfloat16.hpp"
 #include "threads.hpp"
@@ -33,6 +34,9 @@ struct Shape {
   }
   bool is_pointwise() const {
     return kernel == 1 && groups == 1 && type == Type::BFLOAT16 && out_type == type && takes_pixels(channels, out_channels);
+  }
+  bool is_grouped() const {
+    return kernel > 1 && out_type == type && takes_groups(type, channels, out_channels, groups, stride);
   }
   bool defers_silu() const { return activation == 2 && out_type == Type::BFLOAT16; }
   bool operator<(const Shape& other) const { return key() < other.key(); }

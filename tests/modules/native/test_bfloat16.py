@@ -145,7 +145,6 @@ class Pixels:
     stride: int = 1
     activation: str | None = None
     adds: bool = False
-    in_place: bool = False
 
 
 PIXELS = {
@@ -177,6 +176,43 @@ def test_pointwise_convolution(instructions, frozen):
         assert_near(found, kernel(x, weight, bias, added))
 
     check_all(PIXELS, check)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A convolution in groups of 16 channels."""
+
+    kernel: int = 3
+    height: int = 6
+    width: int = 8
+    stride: int = 1
+    activation: str | None = None
+    adds: bool = False
+
+
+GROUPS = {
+    "plain": Groups(),
+    "a row that fills no block": Groups(width=37),
+    "one pixel": Groups(height=1, width=1),
+    "stride 2": Groups(stride=2, height=7, width=41),
+    "5x5": Groups(kernel=5, height=3, activation="relu"),
+    "silu": Groups(activation="silu", adds=True),
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_grouped_convolution(able, frozen):
+    def check(name, groups: Groups) -> None:
+        g = groups
+        options = {"stride": g.stride, "groups": 3, "activation": g.activation, "has_bias": True, "adds": g.adds}
+        kernel = Convolution(**options, frozen=frozen)
+        x, weight, bias = draw(2, g.height, g.width, 48), draw(48, 16, g.kernel, g.kernel), draw(48)
+        added = draw(2, -(-g.height // g.stride), -(-g.width // g.stride), 48) if g.adds else nothing()
+        found = kernel(narrow(x), weight, bias, narrow(added) if g.adds else added)
+        assert found.dtype == ms.bfloat16
+        assert_near(found, Convolution(**options)(x, weight, bias, added))
+
+    check_all(GROUPS, check)
 
 
 class Norm(nn.Cell):

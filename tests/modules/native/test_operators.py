@@ -66,6 +66,8 @@ class NativeConvolution(nn.Cell):
         (16, 20, 1, 2, 1, 5, 8),
         (24, 24, 3, 1, 3, 6, 5),
         (32, 32, 3, 2, 2, 7, 7),
+        (48, 48, 3, 1, 3, 3, 37),
+        (32, 32, 5, 2, 2, 6, 9),
         (5, 7, 5, 1, 1, 3, 2),
     ],
 )
@@ -111,12 +113,17 @@ def test_frozen_weights_are_not_taken_for_others():
             assert_near(kernel(x, weight, none, none).asnumpy(), expected)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(("channels", "groups"), [(12, 1), (32, 2)])
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
-def test_convolution_with_bias_sum_and_activation(activation):
-    x, weight, bias, added = random(2, 5, 6, 8), random(12, 8, 3, 3), random(12), random(2, 5, 6, 12)
-    kernel = Convolution(activation=activation, has_bias=True, adds=True)
+def test_convolution_with_bias_sum_and_activation(activation, channels, groups, frozen):
+    x, weight = random(2, 5, 6, channels), random(channels, channels // groups, 3, 3)
+    bias, added = random(channels), random(2, 5, 6, channels)
+    kernel = Convolution(groups=groups, activation=activation, has_bias=True, adds=True, frozen=frozen)
     out = kernel(*(Tensor(array) for array in (x, weight, bias, added))).asnumpy()
-    plain = ops.conv2d(Tensor(x.transpose(0, 3, 1, 2)), Tensor(weight), pad_mode="pad", padding=1).asnumpy()
+    plain = nn.Conv2d(channels, channels, 3, pad_mode="pad", padding=1, group=groups, has_bias=False)
+    plain.weight.set_data(Tensor(weight))
+    plain = plain(Tensor(x.transpose(0, 3, 1, 2))).asnumpy()
     z = plain.transpose(0, 2, 3, 1).astype(np.float64) + bias + added
     expected = {None: z, "relu": np.maximum(z, 0), "silu": z / (1 + np.exp(-z))}[activation]
     assert_near(out, expected)
