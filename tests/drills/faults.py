@@ -40,6 +40,11 @@ class Fault:
         return self.path.endswith((".cpp", ".hpp"))
 
     @property
+    def is_for_tiles(self) -> bool:
+        """Whether its file is compiled for processors with AMX alone."""
+        return self.path == "native/src/pointwise_bfloat16.cpp"
+
+    @property
     def test_files(self) -> list[str]:
         return [word.partition("::")[0] for word in shlex.split(self.tests) if word.startswith("tests/")]
 

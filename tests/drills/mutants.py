@@ -5,7 +5,8 @@ python tests/drills/mutants.py [--only NAME ...] [--jobs 1] [--limit 300]
 It takes about twenty minutes of a processor and is no part of the test suite; tests/modules/test_mutants.py, which
 keeps its table fit to run, is. faults.py has the table: what is wrong where, and the tests that are to say so. They run
 in a copy of the working tree, never in the tree itself. A fault is caught when a test fails that passes without it: one
-that only keeps a module from being imported, or a fixture from being made, is not. Exit status: 1 if one survives.
+that only keeps a module from being imported, or a fixture from being made, is not. Faults of what this processor lacks
+are named and not made. Exit status: 1 if one survives.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ def main() -> int:
         parser.error(f"no fault's name contains {' or '.join(args.only)}")
     for fault in chosen:
         fault.check()
+    if "amx_bf16" not in Path("/proc/cpuinfo").read_text():
+        for fault in chosen:
+            if fault.is_for_tiles:
+                print(f"not made, as this processor has no AMX: {fault.name}")
+        chosen = [fault for fault in chosen if not fault.is_for_tiles]
     chosen.sort(key=lambda fault: fault.is_compiled)  # which take longest
     with tempfile.TemporaryDirectory() as folder:
         copies: SimpleQueue[Path] = SimpleQueue()
