@@ -47,6 +47,7 @@ KERAS = {
 T_MODELS = ("halonet_26t", "halonet_50t", "halonet_se33t", "halonet_eca26t")
 H_MODELS = ("halonet_h0", "halonet_h1", "halonet_h2")
 HYBRIDS = ("haloregnetz_b", "halobotnet_50t", "lamhalobotnet_50t")
+ALL_MODELS = (*T_MODELS, *H_MODELS, *HYBRIDS)
 TORCH_VARIANTS = ("eager", "channels_last", "compiled")
 MEMORY_GOALS = {"inference": 1.2, "training": 0.8, "attention": 0.8}
 MAP_SIZE = 32  # of the bare layer
@@ -85,7 +86,7 @@ class Side:
 
 def rows() -> Iterator[Row]:
     for batch_size in (8, 1):  # a run that is cut has what depends least on chance
-        for model in (*T_MODELS, *H_MODELS, *HYBRIDS):
+        for model in ALL_MODELS:
             portable = model in ("halonet_50t", "halonet_h1")
             yield Row("inference", model, batch_size, 1.15, portable=portable)
             goal, own_goal = (2.0, 1.0) if model in H_MODELS else (1.15, OWN_GOAL)
@@ -187,23 +188,24 @@ class Bench:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return float(done.stdout.splitlines()[-1])
 
-    def ceiling(self) -> dict[str, float]:
-        """GFLOP/s of a large float32 matrix product: the highest of several rounds, for each library at hand."""
-        workers = {
-            "MindSpore": Worker(sys.executable, "worker_gemm.py", "mindspore"),
-            "oneDNN in our kernels": Worker(sys.executable, "worker_gemm.py", "native"),
-            "PyTorch": Worker(self.args.torch_python, "worker_gemm.py", "torch"),
-        }
-        rounds = take_rounds(list(workers.values()), 3 * self.args.pairs)
-        for worker in workers.values():
-            worker.close()
-        return {
-            name: 2 * 2.048**3 / min(column) for name, column in zip(workers, zip(*rounds, strict=True), strict=True)
-        }
+    def ceiling(self) -> dict[str, dict[str, float]]:
+        """GFLOP/s of a large matrix product: the highest of several rounds, by precision and by library at hand."""
+        ours, torch = (sys.executable, "worker_gemm.py"), (self.args.torch_python, "worker_gemm.py")
+        found: dict[str, dict[str, float]] = {}
+        for precision in ("float32", "bfloat16"):
+            workers = {"our kernels": Worker(*ours, "native", precision), "PyTorch": Worker(*torch, "torch", precision)}
+            if precision == "float32":
+                workers["MindSpore"] = Worker(*ours, "mindspore", precision)
+            rounds = take_rounds(list(workers.values()), 3 * self.args.pairs)
+            for worker in workers.values():
+                worker.close()
+            columns = zip(*rounds, strict=True)
+            found[precision] = {name: 2 * 2.048**3 / min(column) for name, column in zip(workers, columns, strict=True)}
+        return found
 
     def macs(self) -> dict[str, int]:
         """Multiply-accumulates of one image."""
-        return _last_line([sys.executable, HERE / "macs.py", str(self.args.image_size), *KERAS])
+        return _last_line([sys.executable, HERE / "macs.py", str(self.args.image_size), *ALL_MODELS])
 
     def start(self) -> list[dict]:
         """Seconds from a built network to the end of its first step, in new processes, without and with the cache."""

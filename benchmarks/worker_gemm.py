@@ -1,6 +1,7 @@
-"""A product of two 2048 x 2048 float32 matrices per turn: worker_gemm.py mindspore|native|torch.
+"""A product of two 2048 x 2048 matrices per turn: worker_gemm.py mindspore|native|torch float32|bfloat16.
 
-`mindspore` may use all instructions of the processor, `native` is the oneDNN of our kernels (a 1x1 convolution).
+`mindspore`, which has float32 alone, may use all instructions of the processor; `native` is a 1x1 convolution of our
+kernels.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from turns import take_turns
 SIDE = 2048
 
 
-def make_step(library: str) -> Callable[[], object]:
+def make_step(library: str, precision: str) -> Callable[[], object]:
     values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     if library == "torch":
         import torch
 
-        matrix = torch.from_numpy(values)
+        matrix = torch.from_numpy(values).to(getattr(torch, precision))
         return lambda: torch.mm(matrix, matrix)[0, 0].item()
     if library == "mindspore":
         os.environ["ONEDNN_MAX_CPU_ISA"] = "DEFAULT"  # a value of the user's own, which wins over AVX2
@@ -42,10 +43,11 @@ def make_step(library: str) -> Callable[[], object]:
         product = ops.MatMul()
         return lambda: product(matrix, matrix).asnumpy()[0, 0]
     rows = matrix.reshape(1, 32, SIDE // 32, SIDE)
+    rows = rows.astype(getattr(mindspore, precision))
     weight, nothing = matrix.reshape(SIDE, SIDE, 1, 1), Tensor(np.zeros(1, np.float32))
     convolution = Convolution(frozen=True)
-    return lambda: convolution(rows, weight, nothing, nothing).asnumpy()[0, 0, 0, 0]
+    return lambda: convolution(rows, weight, nothing, nothing)[0, 0, 0, 0].astype(mindspore.float32).asnumpy()
 
 
 if __name__ == "__main__":
-    take_turns(make_step(sys.argv[1]))
+    take_turns(make_step(*sys.argv[1:3]))
