@@ -291,6 +291,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8
         raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"recipe {path} is no YAML of a recipe: it is nested too deeply") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -135,6 +135,7 @@ def test_bad_flags(flags, message):
         ("lr: !!python/object/apply:os.getcwd []", r"is no YAML: could not determine a constructor"),
         ("scale: &again [*again]", r"scale: \[.*\] is not 2 numbers"),
         ("a: [b", r"is no YAML"),
+        ("a: " + "[" * 5000, r"is no YAML of a recipe: it is nested too deeply"),
         ("base: absent.yaml", r"absent.yaml cannot be read"),
         ("base: recipe.yaml", r"is its own base"),
         ("base: [5, 6]", r"base: \['5', '6'\] is not text"),

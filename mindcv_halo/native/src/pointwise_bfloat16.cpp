@@ -63,7 +63,7 @@ void multiply_block(const char* a, int64_t row, int64_t lower, int64_t next, con
 
 template <Activation activation>
 inline __m512 activate_short(__m512 x) {
-  if constexpr (activation == Activation::RELU) return _mm512_max_ps(x, _mm512_setzero_ps());
+  if constexpr (activation == Activation::RELU) return _mm512_max_ps(_mm512_setzero_ps(), x);  // what is no number stays none
   if constexpr (activation == Activation::SILU) return short_silu(x);
   return x;
 }
