@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from . import engine
 from .config.options import ModelOptions, Recipe
-from .config.parse import Switch, find_config, parse_command, parse_recipe, parse_words
+from .config.parse import Switch, parse_command, parse_recipe, parse_words
 from .data.decoder_noise import drop_decoder_noise
 from .distributed.join import leave_group
 from .distributed.launchers import find_rank
@@ -185,12 +185,12 @@ def _parse(
     operands: tuple[str, str] | None = None,
 ) -> tuple[Recipe, dict[str, Any]]:
     """As parse_command, which says on standard error which flags the command has no use for, once in a job."""
-    recipe, extras, given = parse_command(argv, COMMANDS[command].__doc__, flags, operands)
-    _refuse_weights_of_before(recipe.model, find_config(argv), given)
-    idle = find_idle_flags(command, recipe, given)
+    found = parse_command(argv, COMMANDS[command].__doc__, flags, operands)
+    _refuse_weights_of_before(found.recipe.model, found.config, found.given)
+    idle = find_idle_flags(command, found.recipe, found.given)
     if idle and not find_rank(os.environ):
         print(put_in_one_line(idle), file=sys.stderr)
-    return recipe, extras
+    return found.recipe, found.extras
 
 
 def _refuse_weights_of_before(model: ModelOptions, config: str | None, given: Mapping[str, Any]) -> None:

@@ -29,10 +29,19 @@ class Switch:
     help: str
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for."""
+
+    recipe: Recipe
+    extras: dict[str, Any]  # the values of the script's own flags
+    given: dict[str, Any]  # those of the recipe's flags
+    config: str | None  # the YAML file after -c
+
+
 def parse_recipe(argv: Sequence[str], description: str = "") -> Recipe:
     """The recipe that a command line asks for, as parse_command reads it."""
-    recipe, *_ = parse_command(argv, description, {})
-    return recipe
+    return parse_command(argv, description, {}).recipe
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,8 +59,8 @@ def parse_command(
     description: str,
     extra: Mapping[str, str | Switch | tuple[tuple[str, ...], str]],
     operands: tuple[str, str] | None = None,
-) -> tuple[Recipe, dict[str, Any], dict[str, Any]]:
-    """The recipe that a command line asks for, the values of the script's own flags, and those of the recipe's.
+) -> Command:
+    """What a command line asks for.
 
     The recipe is made of the defaults, then the YAML file after -c or --config, then the flags: the last word counts.
     `extra` is names and help of the script's own flags, whose values are text. One that takes several values has (their
@@ -84,18 +93,7 @@ def parse_command(
         extras[operands[0]] = [*values.pop(operands[0], []), *last]
     from_file = {} if config is None else read_recipe(config)
     from_flags = {key: convert_value(f"--{key}", _as_written(text), options[key]) for key, text in values.items()}
-    return _assemble({**from_file, **from_flags}), extras, from_flags
-
-
-def find_config(argv: Sequence[str]) -> str | None:
-    """The YAML file of a command line that `parse_command` takes."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    _add_config(parser)
-    return parser.parse_known_args(list(argv))[0].config
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
+    return Command(_assemble({**from_file, **from_flags}), extras, from_flags, config)
 
 
 def _make_parser(
@@ -103,7 +101,7 @@ def _make_parser(
 ) -> argparse.ArgumentParser:
     """A parser that gives the texts of the flags that are there: -c, those of a script, and the keys of a recipe."""
     parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    _add_config(parser)
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML recipe; flags go before its values")
     for name, about in extra.items():
         if isinstance(about, tuple):
             parser.add_argument(f"--{name}", nargs=len(about[0]), metavar=about[0], help=about[1])
@@ -293,6 +291,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8
         raise UserError(f"recipe {path} is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise UserError(f"recipe {path} is no YAML of a recipe: it is nested too deeply") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

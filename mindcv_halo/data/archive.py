@@ -24,9 +24,8 @@ from ..errors import UserError
 from ..files.archives import find_place
 from ..files.path import find_kind
 from ..files.text import printable, show_path
-from .storage import DISK, Entry, Storage
+from .storage import DISK, MOST_BYTES, Entry, Storage
 
-MOST_BYTES = 2 << 30  # of one file; an image of the most pixels that are read has a quarter of it
 _MOST_LEVELS = 100  # of folders: each costs its whole path
 _LONGEST_LINK = 4096  # bytes
 _LONGEST_CHAIN = 40  # links
@@ -263,7 +262,7 @@ class Archive:
 
 def open_storage(root: Path) -> Storage:
     """What can list and read `root` and what lies below: an archive, if it is a file, else the disk."""
-    return _open_archive(str(root)) if find_kind(root) == "file" else DISK
+    return _open_archive(str(root)) if find_kind(root) in ("file", "pipe") else DISK
 
 
 _opened: weakref.WeakValueDictionary[tuple, Archive] = weakref.WeakValueDictionary()

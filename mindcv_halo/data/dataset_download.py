@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import UserError
 from ..files.download import RemoteFile, download
 
 _CHUNK = 1 << 20  # bytes
@@ -93,15 +94,15 @@ class Cifar100Download:
 
 def _download_files(files: Mapping[str, RemoteFile], folder: Path) -> None:
     """Put files that are gzipped where they come from into `folder`, each as it is, unless it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, remote in files.items():
-        if (folder / name).exists():
-            continue
-        with _downloaded(remote, folder) as packed:
-            unpacked = packed.with_name(f"{packed.name}.unpacked")
-            with gzip.open(packed) as source, open(unpacked, "wb") as target:
-                shutil.copyfileobj(source, target, _CHUNK)
-            unpacked.rename(folder / name)
+    with _folder_can_be_written(folder):
+        for name, remote in files.items():
+            if (folder / name).exists():
+                continue
+            with _downloaded(remote, folder) as packed:
+                unpacked = packed.with_name(f"{packed.name}.unpacked")
+                with gzip.open(packed) as source, open(unpacked, "wb") as target:
+                    shutil.copyfileobj(source, target, _CHUNK)
+                unpacked.rename(folder / name)
 
 
 def _download_archive(remote: RemoteFile, folder: Path) -> None:
@@ -112,8 +113,7 @@ def _download_archive(remote: RemoteFile, folder: Path) -> None:
     """
     if folder.exists():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _downloaded(remote, folder.parent) as archive:
+    with _folder_can_be_written(folder.parent), _downloaded(remote, folder.parent) as archive:
         unfinished = archive.with_name("unpacked")
         unfinished.mkdir()
         with tarfile.open(archive) as tar:
@@ -125,11 +125,22 @@ def _download_archive(remote: RemoteFile, folder: Path) -> None:
 
 
 @contextmanager
+def _folder_can_be_written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, or choose another data_dir"
+        ) from None
+
+
+@contextmanager
 def _downloaded(remote: RemoteFile, folder: Path) -> Iterator[Path]:
     """The file, checked, in a temporary folder inside `folder`; the rest of that folder is gone afterwards.
 
     Raises UserError if it cannot be had over the given scheme, or is not what its MD5 says.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
         path = Path(scratch) / (remote.url.rpartition("/")[2] or "file")
         download(remote, path, advice=f"check the network, or put the unpacked files into {folder} by hand")

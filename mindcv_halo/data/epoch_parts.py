@@ -74,6 +74,8 @@ def split_epoch(
     """
     size = loader.get_dataset_size()
     length = getattr(loader, "batches_per_part", 0) or size
+    if first_batch >= size:
+        return
     for first in range(first_batch // length * length, size, length):
         last = min(first + length, size)
         seed_epoch(seed, epoch, shard_id, first // length)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 
 from ..errors import UserError
 from ..files.text import show_path
@@ -58,7 +59,9 @@ def walk_images(folder: str, left_out: LeftOut, storage: Storage = DISK) -> list
                 if looks_right and not entry.is_dir():
                     left_out.note("hidden", entry.path)
             elif entry.is_dir():
-                if storage.identity(entry.path) in met:
+                with readable_folder(entry.path):
+                    is_known = storage.identity(entry.path) in met
+                if is_known:
                     left_out.note("links to folders that are read anyway", entry.path)
                 else:
                     waiting.append(entry.path)
@@ -73,25 +76,32 @@ def walk_images(folder: str, left_out: LeftOut, storage: Storage = DISK) -> list
     return paths
 
 
+@contextmanager
+def readable_folder(folder: str) -> Iterator[None]:
+    """Raises UserError where a folder, or what lies in it, cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"folder {show_path(folder)}: {error.strerror}; make it readable, or move it away") from None
+
+
 def _list(folder: str, met: set[Hashable], storage: Storage) -> tuple[list[str], list[Entry]]:
     """The names of a folder's images, and its other entries, both in order; none if it was met before, which is noted.
 
     Of a million ordinary images nothing is asked but their names, of links whether they lead to a file.
     """
-    identity = storage.identity(folder)
-    if identity in met:
-        return [], []
-    met.add(identity)
     names, others = [], []
-    try:
+    with readable_folder(folder):
+        identity = storage.identity(folder)
+        if identity in met:
+            return [], []
+        met.add(identity)
         for entry in storage.list(folder):
             name = entry.name
             if name.lower().endswith(IMAGE_EXTENSIONS) and name[0] != "." and _is_file(entry):
                 names.append(name)
             else:
                 others.append(entry)
-    except OSError as error:
-        raise UserError(f"folder {show_path(folder)}: {error.strerror}; make it readable, or move it away") from None
     return sorted(names), sorted(others, key=lambda entry: entry.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,21 +90,29 @@ def _read_idx_pair(class_names: Sequence[str], paths: list[Path]) -> ImageArrays
     labels = _read_idx(label_path, magic=2049, axes=1)
     if len(images) != len(labels):
         raise UserError(f"{image_path} has {len(images)} images, {label_path} {len(labels)} labels; get both anew")
-    if labels.max(initial=0) >= len(class_names):
-        raise UserError(f"{label_path} has a label {labels.max()} of {len(class_names)} classes; get it anew")
+    _check_labels(labels, class_names, label_path)
     return ImageArrays(tuple(class_names), images[..., None], labels.astype(np.int32))
+
+
+def _check_labels(labels: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    if labels.max() >= len(class_names):
+        raise UserError(f"{path} has a label {labels.max()} of {len(class_names)} classes; get it anew")
 
 
 def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
     data = _read_bytes(path)
-    header = np.frombuffer(data[: 4 + 4 * axes], ">i4")
-    if len(header) != 1 + axes or header[0] != magic or len(data) != header.nbytes + np.prod(header[1:], dtype=int):
+    length = 4 + 4 * axes
+    found, *sides = np.frombuffer(data[:length].ljust(length, b"\0"), ">i4").tolist()
+    if found != magic or min(sides) < 1 or len(data) != length + math.prod(sides):
         raise UserError(f"{path} is damaged: its length or header is not that of an IDX file; get it anew")
-    return np.frombuffer(data, np.uint8, offset=header.nbytes).reshape(header[1:])
+    return np.frombuffer(data, np.uint8, offset=length).reshape(sides)
 
 
 def _read_bytes(path: Path) -> bytes:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it readable, or move it away") from None
     if path.suffix != ".gz":
         return data
     try:
@@ -126,14 +135,19 @@ def _read_cifar(paths: list[Path], label_bytes: int) -> ImageArrays:
     record = label_bytes + 3 * 32 * 32
     parts = []
     for path in data_paths:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        data = np.frombuffer(_read_bytes(path), np.uint8)
         if len(data) == 0 or len(data) % record:
             raise UserError(f"{path} is damaged: {len(data)} bytes are not whole records of {record}; get it anew")
         parts.append(data.reshape(-1, record))
     records = np.concatenate(parts)
     images = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    names = names_path.read_text().split()
-    return ImageArrays(tuple(names), np.ascontiguousarray(images), records[:, label_bytes - 1].astype(np.int32))
+    labels = records[:, label_bytes - 1]
+    try:
+        names = _read_bytes(names_path).decode().split()
+    except UnicodeDecodeError:
+        raise UserError(f"{names_path} is damaged: it is no text; get it anew") from None
+    _check_labels(labels, names, data_paths[0].parent)
+    return ImageArrays(tuple(names), np.ascontiguousarray(images), labels.astype(np.int32))
 
 
 _IDX_FILES = (

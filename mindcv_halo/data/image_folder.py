@@ -17,7 +17,7 @@ from . import folder_index
 from .archive import open_storage
 from .class_names import is_text
 from .folder_index import Found, find_images
-from .folder_walk import LeftOut, walk_images
+from .folder_walk import LeftOut, readable_folder, walk_images
 from .image_formats import IMAGE_EXTENSIONS
 from .storage import DISK, MACOS_NOTES, Entry, Storage
 
@@ -96,7 +96,9 @@ def _walk(storage: Storage, folder: Path, class_names: Sequence[str]) -> Found:
 def _is_large(folder: Path, class_names: Sequence[str]) -> bool:
     """Whether it is, if all classes have about as many entries as the first."""
     first = os.path.join(folder, class_names[0])
-    return len(DISK.list(first)) * len(class_names) >= folder_index.LARGE
+    with readable_folder(first):
+        count = len(DISK.list(first))
+    return count * len(class_names) >= folder_index.LARGE
 
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
@@ -174,9 +176,9 @@ def _list_folders(storage: Storage, folder: Path) -> list[str]:
 
 
 def _visible(storage: Storage, folder: Path) -> list[Entry]:
-    return [
-        entry for entry in storage.list(str(folder)) if not entry.name.startswith(".") and entry.name != MACOS_NOTES
-    ]
+    with readable_folder(str(folder)):
+        entries = storage.list(str(folder))
+    return [entry for entry in entries if not entry.name.startswith(".") and entry.name != MACOS_NOTES]
 
 
 def _note_strays(storage: Storage, folder: Path) -> LeftOut:

@@ -17,6 +17,7 @@ samples, so that a restart must use the same num_parallel_workers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -79,8 +80,8 @@ def create_loader(
     Raises UserError, before a pipeline runs, for samples that the transforms cannot take, an impossible batch size or
     mixture, and `separate` together with a mixture.
     """
-    if mixup < 0 or cutmix < 0:
-        raise UserError(f"mixup={mixup} and cutmix={cutmix} must be at least 0, which is off")
+    if not (0 <= mixup < math.inf and 0 <= cutmix < math.inf):
+        raise UserError(f"mixup={mixup} and cutmix={cutmix} must be finite and at least 0, which is off")
     if not 0 <= cutmix_prob <= 1:
         raise UserError(f"cutmix_prob={cutmix_prob} must be a probability, from 0 to 1")
     mixes = is_training and (mixup > 0 or cutmix > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 from ..files.path import find_kind
 
 MACOS_NOTES = "__MACOSX"  # a folder that macOS adds to zip archives
+MOST_BYTES = 2 << 30  # of one file; an image of the most pixels that are read has a quarter of it
 
 
 class Entry(Protocol):
@@ -76,6 +78,9 @@ class Disk:
 
     def read(self, path: str) -> bytes:
         with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"it has {size:,} bytes, and files of {MOST_BYTES:,} at most are read")
             return file.read()
 
     def read_ends(self, path: str, count: int) -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ def predict_and_explain(
     class_names: ClassNames | None = None,
     on_error: Callable[[UserError], None] | None = None,
 ) -> Iterator[Prediction]:
-    """As inference.predict, image by image; a picture of each is written into `folder`.
+    """As infer.predict, image by image; a picture of each is written into `folder`.
 
     It has the image's name, with .png after it, and lies as deep in `folder` as the image in the folder that was named.
     layer and query are as for Predictor.explain. Raises UserError, before anything runs, without matplotlib too.

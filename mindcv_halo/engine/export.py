@@ -29,7 +29,7 @@ from ..deploy import (
     write_onnx,
 )
 from ..errors import UserError, unknown_name
-from ..files.path import find_kind, make_folder
+from ..files.path import check_file, find_kind, make_folder
 from ..files.whole_file import write_whole
 from ..models import HaloNet, fuse_batchnorm
 from ..version import __version__
@@ -141,9 +141,12 @@ def export(
                 f"{TOLERANCE:.0e}; it was not written"
             )
         content = file.read_bytes()
-    write_whole(target, content)
-    if not kind.holds_metadata:
-        write_whole(target.with_name(f"{target.name}{_FACTS_SUFFIX}"), json.dumps(facts, indent=1))
+    try:
+        write_whole(target, content)
+        if not kind.holds_metadata:
+            write_whole(target.with_name(f"{target.name}{_FACTS_SUFFIX}"), json.dumps(facts, indent=1))
+    except OSError as error:
+        raise UserError(f"--output {target}: {error.strerror}; choose a place that can be written") from error
     return Exported(target, len(content), facts, batch_size, differences)
 
 
@@ -191,8 +194,8 @@ def _find_target(model: str, file_format: str | None, output: str | None) -> tup
 
 
 def _check_target(target: Path, checkpoint: str) -> None:
-    if checkpoint and find_kind(Path(checkpoint)) != "file":
-        raise UserError(f"checkpoint {checkpoint}: there is no such file; check the path")
+    if checkpoint:
+        check_file(f"checkpoint {checkpoint}", Path(checkpoint))
     if find_kind(target.parent) != "folder":
         raise UserError(f"--output {target}: there is no folder {target.parent}; make it first")
     longest = os.pathconf(target.parent, "PC_NAME_MAX")

@@ -17,7 +17,7 @@ from ..data.decoding import check_size, decode, explain_failure
 from ..data.eight_bits import to_rgb
 from ..data.folder_walk import LeftOut, walk_images
 from ..errors import UserError
-from ..files.path import find_kind
+from ..files.path import check_file, find_kind
 
 _logger = logging.getLogger("mindcv_halo")
 
@@ -33,7 +33,8 @@ def list_images(image_path: str | Sequence[str]) -> list[tuple[Path, Path]]:
         kind = find_kind(path)
         if kind == "folder":
             found += _list_folder(path)
-        elif kind == "file":
+        elif kind:
+            check_file(f"image_path {path}", path)
             found.append((path, Path(path.name)))
         else:
             raise UserError(f"image_path {path}: there is no such file or folder; check the path")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,11 +24,12 @@ def format_table(predictions: Iterable[Prediction]) -> Iterator[str]:
 
 
 def format_json(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """One list, with an object for each image."""
+    """One list, with an object for each image. What is no number, which JSON does not have, is null."""
     opening = "["
     for prediction in predictions:
         classes = [
-            {"label": label, "name": name, "probability": share} for _, label, name, share in _list_classes(prediction)
+            {"label": label, "name": name, "probability": None if math.isnan(share) else share}
+            for _, label, name, share in _list_classes(prediction)
         ]
         content = {"path": str(prediction.path), "predictions": classes}
         yield f"{opening}\n{_format_json(content)}"

@@ -169,7 +169,7 @@ def _check_recipe(recipe: Recipe, content: Mapping[str, Any], images_per_step: i
 
 
 def _check_data(data: TrainingData, content: Mapping[str, Any]) -> None:
-    """Raises UserError where the run's images were others. States of version 0.1.0 do not tell."""
+    """Raises UserError where the run's images were others, if its state tells."""
     if "data" not in content:
         return
     before = TrainingData(**content["data"])

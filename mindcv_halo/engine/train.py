@@ -214,6 +214,8 @@ class TrainingRun:
             f"{self.options.epoch_size} epochs of {self.steps_per_epoch} steps of {self.images_per_step} images; "
             f"writes to {self.folder}"
         )
+        for line in note_random_stages(self.recipe):
+            self.logger.info(line)
         if self.num_named < num_classes:
             self.logger.info(f"num_classes {num_classes}: the data has {self.num_named} classes, the others no images")
         for line in note_order_of_numbers(self.data.class_names[: self.num_named]):
@@ -402,6 +404,17 @@ class TrainingRun:
             best if self.position.best_top1 is not None else None,
             self.position.best_top1,
         )
+
+
+def note_random_stages(recipe: Recipe) -> list[str]:
+    """What there is to say of frozen stages that no weights were loaded into."""
+    count, model = recipe.step.frozen_stages, recipe.model
+    if not count or model.checkpoint_path or model.pretrained:
+        return []
+    return [
+        f"frozen_stages {count}: they keep the random numbers that they begin with, as the recipe names no weights; give "
+        "--ckpt_path FILE or --pretrained True"
+    ]
 
 
 def _open_folder(folder: Path, recipe: Recipe, class_names: list[str], is_new: bool) -> tuple[Recipe, Path | None]:

@@ -25,12 +25,21 @@ def make_folder(option: str, path: str) -> Path:
 
 
 def find_kind(path: Path) -> str:
-    """What lies there: "file", "folder", or "" for nothing that can be reached."""
+    """What lies there: "file", "folder", "pipe" for a pipe, socket or device, or "" for nothing that can be reached."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # absent, or its name is too long, or a folder above it must not be entered
         return ""
-    return "folder" if stat.S_ISDIR(mode) else "file"
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "pipe"
+
+
+def check_file(name: str, path: Path) -> None:
+    """Raises UserError, which begins with `name`, where no ordinary file lies: reading a pipe waits for its writer."""
+    kind = find_kind(path)
+    if not kind:
+        raise UserError(f"{name}: there is no such file; check the path")
+    if kind != "file":
+        raise UserError(f"{name}: it is no ordinary file, but a {kind}; give a file")
 
 
 def find_cache_folder() -> Path:

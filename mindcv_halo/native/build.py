@@ -41,10 +41,14 @@ def build_kernels() -> Path:
     onednn = _find_onednn()
     flags = (*_FLAGS, _WIDE) if platform.machine() == "x86_64" else _FLAGS
     folder = find_cache_folder() / "native" / _fingerprint(compiler, onednn, flags)
-    if not (folder / LIBRARY).is_file():
+    if not _is_whole(folder):
         print(f"compiling native kernels, once for this machine, into {folder}", file=sys.stderr)
         _fill(folder, [compiler, *flags], onednn)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / LIBRARY).is_file() and (folder / ONEDNN).is_file()
 
 
 def _find_compiler() -> str:
@@ -109,8 +113,11 @@ def _fill(folder: Path, compile_: list[str], onednn: Path) -> None:
             try:
                 done.rename(folder)
             except OSError:
-                if not (folder / LIBRARY).is_file():
+                if not folder.is_dir():
                     raise
+                if not _is_whole(folder):  # somebody removed a part of it
+                    shutil.rmtree(folder)
+                    done.rename(folder)
     except OSError as error:
         raise NativeUnavailableError(
             f"native kernels: {folder}: {error.strerror}; set MINDCV_HALO_HOME to a folder that can be written"

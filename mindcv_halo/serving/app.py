@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
@@ -190,6 +191,8 @@ async def _while_connected(request: Request, answer: Coroutine[Any, Any, T]) -> 
 
 
 def _list_classes(prediction: Prediction) -> list[dict[str, Any]]:
+    if any(map(math.isnan, prediction.probabilities)):
+        raise RefusedError(500, "the model's logits of this image are no numbers; serve other weights")
     rows = zip(prediction.labels, prediction.class_names, prediction.probabilities, strict=True)
     return [{"label": label, "name": name, "probability": share} for label, name, share in rows]
 

@@ -93,9 +93,9 @@ def test_a_saved_recipe_reads_back_the_same(tmp_path):
 
 
 def test_a_script_has_flags_of_its_own():
-    recipe, extras, _ = parse_command(["--image_path", "x.png", "--lr", "2"], "", {"image_path": "", "top_k": ""})
-    assert extras == {"image_path": "x.png", "top_k": None}
-    assert recipe.scheduler.lr == 2
+    found = parse_command(["--image_path", "x.png", "--lr", "2"], "", {"image_path": "", "top_k": ""})
+    assert found.extras == {"image_path": "x.png", "top_k": None}
+    assert found.recipe.scheduler.lr == 2
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,7 @@ def test_bad_flags(flags, message):
         ("lr: !!python/object/apply:os.getcwd []", r"is no YAML: could not determine a constructor"),
         ("scale: &again [*again]", r"scale: \[.*\] is not 2 numbers"),
         ("a: [b", r"is no YAML"),
+        ("a: " + "[" * 5000, r"is no YAML of a recipe: it is nested too deeply"),
         ("base: absent.yaml", r"absent.yaml cannot be read"),
         ("base: recipe.yaml", r"is its own base"),
         ("base: [5, 6]", r"base: \['5', '6'\] is not text"),
@@ -218,17 +219,17 @@ def test_a_boolean_flag_swallows_no_operand():
     for operand in ("cat.jpg", "folder/yes", "2", "true.png", "./no"):
         alone = [part for key in BOOLEANS for part in (f"--{key}", operand)]
         for argv in (alone, [operand, *alone[:-1]], ["--lr", "1", *alone, "--seed=3", operand]):
-            recipe, extras, _ = parse_command(argv, "", {}, ("IMAGE", ""))
-            assert extras["IMAGE"] == [operand] * argv.count(operand)
-            assert all(flatten(recipe)[key] is True for key in BOOLEANS)
+            found = parse_command(argv, "", {}, ("IMAGE", ""))
+            assert found.extras["IMAGE"] == [operand] * argv.count(operand)
+            assert all(flatten(found.recipe)[key] is True for key in BOOLEANS)
 
 
 def test_a_boolean_word_before_an_operand_is_the_flags_value():
     for word, value in (("no", False), ("ON", True)):
-        recipe, extras, _ = parse_command(["--pretrained", word, "a.jpg"], "", {}, ("IMAGE", ""))
-        assert (recipe.model.pretrained, extras["IMAGE"]) == (value, ["a.jpg"])
-    recipe, extras, _ = parse_command(["--pretrained", "--", "no", "--ema"], "", {}, ("IMAGE", ""))
-    assert (recipe.model.pretrained, recipe.step.ema, extras["IMAGE"]) == (True, False, ["no", "--ema"])
+        found = parse_command(["--pretrained", word, "a.jpg"], "", {}, ("IMAGE", ""))
+        assert (found.recipe.model.pretrained, found.extras["IMAGE"]) == (value, ["a.jpg"])
+    found = parse_command(["--pretrained", "--", "no", "--ema"], "", {}, ("IMAGE", ""))
+    assert (found.recipe.model.pretrained, found.recipe.step.ema, found.extras["IMAGE"]) == (True, False, ["no", "--ema"])
 
 
 def test_switches_of_scripts_are_booleans_too():
@@ -239,7 +240,7 @@ def test_switches_of_scripts_are_booleans_too():
         (["--fast=1"], True),
         (["--fast", "--lr", "1"], True),
     ):
-        assert parse_command(argv, "", {"fast": Switch("")})[1] == {"fast": value}
+        assert parse_command(argv, "", {"fast": Switch("")}).extras == {"fast": value}
     for argv, value in ((["a", "--fast"], True), (["--fast", "a"], True), (["a", "--fast=off"], False), (["a"], False)):
         assert parse_words(argv, "", {"FILE": ""}, {"fast": Switch("")}) == {"FILE": "a", "fast": value}
     with pytest.raises(UserError, match=r"^--fast: 'maybe' is not True or False$"):
@@ -264,8 +265,8 @@ def test_a_boolean_may_have_a_third_value(monkeypatch, recipe_file, annotation, 
     ):
         pace = parse_recipe(argv).run.pace
         assert pace == value and type(pace) is type(value)
-    recipe, extras, _ = parse_command(["--pace", "auto", "--ema", "auto"], "", {}, ("IMAGE", ""))
-    assert (recipe.run.pace, extras["IMAGE"]) == ("auto", ["auto"])
+    found = parse_command(["--pace", "auto", "--ema", "auto"], "", {}, ("IMAGE", ""))
+    assert (found.recipe.run.pace, found.extras["IMAGE"]) == ("auto", ["auto"])
     assert read_recipe(recipe_file("pace: auto")) == {"pace": "auto"}
     with pytest.raises(UserError, match=r"^--pace: 'maybe' is .*True.*False.*auto"):
         parse_recipe(["--pace", "maybe"])

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "cannot download {}: {}; {}": "of a server that does not answer, with a way out that the caller says",
     "again and again; {}": "of a server that breaks off, with a way out that the caller says: test_download.py",
     "MindSpore already runs on {} in this process": "of another device: test_runtime.py",
+    "serve other weights": "of logits that are no numbers: tests/tasks/test_serve.py",
 }
 LOGGER = logging.getLogger("test_remedies")
 HYDRA = {"PMI_RANK": "0", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MPI_LOCALRANKID": "0"}
@@ -371,6 +372,17 @@ CASES = [
         r"mpiexec does not name its job; set the environment variable MASTER_PORT to a free port",
         lambda b: find_topology({**HYDRA, "MASTER_ADDR": "10.0.0.7"}),
         lambda b: find_topology({**HYDRA, **PLACE}),
+    ),
+    # ---- files
+    Case(
+        r"^weights: there is no such file; check the path$",
+        lambda b: path.check_file("weights", b.folder / "absent"),
+        lambda b: path.check_file("weights", b.folder / "file"),
+    ),
+    Case(
+        r"^weights: it is no ordinary file, but a folder; give a file$",
+        lambda b: path.check_file("weights", b.folder),
+        lambda b: path.check_file("weights", b.folder / "file"),
     ),
     # ---- the server
     Case(r"leave --host out for this machine alone, or", lambda b: listen(""), lambda b: listen()),

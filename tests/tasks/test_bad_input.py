@@ -43,7 +43,7 @@ def refuse(capsys, arguments: list[str]) -> str:
         ({"amp_cast_list": "Conv2"}, "unknown cell class in amp_cast_list 'Conv2'; nearest: Conv2d"),
         ({"aug_splits": "3"}, "aug_splits 3 needs the loss JSD"),
         ({"loss": "jsd"}, "loss JSD compares augmented copies of an image; set aug_splits to 3"),
-        ({"mixup": "-0.2"}, "mixup=-0.2 and cutmix=0.0 must be at least 0"),
+        ({"mixup": "-0.2"}, "mixup=-0.2 and cutmix=0.0 must be finite and at least 0"),
         ({"cutmix_prob": "7"}, "cutmix_prob=7.0 must be a probability"),
         ({"aug_repeats": "-3"}, "aug_repeats (num_aug_repeats) -3 must be at least 0"),
         ({"color_jitter": "-0.4"}, "color_jitter=-0.4 must be at least 0"),

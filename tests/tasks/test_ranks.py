@@ -1,6 +1,6 @@
 """Data parallel with a real mpirun: two ranks do what one process does, and end when one of them does.
 
-In PyNative mode; with --thorough in graph mode, too, which compiles in each rank. In every run the mission's model
+In PyNative mode; with --thorough in graph mode, too, which compiles in each rank. In every run halonet_50t
 trains in graph mode, and tests/modules average in it. tests/drills/rank_drill.py breaks jobs in more ways.
 """
 
@@ -139,7 +139,7 @@ def test_one_process_goes_on_with_the_run_of_two(job, flags_of_all, tmp_path):
 
 
 @needs_mpirun
-def test_the_model_of_the_mission_trains_on_two_ranks(square_images, tmp_path):
+def test_halonet_50t_trains_on_two_ranks(square_images, tmp_path):
     """In graph mode, as its recipe does, and without a word too many."""
     flags = {
         "model": "halonet_50t", "data_dir": str(square_images), "image_resize": "32", "batch_size": "2",

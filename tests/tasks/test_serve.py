@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -133,6 +135,15 @@ def test_the_model(client):
 def test_refusals(client, url, content, headers, status, message):
     answer = client.post(f"/api/predict{url}", content=content, headers=headers)
     assert answer.status_code == status and message in answer.json()["error"]
+
+
+def test_logits_that_are_no_numbers(predictor, monkeypatch):
+    nothing = replace(predictor(make_pixels()), probabilities=(math.nan,) * 3)
+    monkeypatch.setattr(type(predictor), "__call__", lambda *_: nothing)
+    with TestClient(make_app(predictor, Limits()), "http://localhost") as asking:
+        answer = asking.post("/api/predict", content=PNG, headers=IMAGE_TYPE)
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the model's logits of this image are no numbers; serve other weights"}
 
 
 def test_other_paths_and_methods(client):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...files.path import find_kind
+from ...files.path import check_file
 from ..specs import DIALECTS, Halo
 from .formats import FORMATS
 from .formats.contents import CLASS_NAMES, LARGEST_FILE, LONGEST_NAME, Contents, readable
@@ -126,8 +126,7 @@ def _read(
     path: str, is_weight: Callable[[str], bool], ema: bool, strip_prefix: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     file = Path(path)
-    if find_kind(file) != "file":
-        raise UserError(f"checkpoint {path}: there is no such file; check the path")
+    check_file(f"checkpoint {path}", file)
     try:
         size = file.stat().st_size
         if size > LARGEST_FILE:

@@ -27,7 +27,7 @@ inline float sigmoid(float x) { return 1.f / (1.f + fast_exp(-x)); }
 
 template <Activation activation>
 inline float activate(float x) {
-  if constexpr (activation == Activation::RELU) return x > 0.f ? x : 0.f;
+  if constexpr (activation == Activation::RELU) return x < 0.f ? 0.f : x;  // what is no number stays none
   if constexpr (activation == Activation::SILU) return x * sigmoid(x);
   return x;
 }

@@ -160,7 +160,7 @@ void normalise_by_batch(const Arguments& args) {
   });
   for (int64_t c = 0; c < channels; ++c) {
     const double offset = sums[c] / rows;
-    const double variance = std::max(0.0, sums[channels + c] / rows - offset * offset);
+    const double variance = std::max(sums[channels + c] / rows - offset * offset, 0.0);
     const double unbiased = rows > 1 ? variance * rows / (rows - 1) : variance;
     mean[c] = static_cast<float>(origin[c] + offset);
     inverse[c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
@@ -191,7 +191,7 @@ void check_forward(const Arguments& args) {
 using namespace halo;
 
 // map (B, H, W, C), added or one number, gamma, beta, running mean, running variance (C,),
-// settings (activation, whether there is a map to add), numbers (eps, momentum)
+// settings (activation, whether there is a map to add, whether it trains), numbers (eps, momentum)
 // -> out, batch mean, 1 / standard deviation, new running mean, new running variance
 HALO_KERNEL(batch_norm_training) {
   check_forward(args);

@@ -67,34 +67,39 @@ Shape read_shape(Work work, const Arguments& args, int map, int weights, int out
                args.type(out)};
 }
 
+// Weights as a kernel of our own wants them, which `fill` makes: kept where they are frozen.
+template <typename Fill>
+const void* find_packed(const Arguments& args, const Shape& shape, int64_t frozen_number, int64_t count, const Fill& fill) {
+  const float* weights = args.floats(1);
+  const auto pack = [&](Buffer& buffer) {
+    void* packed = buffer.reserve(count * sizeof(uint32_t));
+    fill(weights, packed);
+    return packed;
+  };
+  if (frozen_number == 0) return pack(weights_buffer);
+  return frozen_weights()[frozen_number].find(nullptr, shape.type, weights, args.size(1), pack);
+}
+
+const float* find_bias(const Arguments& args, const Shape& shape) { return shape.extras & 1 ? args.floats(2) : nullptr; }
+
 void run_pointwise(const Arguments& args, const Shape& shape, int64_t frozen_number) {
   const Pointwise pointwise = {shape.batch,     shape.height,       shape.width,  shape.channels,  shape.out_height,
                                shape.out_width, shape.out_channels, shape.stride, shape.activation};
-  const float* weights = args.floats(1);
-  const auto pack = [&](Buffer& buffer) {
-    auto* packed = static_cast<uint32_t*>(buffer.reserve(count_packed(pointwise) * sizeof(uint32_t)));
-    pack_weights(pointwise, weights, packed);
-    return packed;
-  };
-  const void* packed = frozen_number != 0 ? frozen_weights()[frozen_number].find(nullptr, weights, args.size(1), pack)
-                                          : pack(weights_buffer);
-  multiply_pixels(pointwise, args.elements<bfloat16>(0), static_cast<const uint32_t*>(packed),
-                  shape.extras & 1 ? args.floats(2) : nullptr, shape.extras & 6 ? args.elements<bfloat16>(3) : nullptr,
-                  args.elements<bfloat16>(5));
+  const void* packed = find_packed(args, shape, frozen_number, count_packed(pointwise), [&](const float* weights, void* to) {
+    pack_weights(pointwise, weights, static_cast<uint32_t*>(to));
+  });
+  multiply_pixels(pointwise, args.elements<bfloat16>(0), static_cast<const uint32_t*>(packed), find_bias(args, shape),
+                  shape.extras & 6 ? args.elements<bfloat16>(3) : nullptr, args.elements<bfloat16>(5));
 }
 
 void run_grouped(const Arguments& args, const Shape& shape, int64_t frozen_number) {
   const Grouped grouped = {shape.batch,     shape.height, shape.width,  shape.channels,  shape.out_height,
                            shape.out_width, shape.kernel, shape.stride, shape.activation};
-  const float* weights = args.floats(1);
-  const auto pack = [&](Buffer& buffer) {
-    void* packed = buffer.reserve(count_packed(grouped, shape.type) * sizeof(uint32_t));
-    pack_weights(grouped, shape.type, weights, packed);
-    return packed;
-  };
-  const void* packed = frozen_number != 0 ? frozen_weights()[frozen_number].find(nullptr, weights, args.size(1), pack)
-                                          : pack(weights_buffer);
-  convolve_groups(grouped, shape.type, args.data(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
+  const int64_t count = count_packed(grouped, shape.type);
+  const void* packed = find_packed(args, shape, frozen_number, count, [&](const float* weights, void* to) {
+    pack_weights(grouped, shape.type, weights, to);
+  });
+  convolve_groups(grouped, shape.type, args.data(0), packed, find_bias(args, shape),
                   shape.extras & 6 ? args.data(3) : nullptr, args.data(5));
 }
 
@@ -119,11 +124,11 @@ HALO_KERNEL(convolution) {
   const float* weights = args.floats(1);
   const auto pack = [&](Buffer& buffer) { return convolution.pack(weights, buffer); };
   const bool is_frozen = settings[4] != 0 && convolution.packs();
-  const void* packed = is_frozen
-                           ? frozen_weights()[settings[4]].find(convolution.packed_desc(), weights, args.size(1), pack)
-                           : pack(weights_buffer);
-  convolution.forward(args.data(0), packed, shape.extras & 1 ? args.floats(2) : nullptr,
-                      shape.extras & 2 ? args.data(3) : nullptr, args.data(5));
+  const void* packed = is_frozen ? frozen_weights()[settings[4]].find(convolution.packed_desc(), shape.type, weights,
+                                                                      args.size(1), pack)
+                                 : pack(weights_buffer);
+  convolution.forward(args.data(0), packed, find_bias(args, shape), shape.extras & 2 ? args.data(3) : nullptr,
+                      args.data(5));
   if (shape.defers_silu()) apply_silu(args.elements<bfloat16>(5), args.size(5));
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "buffer.hpp"
+#include "element.hpp"
 #include "onednn.hpp"
 
 namespace halo {
@@ -20,29 +21,37 @@ constexpr int64_t SAMPLES = 256;  // numbers by which weights are known
 struct Frozen {
   const float* plain = nullptr;
   std::vector<float> samples;  // of the weights that were packed
-  std::vector<std::pair<const MemoryDesc*, Buffer>> forms;
+  struct Form {
+    const MemoryDesc* desc;
+    Type type;
+    Buffer packed;
+  };
+  std::vector<Form> forms;
 
   // Weights that lie elsewhere now, or have other numbers at SAMPLES places, are packed again: others were loaded, or a
   // compiled graph out of MindSpore's cache brings the number of another process. To compare all of them at each call
   // would take a twentieth of the network's time.
-  // `desc` is how they are packed, none for multiply_pixels; `pack` fills the buffer that it is given, and returns it.
+  // `desc` is how oneDNN wants them packed, none for kernels of our own, and `type` that of the maps; `pack` fills the
+  // buffer that it is given, and returns it.
   template <typename Pack>
-  const void* find(const MemoryDesc* desc, const float* weights, int64_t size, const Pack& pack) {
+  const void* find(const MemoryDesc* desc, Type type, const float* weights, int64_t size, const Pack& pack) {
     std::vector<float> now(std::min(SAMPLES, size));
     const int64_t count = static_cast<int64_t>(now.size());
     for (int64_t i = 0; i < count; ++i) now[i] = weights[i * (size - 1) / std::max<int64_t>(1, count - 1)];
-    if (weights != plain || std::memcmp(now.data(), samples.data(), count * sizeof(float)) != 0) {
+    const bool is_known = weights == plain && now.size() == samples.size();
+    if (!is_known || std::memcmp(now.data(), samples.data(), count * sizeof(float)) != 0) {
       forms.clear();
       plain = weights;
       samples = std::move(now);
     }
-    for (auto& [form, buffer] : forms) {
-      const bool is_same = form == nullptr || desc == nullptr ? form == desc : library().memory_desc_equal(form, desc);
-      if (is_same) return buffer.data();
+    for (const Form& form : forms) {
+      const bool is_ours = form.desc == nullptr || desc == nullptr;
+      const bool is_same = is_ours ? form.desc == desc : library().memory_desc_equal(form.desc, desc);
+      if (is_same && form.type == type) return form.packed.data();
     }
     Buffer buffer;
     const void* packed = pack(buffer);
-    forms.emplace_back(desc, std::move(buffer));
+    forms.push_back({desc, type, std::move(buffer)});
     return packed;
   }
 };

@@ -89,7 +89,7 @@ inline void finish(const float* sums, const float* bias, const bfloat16* added, 
     __m512 x = _mm512_loadu_ps(sums + p * GROUP);
     if (bias != nullptr) x = _mm512_add_ps(x, _mm512_loadu_ps(bias));
     if (added != nullptr) x = _mm512_add_ps(x, load_bfloat16(added + p * stride));
-    if constexpr (activation == Activation::RELU) x = _mm512_max_ps(x, _mm512_setzero_ps());
+    if constexpr (activation == Activation::RELU) x = _mm512_max_ps(_mm512_setzero_ps(), x);
     if constexpr (activation == Activation::SILU) x = short_silu(x);
     store_bfloat16(out + p * stride, x);
   }

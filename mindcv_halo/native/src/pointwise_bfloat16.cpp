@@ -63,7 +63,7 @@ void multiply_block(const char* a, int64_t row, int64_t lower, int64_t next, con
 
 template <Activation activation>
 inline __m512 activate_short(__m512 x) {
-  if constexpr (activation == Activation::RELU) return _mm512_max_ps(x, _mm512_setzero_ps());
+  if constexpr (activation == Activation::RELU) return _mm512_max_ps(_mm512_setzero_ps(), x);  // what is no number stays none
   if constexpr (activation == Activation::SILU) return short_silu(x);
   return x;
 }
@@ -99,7 +99,8 @@ class Part {
     const int64_t channels = shape_.channels;
     const int64_t written = (end_block - first_block) * COLUMNS;
     const int64_t height = std::max(ROWS, PANEL / (channels + written) / ROWS * ROWS);
-    sums_.resize(std::min(height, (end - begin + ROWS - 1) / ROWS * ROWS) * COLUMNS);
+    const int64_t whole = std::min(height, (end - begin + ROWS - 1) / ROWS * ROWS);
+    sums_.resize((channels > LONGEST ? whole : ROWS) * COLUMNS);  // of a panel, or of a strip's block
     for (int64_t top = begin; top < end; top += height) {
       const int64_t rows = std::min(height, end - top);
       const bool packs = shape_.stride > 1 || end_block - first_block > FEW || rows % ROWS > 0;

@@ -1,5 +1,5 @@
-// 1x1 convolutions of bfloat16 maps on AMX, whose sums, bias, shortcut and activation stay in the cache. oneDNN's, which
-// do every other convolution, reach a third of the rate with them, and their SiLU takes longer than the product.
+// 1x1 convolutions of bfloat16 maps on AMX, whose sums, bias, shortcut and activation stay in the cache. oneDNN's reach a
+// third of the rate with them, and their SiLU takes longer than the product.
 #pragma once
 
 #include <cstdint>

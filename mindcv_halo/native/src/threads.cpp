@@ -4,8 +4,11 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 namespace halo {
 namespace {
@@ -30,8 +33,11 @@ int count_processors() {
 // Threads that live as long as the process. Never destroyed: at exit, waiting for them may hang.
 class Pool {
  public:
-  explicit Pool(int size) : size_(size) {
-    for (int index = 1; index < size; ++index) std::thread([this, index] { work(index); }).detach();
+  explicit Pool(int size) {
+    try {
+      for (; size_ < size; ++size_) std::thread([this, index = size_] { work(index); }).detach();
+    } catch (const std::system_error&) {  // no more threads for this process: these do all the work
+    }
   }
 
   int size() const { return size_; }
@@ -54,12 +60,18 @@ class Pool {
         std::this_thread::yield();  // the processor may be needed by the thread that is waited for
       }
     }
+    if (const std::exception_ptr failure = std::exchange(failure_, nullptr)) std::rethrow_exception(failure);
   }
 
  private:
   void run_share(int index) {
     inside_task = true;
-    for (int i = index; i < count_; i += size_) (*task_)(i);
+    try {
+      for (int i = index; i < count_; i += size_) (*task_)(i);
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(sleep_);
+      failure_ = std::current_exception();
+    }
     inside_task = false;
   }
 
@@ -76,7 +88,7 @@ class Pool {
     }
   }
 
-  const int size_;
+  int size_ = 1;  // with the thread that runs the kernel
   std::mutex turn_;
   std::mutex sleep_;
   std::condition_variable wake_;
@@ -84,6 +96,7 @@ class Pool {
   std::atomic<int> pending_{0};
   const std::function<void(int)>* task_ = nullptr;
   int count_ = 0;
+  std::exception_ptr failure_;  // of one of the tasks: `run` throws it, when all have ended
 };
 
 Pool& pool() {

@@ -11,7 +11,7 @@ namespace halo {
 int num_threads();
 
 // Calls task(i) for each i in [0, count), each from one of the pool's threads; i % num_threads() decides which.
-// From within a task it runs everything on the spot.
+// From within a task it runs everything on the spot. Throws what a task threw, when all have ended.
 void run_tasks(int count, const std::function<void(int)>& task);
 
 // Whether the caller is running a task.

@@ -216,6 +216,35 @@ def test_damaged_files_are_named(tmp_path):
         create_dataset("cifar10", str(tmp_path), "train")
 
 
+@pytest.mark.parametrize("header", [b"", b"not found", (2051, 5), (2051, 0, 28, 28), (2051, -5, -28, 28), (2049, 3920)])
+def test_headers_of_idx_files(tmp_path, header):
+    """Too short, of no image, of sides below zero, of labels."""
+    for name, data in mnist_files().items():
+        (tmp_path / name).write_bytes(data)
+    content = header if isinstance(header, bytes) else np.array(header, ">i4").tobytes() + bytes(5 * 28 * 28)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+    with pytest.raises(UserError, match="train-images-idx3-ubyte is damaged: its length or header"):
+        create_dataset("mnist", str(tmp_path), "train")
+
+
+def test_names_of_cifar(tmp_path):
+    for name, data in cifar10_files().items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "batches.meta.txt").write_text("airplane automobile")
+    with pytest.raises(UserError, match=rf"^{tmp_path} has a label \d of 2 classes; get it anew$"):
+        create_dataset("cifar10", str(tmp_path), "train")
+    (tmp_path / "batches.meta.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=r"batches.meta.txt is damaged: it is no text; get it anew$"):
+        create_dataset("cifar10", str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("name", [*IDX_CLASSES, "cifar10"])
+def test_a_folder_that_cannot_be_made(tmp_path, no_package, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written: Not a directory; make room, or choose another data_dir"):
+        create_dataset(name, str(tmp_path / "file"), "train", download=True)
+
+
 def test_only_known_schemes_and_full_checksums_are_published():
     remotes = [
         dataset_download.CIFAR10_ARCHIVE,

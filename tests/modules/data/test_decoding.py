@@ -11,6 +11,7 @@ from PIL import Image
 
 from mindcv_halo.data import bad_image_error, create_dataset, create_loader, create_transforms, find_bad_images
 from mindcv_halo.data.decoding import decode, read_decodable
+from mindcv_halo.data.storage import MOST_BYTES
 from mindcv_halo.errors import UserError
 
 
@@ -168,6 +169,14 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path, image_fo
     path = tmp_path / "bomb"
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"bomb: it has (65000 x 65000|more than 178,956,970) pixels"):
+        read_decodable(str(path))
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(UserError, match=r"huge.jpg': it has 2,147,483,649 bytes, and files of 2,147,483,648 at most are"):
         read_decodable(str(path))
 
 

@@ -96,6 +96,22 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         walk(tmp_path)
 
 
+@pytest.mark.parametrize("asked", ["scandir", "stat"])
+def test_a_class_folder_that_cannot_be_read_is_named(make_folder, monkeypatch, asked):
+    """Whether its content or its place is asked for."""
+    root = make_folder({"train/a": 1, "train/b": 1})
+    ask = getattr(os, asked)
+
+    def refuse(folder, *arguments, **options):
+        if str(folder).endswith("train/a"):
+            raise PermissionError(13, "Permission denied")
+        return ask(folder, *arguments, **options)
+
+    monkeypatch.setattr(os, asked, refuse)
+    with pytest.raises(UserError, match=f"^folder {root}/train/a: Permission denied; make it readable"):
+        scan_image_folder(root, "train")
+
+
 def test_a_split_knows_what_it_leaves_out(make_folder):
     root = make_folder({"train/a": 1, "train/a/deep/er": 2, "train/b": 1})
     touch(root / "train" / "stray.jpg", root / "train" / "readme.txt", root / "train" / "b" / "notes.txt")

@@ -462,6 +462,16 @@ CASES = [
         lambda b: b.open("cifar10", b.arrays("cifar10", data_batch_3=b"1234")),
         lambda b: b.open("cifar10", b.arrays("cifar10")),
     ),
+    Case(
+        r"batches.meta.txt is damaged: it is no text; get it anew",
+        lambda b: b.open("cifar10", b.arrays("cifar10", **{"batches.meta": b"caf\xe9"})),
+        lambda b: b.open("cifar10", b.arrays("cifar10")),
+    ),
+    Case(
+        r"cannot be written: .*; make room, or choose another data_dir",
+        lambda b: b.open("mnist", b.arrays("mnist") / "train-labels-idx1-ubyte", download=True),
+        lambda b: b.open("mnist", b.arrays("mnist"), download=True),
+    ),
     # ---- the loader
     Case(
         r"aug_splits \(separate\) does not go with mixup=0.2, cutmix=0.1: .*; set both to 0, or",

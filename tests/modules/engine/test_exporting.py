@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -83,6 +84,15 @@ def test_refused_without_the_extra(refused, monkeypatch, checkpoint, tmp_path):
     refused(
         r"^--format onnx needs onnx and onnxruntime; pip install mindcv_halo\[onnx\]", recipe_of(checkpoint), "onnx"
     )
+
+
+def test_a_disk_that_is_full(monkeypatch, checkpoint, tmp_path):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_whole", fail)
+    with pytest.raises(UserError, match=r"x.mindir: No space left on device; choose a place that can be written$"):
+        export(recipe_of(checkpoint), "mindir", str(tmp_path / "x.mindir"))
 
 
 def test_air_is_refused_elsewhere(refused, checkpoint, tmp_path):

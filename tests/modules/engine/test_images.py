@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def test_a_folder_is_listed_without_what_is_hidden(tmp_path, monkeypatch):
         list_images(str(tmp_path / "empty"))
     with pytest.raises(UserError, match=r"absent: there is no such file or folder"):
         list_images([str(tmp_path), str(tmp_path / "absent")])
+    os.mkfifo(tmp_path / "pipe.jpg")  # which would wait for its writer
+    with pytest.raises(UserError, match=r"pipe.jpg: it is no ordinary file, but a pipe; give a file$"):
+        list_images(str(tmp_path / "pipe.jpg"))
 
 
 def test_a_bar_shows_on_a_terminal_only(capsys, monkeypatch):

@@ -30,6 +30,11 @@ def test_json(predictions):
     assert "猫" in text  # people read it too
 
 
+def test_json_has_no_word_for_what_is_no_number():
+    text = "".join(FORMATS["json"]([Prediction(Path("a.png"), (0,), ("cat",), (float("nan"),))]))
+    assert json.loads(text, parse_constant=pytest.fail)[0]["predictions"][0]["probability"] is None
+
+
 def test_csv(predictions):
     text = "".join(FORMATS["csv"](predictions))
     rows = list(csv.DictReader(io.StringIO(text, newline="")))

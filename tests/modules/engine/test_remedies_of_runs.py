@@ -43,6 +43,7 @@ ELSEWHERE = {
     "make room, and go on with --resume True": "of a disk that is full: tests/tasks/test_resume.py",
     "or loss_scale_type dynamic may help": "of a loss that is not finite: tests/tasks/test_training.py",
     "it was not written": "names no way out",
+    "choose a place that can be written": "of a disk that is full: test_exporting.py",
     "it is damaged": "names no way out",
     "go on with the version before": "of another version of this library",
 }

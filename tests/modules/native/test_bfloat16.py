@@ -215,6 +215,24 @@ def test_grouped_convolution(able, frozen):
     check_all(GROUPS, check)
 
 
+def test_frozen_weights_are_packed_for_each_type_of_maps(able):
+    kernel = Convolution(groups=3, frozen=True)
+    x, weight = draw(1, 4, 4, 48), draw(48, 16, 3, 3)
+    expected = Convolution(groups=3)(x, weight, nothing(), nothing())
+    for maps in (x, narrow(x), x):
+        assert_near(kernel(maps, weight, nothing(), nothing()), expected)
+
+
+def test_what_is_no_number_stays_none(instructions):
+    """Through an activation that would make a zero of it, and hide that a run has diverged."""
+    x = np.ones((1, 4, 4, 32), np.float32)
+    x[0, 1, 1] = np.nan
+    for groups, kernel in ((2, 3), (1, 1)):
+        weight = draw(32, 32 // groups, kernel, kernel)
+        found = Convolution(groups=groups, activation="relu")(narrow(Tensor(x)), weight, nothing(), nothing())
+        assert np.isnan(found.astype(ms.float32).asnumpy()[0, 1, 1]).all(), (groups, kernel)
+
+
 class Norm(nn.Cell):
     def __init__(self, training: bool, activation: str | None, adds: bool):
         super().__init__()

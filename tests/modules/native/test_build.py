@@ -54,6 +54,14 @@ def test_is_built_once(home, fake_compiler):
     assert [path.name for path in (home / "native").iterdir()] == [folder.name]
 
 
+@pytest.mark.parametrize("missing", [LIBRARY, ONEDNN])
+def test_what_was_removed_is_built_anew(home, fake_compiler, missing):
+    fake_compiler('while [ "$1" != -o ]; do shift; done; echo library > "$2"')
+    (build_kernels() / missing).unlink()
+    build_kernels.cache_clear()
+    assert sorted(path.name for path in build_kernels().iterdir()) == sorted((LIBRARY, ONEDNN))
+
+
 def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(home, fake_compiler):
     fake_compiler("echo 'no such instruction' >&2; exit 1")
     with pytest.raises(NativeUnavailableError, match="no such instruction"):

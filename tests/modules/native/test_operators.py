@@ -183,6 +183,20 @@ def test_batch_norm(activation, adds, training):
     assert_same_derivatives(native, portable, random(3, 19, 7, 9))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_no_number_stays_none(training):
+    """Through an activation that would make a zero of it, and hide that a run has diverged."""
+    x = random(2, 4, 4, 32)
+    x[0, 1, 1] = np.nan
+    ones = Tensor(np.ones(32, np.float32))
+    kernel = BatchNorm(eps=1e-5, momentum=0.9, activation="relu", adds=False, training=training)
+    out, _, _, mean, variance = kernel(Tensor(x), nothing(), ones, ones, ones, ones)
+    assert np.isnan(out.asnumpy()[0, 1, 1]).all()
+    assert not training or np.isnan([mean.asnumpy(), variance.asnumpy()]).all()
+    grouped = Convolution(groups=2, activation="relu")(Tensor(x), Tensor(random(32, 16, 3, 3)), nothing(), nothing())
+    assert np.isnan(grouped.asnumpy()[0, 1, 1]).all()
+
+
 def test_batch_norm_of_numbers_far_from_zero():
     """A mean of a thousand standard deviations; sums of squares in float32 would know nothing of the variance."""
     x = 1000 + random(4, 16, 16, 8)

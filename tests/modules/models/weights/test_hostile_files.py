@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,5 +146,14 @@ def test_a_file_that_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(UserError, match=r"x.ckpt cannot be read: .*Permission denied; check the file"):
         open_weights(str(path))
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file(tmp_path, kind):
+    """A pipe would wait for its writer."""
+    path = tmp_path / "x.ckpt"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(UserError, match=rf"x.ckpt: it is no ordinary file, but a {kind}; give a file$"):
+        open_weights(str(path))
     with pytest.raises(UserError, match=r"there is no such file"):
-        open_weights(str(tmp_path))
+        open_weights(str(tmp_path / "absent.ckpt"))
