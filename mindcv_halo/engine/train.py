@@ -412,8 +412,8 @@ def note_random_stages(recipe: Recipe) -> list[str]:
     if not count or model.checkpoint_path or model.pretrained:
         return []
     return [
-        f"frozen_stages {count}: they keep the random numbers that they begin with, as the recipe names no weights; give "
-        "--ckpt_path FILE or --pretrained True"
+        f"frozen_stages {count}: they keep the random numbers that they begin with, as the recipe names no weights; "
+        "give --ckpt_path FILE or --pretrained True"
     ]
 
 

@@ -98,8 +98,9 @@ class Convolution(nn.Cell):
     """activation(conv(map) + bias + added): (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), O).
 
     Odd square kernels with a border of zeros; weights (O, C / groups, k, k) and bias (O,) are arguments. Gradients are
-    for convolutions alone, without bias, map to add and activation. `frozen` weights are reordered at the
-    first call for each shape, and again when others lie in their place, or others of 256 of their numbers. With `to_float` the output is float32, whatever the map is.
+    for convolutions alone, without bias, map to add and activation. `frozen` weights are reordered at the first call
+    for each shape, and again when others lie in their place, or 256 of their numbers are others. With `to_float` the
+    output is float32, whatever the map is.
     """
 
     def __init__(

@@ -229,7 +229,11 @@ def test_a_boolean_word_before_an_operand_is_the_flags_value():
         found = parse_command(["--pretrained", word, "a.jpg"], "", {}, ("IMAGE", ""))
         assert (found.recipe.model.pretrained, found.extras["IMAGE"]) == (value, ["a.jpg"])
     found = parse_command(["--pretrained", "--", "no", "--ema"], "", {}, ("IMAGE", ""))
-    assert (found.recipe.model.pretrained, found.recipe.step.ema, found.extras["IMAGE"]) == (True, False, ["no", "--ema"])
+    assert (found.recipe.model.pretrained, found.recipe.step.ema, found.extras["IMAGE"]) == (
+        True,
+        False,
+        ["no", "--ema"],
+    )
 
 
 def test_switches_of_scripts_are_booleans_too():
