@@ -30,7 +30,6 @@ ELSEWHERE = {
     "cannot download {}: {}; {}": "of a server that does not answer, with a way out that the caller says",
     "again and again; {}": "of a server that breaks off, with a way out that the caller says: test_download.py",
     "MindSpore already runs on {} in this process": "of another device: test_runtime.py",
-    "serve other weights": "of logits that are no numbers: tests/tasks/test_serve.py",
 }
 LOGGER = logging.getLogger("test_remedies")
 HYDRA = {"PMI_RANK": "0", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MPI_LOCALRANKID": "0"}

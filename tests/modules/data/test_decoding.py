@@ -176,7 +176,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path):
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
         file.truncate(MOST_BYTES + 1)  # takes no room on the disk
-    with pytest.raises(UserError, match=r"huge.jpg': it has 2,147,483,649 bytes, and files of 2,147,483,648 at "):
+    with pytest.raises(UserError, match=r"huge.jpg: it has 2,147,483,649 bytes, and files of 2,147,483,648 at "):
         read_decodable(str(path))
 
 

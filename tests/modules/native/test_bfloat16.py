@@ -223,14 +223,12 @@ def test_frozen_weights_are_packed_for_each_type_of_maps(able):
         assert_near(kernel(maps, weight, nothing(), nothing()), expected)
 
 
-def test_what_is_no_number_stays_none(instructions):
+def test_what_is_no_number_stays_none(able):
     """Through an activation that would make a zero of it, and hide that a run has diverged."""
     x = np.ones((1, 4, 4, 32), np.float32)
     x[0, 1, 1] = np.nan
-    for groups, kernel in ((2, 3), (1, 1)):
-        weight = draw(32, 32 // groups, kernel, kernel)
-        found = Convolution(groups=groups, activation="relu")(narrow(Tensor(x)), weight, nothing(), nothing())
-        assert np.isnan(found.astype(ms.float32).asnumpy()[0, 1, 1]).all(), (groups, kernel)
+    found = Convolution(groups=2, activation="relu")(narrow(Tensor(x)), draw(32, 16, 3, 3), nothing(), nothing())
+    assert np.isnan(found.astype(ms.float32).asnumpy()[0, 1, 1]).all()
 
 
 class Norm(nn.Cell):
