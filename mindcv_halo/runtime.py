@@ -5,12 +5,13 @@ Nothing here loads MindSpore before the environment is set.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"ONEDNN_MAX_CPU_ISA": "AVX2", "GLOG_v": "3"}
 # Where MindSpore leaves rank_N/om and kernel_meta, which it would leave in the working directory.
 FOLDERS = ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH")
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def prepare_environment() -> None:
@@ -116,6 +118,16 @@ def share_processors(local_rank: int, local_size: int) -> None:
     first = local_rank * len(processors) // local_size
     last = max(first + 1, (local_rank + 1) * len(processors) // local_size)
     os.sched_setaffinity(0, processors[first:last])
+
+
+def share_heap() -> None:
+    """Have threads that start from now on take their memory from the heaps there are; MALLOC_ARENA_MAX wins.
+
+    glibc gives threads heaps of their own, each of which keeps what was freed in it, and every epoch has new threads.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError, OSError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def count_devices(device: str) -> int:

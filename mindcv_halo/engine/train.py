@@ -41,6 +41,7 @@ from ..runs.metrics_table import MetricsTable
 from ..runs.progress import EpochProgress
 from ..runs.state import save_state
 from ..runs.tensorboard import EventWriter, require_tensorboard
+from ..runtime import share_heap
 from ..training.step import TrainStep
 from .batches import check_image_files, find_left_out, limit_batches, read_batches, run_from_queue
 from .labels import note_order_of_numbers
@@ -86,6 +87,7 @@ def train(recipe: Recipe) -> TrainingResult:
     """
     # What can be wrong comes first, so that bad input leaves no trace.
     topology = find_place(recipe.system)
+    share_heap()
     _check_run_options(recipe.run)
     check_step_options(recipe)
     train_images = open_train_split(recipe.dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -24,6 +25,37 @@ def run(code: str, **environment: str) -> str:
 def test_the_users_value_wins_and_is_said():
     value, described = run(f"{PRINT}; {DESCRIBE}", ONEDNN_MAX_CPU_ISA="AVX").split("\n", 1)
     assert value == "AVX" and "ONEDNN_MAX_CPU_ISA=AVX (yours)" in described
+
+
+def count_heaps(**environment: str) -> int:
+    """Of glibc's, in a process whose threads allocate at the same time."""
+    code = """
+import ctypes, re, threading
+from mindcv_halo.runtime import share_heap
+share_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+def allocate():
+    together.wait()
+    for _ in range(1000):
+        libc.malloc(ctypes.c_size_t(5000))
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.malloc_stats()
+"""
+    plain = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**plain, **environment}, capture_output=True, text=True, check=True
+    )
+    return done.stderr.count("Arena ")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc, whose heaps these are")
+def test_threads_share_the_heap_unless_the_user_says_otherwise():
+    assert count_heaps() == 1
+    assert count_heaps(MALLOC_ARENA_MAX="4") > 1
 
 
 def test_an_import_that_came_first_is_said():
