@@ -12,6 +12,7 @@ from .features import ALL_MAPS, FeatureExtractor, FeatureExtractWrapper
 from .layers.checks import check_flag, check_whole
 from .layers.rounding import make_divisible
 from .network import HaloNet
+from .specs import IMAGE_CHANNELS
 from .weights import (
     WeightFile,
     fetch_pretrained,
@@ -33,8 +34,6 @@ __all__ = [
     "load_pretrained",
     "make_divisible",
 ]
-
-_IMAGE_CHANNELS = 3
 
 
 class ConfigDict(dict):
@@ -106,7 +105,7 @@ def load_pretrained(
         load_weights(model, arrays, origin=origin, reset_head=reset_head)
         return
     first = f"{default_cfg.get('first_conv')}.weight"
-    if in_channels == 1 and first in arrays and arrays[first].shape[1] == _IMAGE_CHANNELS:
+    if in_channels == 1 and first in arrays and arrays[first].shape[1] == IMAGE_CHANNELS:
         arrays[first] = arrays[first].sum(axis=1, keepdims=True)
     fill_network(
         model,

@@ -22,7 +22,7 @@ from .registry import (
     is_own_model,
     model_entrypoint,
 )
-from .specs import DIALECTS, HALO_ATTENTION, Dialect, find_dialect
+from .specs import DIALECTS, HALO_ATTENTION, IMAGE_CHANNELS, Dialect, find_dialect
 from .weights import fetch_pretrained, load_own_weights, load_weights, open_weights
 
 
@@ -31,7 +31,6 @@ class _Usual(int):
 
 
 _NUM_CLASSES = _Usual(1000)
-_IMAGE_CHANNELS = 3
 _logger = logging.getLogger("mindcv_halo")
 
 
@@ -39,7 +38,7 @@ def create_model(
     model_name: str,
     num_classes: int = _NUM_CLASSES,
     pretrained: bool = False,
-    in_channels: int = _IMAGE_CHANNELS,
+    in_channels: int = IMAGE_CHANNELS,
     checkpoint_path: str | os.PathLike[str] = "",
     ema: bool = False,
     auto_mapping: bool = False,
@@ -238,7 +237,7 @@ def _build(entrypoint: Callable[..., nn.Cell], basis: Mapping[str, int], options
     given = {**basis, **options}
     for option in [option for option in given if option not in parameters and not takes_any]:
         value = given.pop(option)
-        if value is not _NUM_CLASSES and (option, value) != ("in_channels", _IMAGE_CHANNELS):
+        if value is not _NUM_CLASSES and (option, value) != ("in_channels", IMAGE_CHANNELS):
             raise UserError(
                 f"{entrypoint.__name__}: {option} {value!r}, but its function takes "
                 f"{', '.join(parameters) or 'nothing'}; leave it out, or let the function take it"

@@ -23,6 +23,7 @@ _LETTERS = {
     BOTTLENECK_ATTENTION: "bottleneck attention",
 }
 _SE_RATIO = 1 / 16
+IMAGE_CHANNELS = 3  # that a network takes, unless somebody says otherwise
 
 
 def _keep(spec: Any, **checked: Any) -> None:

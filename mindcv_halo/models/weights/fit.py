@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, load_param_into_net, nn
 from ...errors import UserError
 from ..features import FeatureExtractor
 from ..layers.random_drop import DRAWS
-from ..specs import Halo
+from ..specs import IMAGE_CHANNELS, Halo
 from .formats.contents import readable
 from .identify import SPECS, find_model
 from .open import WeightFile, recognise_weights
@@ -21,7 +21,6 @@ from .rules import translate
 
 _HEAD = ("classifier.weight", "classifier.bias")
 _FIRST_CONV = "stem.conv1.conv.weight"
-_IMAGE_CHANNELS = 3
 _SHOWN = 3  # names of each kind of difference that an error lists
 Shape = tuple[int, ...]
 _logger = logging.getLogger("mindcv_halo")
@@ -125,13 +124,13 @@ def _adapt_channels(origin: str, weight: np.ndarray, shape: tuple[int, ...]) -> 
     scaled to the same sum.
     """
     channels = shape[1]
-    if weight.ndim != 4 or weight.shape[1] != _IMAGE_CHANNELS or channels == _IMAGE_CHANNELS:
+    if weight.ndim != 4 or weight.shape[1] != IMAGE_CHANNELS or channels == IMAGE_CHANNELS:
         return weight
-    _logger.warning(f"{origin}: its first convolution, for {_IMAGE_CHANNELS} channels, is adapted to {channels}")
+    _logger.warning(f"{origin}: its first convolution, for {IMAGE_CHANNELS} channels, is adapted to {channels}")
     if channels == 1:
         return weight.sum(axis=1, keepdims=True)
-    repeated = np.tile(weight, (1, math.ceil(channels / _IMAGE_CHANNELS), 1, 1))[:, :channels]
-    return repeated * np.asarray(_IMAGE_CHANNELS / channels, weight.dtype)
+    repeated = np.tile(weight, (1, math.ceil(channels / IMAGE_CHANNELS), 1, 1))[:, :channels]
+    return repeated * np.asarray(IMAGE_CHANNELS / channels, weight.dtype)
 
 
 def _resize_tables(origin: str, network: nn.Cell, ours: dict[str, np.ndarray], halo: Halo | None) -> None:
