@@ -382,7 +382,7 @@ FAULTS = (
     Fault(
         "weights for colours not scaled for other channels",
         "models/weights/fit.py",
-        "return repeated * np.asarray(_IMAGE_CHANNELS / channels, weight.dtype)",
+        "return repeated * np.asarray(IMAGE_CHANNELS / channels, weight.dtype)",
         "return repeated",
         "tests/modules/models/weights/test_fit.py -k channels",
     ),
