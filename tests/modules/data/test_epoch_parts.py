@@ -68,7 +68,17 @@ def test_a_long_epoch_goes_on_bit_for_bit(root, read_files, options):
         assert same(read_epoch(resumed, first_batch), whole[first_batch:])
         assert len(read_files) <= 2 * batches_read + 1  # the last image makes no batch
         assert same(read_epoch(resumed, epoch=EPOCH + 1), following)
-    assert list(split_epoch(train_loader(root, **options), SEED, EPOCH, first_batch=8)) == []
+    assert read_epoch(train_loader(root, **options), first_batch=8) == []
+
+
+def test_nothing_is_left_of_an_epoch_that_is_done(root):
+    """Where its last part is shorter, too: of that no pipeline is made."""
+    (root / "train/b/8.jpg").unlink()
+    (root / "train/b/7.jpg").unlink()
+    (root / "train/b/6.jpg").unlink()
+    loader = train_loader(root)
+    assert len(read_epoch(loader)) == loader.get_dataset_size() == 7
+    assert list(split_epoch(loader, SEED, EPOCH, first_batch=7)) == []
 
 
 def test_parts_have_the_images_of_the_epoch(root, read_files):
