@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import mindspore
+import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
 from mindspore.ops import constexpr
 
@@ -13,6 +14,7 @@ from ..models.layers.bottleneck import AttentionMix, ConvMix
 from ..models.layers.random_drop import Dropout
 from ..models.network import HaloNet, check_images
 from .as_built import check_feature_extractor, check_network, is_plain_dense
+from .direct_call import DirectCall, is_recorded
 from .guarded import FROZEN, guard, has_hooks
 from .layers import check_type
 from .operators import Convolution, Fork, MeanPixels, MoveChannels, make_plan_runner, nothing
@@ -114,14 +116,27 @@ class PlannedNetwork(nn.Cell):
         self.built_size = network.built_size
         plan, logits = network.plan((1, self.in_channels, *self.built_size))
         object.__setattr__(self, "weights", ParameterTuple(plan.parameters))
-        self.run_plan = make_plan_runner(logits.shape[1])
+        self.channels = logits.shape[1]
+        self.run_plan = make_plan_runner(self.channels)
+        self.run_directly = DirectCall("run_plan", plan.parameters)
 
         @cache
-        def write_plan(shape: tuple[int, ...]) -> Tensor:
+        def write_numbers(shape: tuple[int, ...]) -> np.ndarray:
             plan, logits = network.plan(shape)
-            return Tensor(plan.write(logits))
+            return plan.write(logits)
 
-        self.write_plan = constexpr(write_plan)
+        self.write_numbers = write_numbers
+        self.write_plan = constexpr(lambda shape: Tensor(write_numbers(shape)))
+
+    def __call__(self, *args, **kwargs):
+        # MindSpore has to know what runs where it records it, and makes sense of whatever is no image.
+        is_image = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
+        if not is_image or is_recorded() or not self.run_directly.can_read_weights():
+            return super().__call__(*args, **kwargs)
+        x = args[0]
+        check_images(x, self.spec, self.in_channels, self.built_size)
+        check_type(x)
+        return self.run_directly(x, self.write_numbers(x.shape), (x.shape[0], self.channels))
 
     def construct(self, x: Tensor) -> Tensor:
         check_images(x, self.spec, self.in_channels, self.built_size)

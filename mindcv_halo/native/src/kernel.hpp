@@ -107,6 +107,19 @@ inline bool enter(const char* name, Kernel* run) {
   return true;
 }
 
+// Why the last kernel of this thread gave up.
+inline std::string& refusal() {
+  thread_local std::string words;
+  return words;
+}
+
+// MindSpore says only that some operator failed, and so the reason is printed too.
+inline int refuse(const char* name, const std::exception& error) {
+  refusal() = std::string(name) + ": " + error.what();
+  std::fprintf(stderr, "%s\n", refusal().c_str());
+  return 1;
+}
+
 }  // namespace halo
 
 // Defines an operator that MindSpore and plans can call: HALO_KERNEL(name) { ... args ... }
@@ -117,8 +130,7 @@ inline bool enter(const char* name, Kernel* run) {
       name##_body(halo::Arguments(count, params, ndims, shapes, types));                                \
       return 0;                                                                                         \
     } catch (const std::exception& error) {                                                             \
-      std::fprintf(stderr, "%s: %s\n", #name, error.what());                                            \
-      return 1;                                                                                         \
+      return halo::refuse(#name, error);                                                                \
     }                                                                                                   \
   }                                                                                                     \
   static const bool name##_entered = halo::enter(#name, name);                                          \

@@ -30,6 +30,8 @@ extern "C" int number_kernel(const char* name) {
   return -1;
 }
 
+extern "C" const char* read_refusal() { return halo::refusal().c_str(); }
+
 // images, parameters ..., plan -> the plan's result
 HALO_KERNEL(run_plan) {
   const int images = 0, numbers = args.count() - 2, result = args.count() - 1;
@@ -85,7 +87,7 @@ HALO_KERNEL(run_plan) {
       next += 5 + next[4];
     }
     if (entry.run(static_cast<int>(count), params.data(), ndims.data(), shapes.data(), types.data(), nullptr, nullptr)) {
-      throw std::runtime_error(std::string(entry.name) + " failed");
+      throw std::runtime_error(halo::refusal());
     }
   }
 }
