@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "activation.hpp"
+#include "halo_attention_bfloat16.hpp"
 #include "halo_logits.hpp"
 #include "threads.hpp"
 #include "widened.hpp"
@@ -249,6 +250,12 @@ HALO_KERNEL(halo_attention_backward) {
   args.expect(5, {g.batch * g.heads * g.blocks(), g.queries(), 2});
   for (int index = 0; index < 4; ++index) args.expect_same(7 + index, 1 + index);
   if (args.type(1) == Type::BFLOAT16) {
+    if (can_differentiate_bfloat16(g)) {
+      return differentiate_bfloat16(
+          g, {args.elements<bfloat16>(0), args.elements<bfloat16>(1), args.elements<bfloat16>(2), args.floats(3),
+              args.floats(4), args.floats(5), args.elements<bfloat16>(7), args.elements<bfloat16>(8), args.floats(9),
+              args.floats(10)});
+    }
     // With the numbers that the forward pass had, tables of positions among them.
     const Widened diff_out(args.elements<bfloat16>(0), args.size(0)), q(args.elements<bfloat16>(1), args.size(1));
     const Widened kv(args.elements<bfloat16>(2), args.size(2));
@@ -275,6 +282,12 @@ HALO_KERNEL(bottleneck_attention_backward) {
   for (int index = 0; index < 3; ++index) args.expect_same(6 + index, 1 + index);
   const int64_t keys = g.heads * g.dim_key;
   if (args.type(1) == Type::BFLOAT16) {
+    if (can_differentiate_bfloat16(g)) {
+      const bfloat16* qkv = args.elements<bfloat16>(1);
+      bfloat16* diff = args.elements<bfloat16>(6);
+      return differentiate_bfloat16(g, {args.elements<bfloat16>(0), qkv, qkv + keys, args.floats(2), args.floats(3),
+                                        args.floats(4), diff, diff + keys, args.floats(7), args.floats(8)});
+    }
     const Widened diff_out(args.elements<bfloat16>(0), args.size(0)), qkv(args.elements<bfloat16>(1), args.size(1));
     const Widened heights(args.floats(2), args.size(2)), widths(args.floats(3), args.size(3)), diff(args.size(1));
     const Gradients data = {diff_out.data(), qkv.data(),  qkv.data() + keys,  heights.data(), widths.data(),

@@ -78,8 +78,10 @@ inline Geometry read_geometry(const Arguments& args, int q, int kv, int table, i
                              settings[4] != 0,
                              settings[5] != 0,
                              settings[6] != 0};
-  if (geometry.out.height > geometry.rows() * query || geometry.out.width > geometry.columns() * query) {
-    throw std::length_error("the output is larger than its blocks");
+  for (const HeadMap& map : {geometry.q, geometry.out}) {
+    if (map.height > geometry.rows() * query || map.width > geometry.columns() * query) {
+      throw std::length_error("a map of queries is larger than its blocks");
+    }
   }
   return geometry;
 }

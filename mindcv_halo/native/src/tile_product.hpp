@@ -34,9 +34,11 @@ class Tiles {
   }
 
   // out[i] = left(i) * right for `count` tiles, one after the other in `out`; rows of left are `stride` pairs apart. As
-  // sum_products for each, but that right is read once and two products are under way at a time.
+  // sum_products for each, but that right is read once and two products are under way at a time. Only the first `pairs`
+  // of a row need be looked at, as the others are zeros.
   template <typename Left>
-  void multiply_each(int64_t count, int64_t stride, const Left& left, const uint32_t* right, float* out) const {
+  void multiply_each(int64_t count, int64_t stride, int64_t pairs, const Left& left, const uint32_t* right,
+                     float* out) const {
     int64_t i = 0;
 #if defined(__AMX_BF16__)
     if (on_) {
@@ -55,7 +57,7 @@ class Tiles {
     }
 #endif
     for (; i < count; ++i) {
-      sum_products(1, stride, [&](int64_t) { return left(i); }, [&](int64_t) { return right; }, out + i * AREA);
+      sum_products(1, stride, [&](int64_t) { return left(i); }, [&](int64_t) { return right; }, out + i * AREA, pairs);
     }
   }
 
@@ -63,7 +65,7 @@ class Tiles {
   // others: of left(i, row) and right(i, column), to out + (2 * row + column) * AREA.
   template <typename Left, typename Right>
   void sum_square(int64_t count, int64_t stride, int64_t tall, int64_t wide, const Left& left, const Right& right,
-                  float* out) const {
+                  float* out, int64_t pairs = SIDE) const {
 #if defined(__AMX_BF16__)
     if (on_) {
       constexpr int64_t LINE = SIDE * sizeof(float);
@@ -95,7 +97,7 @@ class Tiles {
     for (int64_t row = 0; row < tall; ++row) {
       for (int64_t column = 0; column < wide; ++column) {
         sum_products(count, stride, [&](int64_t i) { return left(i, row); }, [&](int64_t i) { return right(i, column); },
-                     out + (2 * row + column) * AREA);
+                     out + (2 * row + column) * AREA, pairs);
       }
     }
   }
@@ -103,7 +105,8 @@ class Tiles {
   // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
   // are `stride` pairs apart, all others 16.
   template <typename Left, typename Right>
-  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out) const {
+  void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out,
+                    int64_t pairs = SIDE) const {
 #if defined(__AMX_BF16__)
     if (on_) {
       _tile_zero(0);
@@ -119,9 +122,9 @@ class Tiles {
     __m512 sums[SIDE];
     for (int row = 0; row < SIDE; ++row) sums[row] = _mm512_setzero_ps();
     for (int64_t i = 0; i < count; ++i) {
-      const uint32_t *rows = left(i), *pairs = right(i);
-      for (int pair = 0; pair < SIDE; ++pair) {
-        const auto columns = (__m512bh)_mm512_loadu_si512(pairs + pair * SIDE);
+      const uint32_t *rows = left(i), *lines = right(i);
+      for (int64_t pair = 0; pair < pairs; ++pair) {
+        const auto columns = (__m512bh)_mm512_loadu_si512(lines + pair * SIDE);
 #pragma GCC unroll 16
         for (int row = 0; row < SIDE; ++row) {
           sums[row] = _mm512_dpbf16_ps(sums[row], (__m512bh)_mm512_set1_epi32(rows[row * stride + pair]), columns);

@@ -40,6 +40,12 @@ inline void store_bfloat16(void* data, __m512 numbers, __mmask16 lanes = 0xffff)
   _mm256_mask_storeu_epi16(data, lanes, (__m256i)_mm512_cvtneps_pbh(numbers));
 }
 
+// 32 numbers as they are, of which the first `count` are read, and zeros.
+inline __m512i load_32(const void* data, int64_t count) {
+  const __mmask32 lanes = count >= 32 ? 0xffffffff : (1u << count) - 1;
+  return _mm512_maskz_loadu_epi16(lanes, data);
+}
+
 inline __mmask16 lanes_below(int64_t count) { return count >= 16 ? 0xffff : static_cast<__mmask16>((1 << count) - 1); }
 
 // Pairs of bfloat16: lane i has first[i] below and second[i] above.
@@ -47,6 +53,13 @@ inline __m512i make_pairs(__m512 first, __m512 second) {
   alignas(64) static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return _mm512_permutexvar_epi16(_mm512_load_si512(order), (__m512i)_mm512_cvtne2ps_pbh(second, first));
+}
+
+// 16 pairs of bfloat16, lane i has first[i] below and second[i] above, of those in `lanes`.
+inline __m512 interleave(const void* first, const void* second, __mmask16 lanes) {
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, first));
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, second));
+  return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
 }  // namespace halo

@@ -19,6 +19,7 @@ from mindcv_halo.models.layers import HaloAttention
 from mindcv_halo.native import load_kernels, name_bfloat16_instructions, precision
 from mindcv_halo.native.operators import (
     BatchNorm,
+    BottleneckKernel,
     ChannelGate,
     Convolution,
     Fork,
@@ -130,6 +131,11 @@ def test_halo_attention(instructions):
         assert found.dtype == ms.bfloat16 and scales.dtype == ms.float32
         assert_near(found, expected)
         assert_near(scales[..., 0], expected_scales[..., 0], "largest logits")
+        slope = draw(*found.shape)
+        gradients = kernel.backward(narrow(slope), narrow(q), narrow(kv), *tables, scales, kernel.settings)
+        right = kernel.backward(slope, q, kv, *tables, expected_scales, kernel.settings)
+        for of, ours, theirs in zip(("q", "kv", "heights", "widths"), gradients, right, strict=True):
+            assert_near(ours, theirs, f"gradient of {of}", 2 * TOLERANCE)
 
     check_all(ATTENTIONS, check)
 
@@ -280,8 +286,23 @@ class Attended(nn.Cell):
         return self.kernel(self.project(x), kv, self.height_rel, self.width_rel)[0]
 
 
+class WholeMap(nn.Cell):
+    """Bottleneck attention with tables of its own, for maps of 9 x 7."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = BottleneckKernel(num_heads=2)
+        self.height_rel, self.width_rel = (
+            ms.Parameter(draw(2 * side - 1, 4) * 0.25, name=f"rel{side}") for side in (9, 7)
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.kernel(x, self.height_rel, self.width_rel)[0]
+
+
 OPERATORS = {
     "halo attention": Attended,
+    "attention over the whole map": WholeMap,
     "norm by batch": lambda: Norm(True, "silu", adds=False),
     "norm by running statistics, and a sum": lambda: Norm(False, "relu", adds=True),
     "3x3": lambda: Convolved(3, 1, 1),
