@@ -1245,6 +1245,20 @@ FAULTS = (
         f"{_BFLOAT16_TESTS} -k halo_attention",
     ),
     Fault(
+        "bfloat16: the slope of SiLU as if it were its gate",
+        "native/src/batch_norm_rows.hpp",
+        "_mm512_fmadd_ps(z, _mm512_sub_ps(one, gate), one)",
+        "one",
+        f"{_BFLOAT16_TESTS} -k operators",
+    ),
+    Fault(
+        "bfloat16: a norm's sum left out where SiLU follows",
+        "native/src/batch_norm_rows.hpp",
+        "if constexpr (adds) return _mm512_add_ps(z, lanes.read(added + c));",
+        "",
+        f"{_BFLOAT16_TESTS} -k operators",
+    ),
+    Fault(
         "bfloat16: slopes of the last row of odd windows left out",
         "native/src/halo_attention_backward_bfloat16.cpp",
         "if (has_lower) heights.add(in_lower, by_height + (y + 1) * SIDE);",

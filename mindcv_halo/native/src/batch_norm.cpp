@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "activation.hpp"
+#include "batch_norm_rows.hpp"
 #include "kernel.hpp"
 #include "threads.hpp"
 
@@ -33,35 +33,27 @@ void sum_rows(int64_t rows, int64_t channels, std::vector<double>& sums, const B
   }
 }
 
-// What turns a map into its norm, x * scale + shift, one pair for each channel.
-struct Affine {
+struct AffineNumbers {
   std::vector<float> scale, shift;
 
-  Affine(int64_t channels, const float* gamma, const float* beta, const float* mean, const float* inverse)
+  AffineNumbers(int64_t channels, const float* gamma, const float* beta, const float* mean, const float* inverse)
       : scale(channels), shift(channels) {
     for (int64_t c = 0; c < channels; ++c) {
       scale[c] = gamma[c] * inverse[c];
       shift[c] = beta[c] - mean[c] * scale[c];
     }
   }
+
+  Affine pointers() const { return {scale.data(), shift.data()}; }
 };
 
 template <Activation activation, bool adds, typename Element>
 void apply(int64_t rows, int64_t channels, const Element* map, const Element* added, const Affine& affine,
            Element* out) {
-  const float* scale = affine.scale.data();
-  const float* shift = affine.shift.data();
   parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const Element* x = map + row * channels;
-      const Element* a = adds ? added + row * channels : nullptr;
-      Element* y = out + row * channels;
-#pragma GCC ivdep
-      for (int64_t c = 0; c < channels; ++c) {
-        float z = x[c] * scale[c] + shift[c];
-        if constexpr (adds) z += a[c];
-        y[c] = Element(activate<activation>(z));
-      }
+      const int64_t start = row * channels;
+      normalise_row<activation, adds>(channels, affine, map + start, adds ? added + start : nullptr, out + start);
     }
   });
 }
@@ -95,27 +87,14 @@ struct Gradients {
 
 template <Activation activation, bool adds, typename Element>
 void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const Gradients<Element>& g) {
-  const Affine affine(channels, g.gamma, g.beta, g.mean, g.inverse);
-  const float* scale = affine.scale.data();
-  const float* shift = affine.shift.data();
-  // The gradient by norm(x) + added; with `adds` it is what the first pass writes and the second reads again.
-  const auto diff_sum = [&](int64_t row, int64_t c, float x) {
-    const int64_t i = row * channels + c;
-    float z = x * scale[c] + shift[c];
-    if constexpr (adds) z += g.added[i];
-    return g.diff_out[i] * activation_slope<activation>(z);
-  };
+  const AffineNumbers numbers(channels, g.gamma, g.beta, g.mean, g.inverse);
+  const Affine affine = numbers.pointers();
+  // With `adds` the first pass writes the gradient by norm(x) + added, which the second reads again.
   std::vector<double> sums;
   sum_rows(rows, channels, sums, [&](int64_t row, float* first, float* second) {
-    const Element* x = g.map + row * channels;
-    Element* diff_added = adds ? g.diff_added + row * channels : nullptr;
-#pragma GCC ivdep
-    for (int64_t c = 0; c < channels; ++c) {
-      const float d = diff_sum(row, c, x[c]);
-      if constexpr (adds) diff_added[c] = Element(d);
-      first[c] += d;
-      second[c] += d * (x[c] - g.mean[c]);
-    }
+    const int64_t start = row * channels;
+    sum_row<activation, adds>(channels, affine, g.mean, g.diff_out + start, g.map + start,
+                              adds ? g.added + start : nullptr, adds ? g.diff_added + start : nullptr, first, second);
   });
   std::vector<float> mean_diff(channels, 0.f), mean_slope(channels, 0.f);
   for (int64_t c = 0; c < channels; ++c) {
@@ -127,14 +106,9 @@ void differentiate(int64_t rows, int64_t channels, bool batch_statistics, const 
   }
   parallel_ranges(rows, [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const Element* x = g.map + row * channels;
-      const Element* diff_added = adds ? g.diff_added + row * channels : nullptr;
-      Element* diff = g.diff_map + row * channels;
-#pragma GCC ivdep
-      for (int64_t c = 0; c < channels; ++c) {
-        const float d = adds ? float(diff_added[c]) : diff_sum(row, c, x[c]);
-        diff[c] = Element(scale[c] * (d - mean_diff[c] - (x[c] - g.mean[c]) * mean_slope[c]));
-      }
+      const int64_t start = row * channels;
+      differentiate_row<activation, adds>(channels, affine, g.mean, mean_diff.data(), mean_slope.data(),
+                                          (adds ? g.diff_added : g.diff_out) + start, g.map + start, g.diff_map + start);
     }
   });
 }
@@ -167,8 +141,8 @@ void normalise_by_batch(const Arguments& args) {
     args.floats(11)[c] = static_cast<float>(momentum * args.floats(4)[c] + (1 - momentum) * (origin[c] + offset));
     args.floats(12)[c] = static_cast<float>(momentum * args.floats(5)[c] + (1 - momentum) * unbiased);
   }
-  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  apply_any<Element>(args, affine);
+  const AffineNumbers numbers(channels, args.floats(2), args.floats(3), mean, inverse);
+  apply_any<Element>(args, numbers.pointers());
 }
 
 // Of batch_norm_training and batch_norm_inference.
@@ -209,8 +183,8 @@ HALO_KERNEL(batch_norm_inference) {
     mean[c] = args.floats(4)[c];
     inverse[c] = 1.f / std::sqrt(args.floats(5)[c] + eps);
   }
-  const Affine affine(channels, args.floats(2), args.floats(3), mean, inverse);
-  with_element(args.type(0), [&](auto tag) { apply_any<typename decltype(tag)::type>(args, affine); });
+  const AffineNumbers numbers(channels, args.floats(2), args.floats(3), mean, inverse);
+  with_element(args.type(0), [&](auto tag) { apply_any<typename decltype(tag)::type>(args, numbers.pointers()); });
 }
 
 // out's gradient, map, added, gamma, beta, mean, 1 / standard deviation,

@@ -23,12 +23,12 @@ inline __m512 short_exp(__m512 x) {
   return _mm512_scalef_ps(power, whole);
 }
 
-// x * sigmoid(x), to some four digits.
-inline __m512 short_silu(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1.f);
-  const __m512 inverse = _mm512_rcp14_ps(_mm512_add_ps(one, short_exp(_mm512_sub_ps(_mm512_setzero_ps(), x))));
-  return _mm512_mul_ps(x, inverse);
+// To some four digits.
+inline __m512 short_sigmoid(__m512 x) {
+  return _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.f), short_exp(_mm512_sub_ps(_mm512_setzero_ps(), x))));
 }
+
+inline __m512 short_silu(__m512 x) { return _mm512_mul_ps(x, short_sigmoid(x)); }
 
 // 16 numbers, of which `lanes` are read and written.
 inline __m512 load_bfloat16(const void* data, __mmask16 lanes = 0xffff) {

@@ -304,6 +304,7 @@ OPERATORS = {
     "halo attention": Attended,
     "attention over the whole map": WholeMap,
     "norm by batch": lambda: Norm(True, "silu", adds=False),
+    "norm by batch, and a sum": lambda: Norm(True, "silu", adds=True),
     "norm by running statistics, and a sum": lambda: Norm(False, "relu", adds=True),
     "3x3": lambda: Convolved(3, 1, 1),
     "3x3, stride 2, groups": lambda: Convolved(3, 2, 3),
