@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mindspore
 import numpy as np
 from mindspore import Tensor
-from mindspore.graph.api import _pynative_executor
 
 from .operators import load_kernels
 
+try:
+    from mindspore.graph.api import _pynative_executor
+    from mindspore.graph.jit_context import jit_context
+except ImportError:  # before MindSpore 2.9
+    from mindspore.common.api import _pynative_executor
+    from mindspore.common.jit_context import jit_context
+
+_FLOAT, _INTEGER = b"float32", b"int64"
+
 
 def is_recorded() -> bool:
-    """Whether PyNative mode records what runs now, for gradients: it sees nothing of a kernel called directly."""
-    return _pynative_executor.requires_grad()
+    """Whether MindSpore notes what runs now, for gradients or for a graph, and would miss what it does not run."""
+    return _pynative_executor.requires_grad() or jit_context() is not None
 
 
 class DirectCall:
@@ -28,39 +37,61 @@ class DirectCall:
     def __init__(self, name: str, weights: Sequence[Tensor]):
         self._kernel = getattr(load_kernels(), name)
         self._weights = tuple(weights)
-        self._seen: list[tuple] | None = None
+        self._found = _Weights([], [], None)
 
-    def can_read_weights(self) -> bool:
-        """Whether they are float32 numbers that lie one after the other, as the kernel must find them.
-
-        To be asked before every call, which reads them where they were found.
-        """
-        # An address comes once all operators that write there have run.
-        seen = [(weight.data_ptr(), weight.dtype, weight.shape, weight.is_contiguous()) for weight in self._weights]
-        if seen != self._seen:  # others were loaded
-            operands = _Operands(len(seen) + 3)
-            for index, (address, _, shape, _) in enumerate(seen, 1):
-                operands.set(index, address, shape, b"float32")
-            self._operands, self._seen = operands, seen
-            self._are_plain = all(dtype == mindspore.float32 and in_order for _, dtype, _, in_order in seen)
-        return self._are_plain
-
-    def __call__(self, images: Tensor, settings: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-        """The result, of this shape, of float32 images and weights that can be read.
+    def __call__(self, images: Tensor, settings: np.ndarray, shape: tuple[int, ...]) -> Tensor | None:
+        """The result, of this shape, for float32 images; None where MindSpore has to make something of weights first.
 
         Raises RuntimeError with the kernel's own words where it refuses what it gets.
         """
+        weights = self._find_weights()
         images = images.contiguous()
+        if weights.operands is None:
+            return None
         result = np.empty(shape, np.float32)
-        operands = self._operands.copy()  # other threads call too
-        operands.set(0, images.data_ptr(), images.shape, b"float32")
-        operands.set(-2, settings.ctypes.data, settings.shape, b"int64")
-        operands.set(-1, result.ctypes.data, shape, b"float32")
+        operands = weights.operands.copy()  # other threads call too
+        operands.set(0, images.data_ptr(), images.shape, _FLOAT)
+        operands.set(-2, settings.ctypes.data, settings.shape, _INTEGER)
+        operands.set(-1, result.ctypes.data, shape, _FLOAT)
         if self._kernel(*operands.as_arguments(), None, None):
             read_refusal = load_kernels().read_refusal
             read_refusal.restype = ctypes.c_char_p
             raise RuntimeError(f"native kernels: {read_refusal().decode()}")
         return Tensor.from_numpy(result)
+
+    def _find_weights(self) -> _Weights:
+        addresses = [weight.data_ptr() for weight in self._weights]  # each comes once its numbers are written
+        found = self._found
+        if found.operands is None or found.addresses != addresses:
+            self._found = found = _Weights.find(self._weights, addresses)
+        return found
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Where weights lie, and what a kernel is told of them, unless they are not float32 numbers in their order.
+
+    `numbers` keep the place: whoever loads others while a kernel runs takes nothing away, and none of them comes to lie
+    at the same address.
+    """
+
+    addresses: list[int]
+    numbers: list[np.ndarray]
+    operands: _Operands | None
+
+    @classmethod
+    def find(cls, weights: Sequence[Tensor], addresses: list[int]) -> _Weights:
+        if not all(addresses) or any(  # no address: an initializer is still to make the numbers
+            weight.dtype != mindspore.float32 for weight in weights
+        ):
+            return cls(addresses, [], None)
+        numbers = [weight.asnumpy() for weight in weights]
+        if [array.ctypes.data for array in numbers] != addresses:  # copied, to bring them into order
+            return cls(addresses, [], None)
+        operands = _Operands(len(weights) + 3)
+        for index, array in enumerate(numbers, 1):
+            operands.set(index, array.ctypes.data, array.shape, _FLOAT)
+        return cls(addresses, numbers, operands)
 
 
 class _Operands:
@@ -70,7 +101,7 @@ class _Operands:
         self.addresses = (ctypes.c_void_p * count)()
         self.axes = (ctypes.c_int * count)()
         self.sides = (ctypes.c_void_p * count)()
-        self.types = (ctypes.c_char_p * count)()
+        self.types = (ctypes.c_char_p * count)()  # of _FLOAT and _INTEGER, which stay
         self.kept: dict[int, ctypes.Array] = {}  # what `sides` points at
 
     def set(self, index: int, address: int, shape: tuple[int, ...], type_name: bytes) -> None:

@@ -121,27 +121,27 @@ class PlannedNetwork(nn.Cell):
         self.run_directly = DirectCall("run_plan", plan.parameters)
 
         @cache
-        def write_numbers(shape: tuple[int, ...]) -> np.ndarray:
+        def write_plan(shape: tuple[int, ...]) -> np.ndarray:
             plan, logits = network.plan(shape)
             return plan.write(logits)
 
-        self.write_numbers = write_numbers
-        self.write_plan = constexpr(lambda shape: Tensor(write_numbers(shape)))
+        self.write_plan = write_plan
+        self.write_plan_tensor = constexpr(lambda shape: Tensor(write_plan(shape)))
 
     def __call__(self, *args, **kwargs):
-        # MindSpore has to know what runs where it records it, and makes sense of whatever is no image.
-        is_image = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
-        if not is_image or is_recorded() or not self.run_directly.can_read_weights():
-            return super().__call__(*args, **kwargs)
-        x = args[0]
-        check_images(x, self.spec, self.in_channels, self.built_size)
-        check_type(x)
-        return self.run_directly(x, self.write_numbers(x.shape), (x.shape[0], self.channels))
+        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and not is_recorded():
+            x = args[0].init_data() if args[0].has_init else args[0]
+            check_images(x, self.spec, self.in_channels, self.built_size)
+            check_type(x)
+            logits = self.run_directly(x, self.write_plan(x.shape), (x.shape[0], self.channels))
+            if logits is not None:
+                return logits
+        return super().__call__(*args, **kwargs)
 
     def construct(self, x: Tensor) -> Tensor:
         check_images(x, self.spec, self.in_channels, self.built_size)
         check_type(x)
-        return self.run_plan(x, *self.weights, self.write_plan(x.shape))
+        return self.run_plan(x, *self.weights, self.write_plan_tensor(x.shape))
 
 
 @native(FeatureExtractor, check_feature_extractor, alone=True)

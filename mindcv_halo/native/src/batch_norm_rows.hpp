@@ -141,7 +141,7 @@ void differentiate_row(int64_t channels, const Affine& affine, const float* mean
 #endif
 #pragma GCC ivdep
   for (int64_t c = 0; c < channels; ++c) {
-    const float d = adds ? float(diff[c]) : find_slope<activation, false>(c, affine, diff, x, diff);
+    const float d = adds ? float(diff[c]) : find_slope<activation, false>(c, affine, diff, x, static_cast<const Element*>(nullptr));
     diff_x[c] = Element(affine.scale[c] * (d - mean_diff[c] - (x[c] - mean[c]) * mean_slope[c]));
   }
 }

@@ -1,8 +1,8 @@
 // The gradients of halo attention in bfloat16. One task is a head of an image, as windows overlap: the gradients of its
 // keys and values are sums of float32 over all of its rows of blocks. Weights and slopes of some queries are kept, as
 // bfloat16, for the products that sum up over queries.
-#include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "halo_attention_bfloat16.hpp"
@@ -67,18 +67,20 @@ class HeadGradients {
     write_sums();
   }
 
-  // Adds what its blocks gave to the gradients of the position tables.
-  void add_tables() const {
-    const float scale = g_.scale_position ? g_.scale() : 1.f;
+  // What its blocks gave to the gradients of the position tables.
+  std::vector<float> take_tables() { return std::move(diff_tables_); }
+
+  // Adds that to the gradients themselves.
+  static void add_tables(const Geometry& g, const ShortGradients& data, const std::vector<float>& tables) {
+    const float scale = g.scale_position ? g.scale() : 1.f;
+    const int64_t dims = round_up(g.dim_key, SIDE), widths = round_up(2 * g.window.height - 1, DEPTH);
     const auto add = [&](int64_t first, int64_t keys, float* target) {
       for (int64_t row = 0; row < 2 * keys - 1; ++row) {
-        for (int64_t d = 0; d < g_.dim_key; ++d) {
-          target[row * g_.dim_key + d] += scale * diff_tables_[(first + row) * key_dims_ + d];
-        }
+        for (int64_t d = 0; d < g.dim_key; ++d) target[row * g.dim_key + d] += scale * tables[(first + row) * dims + d];
       }
     };
-    add(0, g_.window.height, data_.diff_height_rel);
-    add(width_rows_, g_.window.width, data_.diff_width_rel);
+    add(0, g.window.height, data.diff_height_rel);
+    add(widths, g.window.width, data.diff_width_rel);
   }
 
  private:
@@ -86,10 +88,12 @@ class HeadGradients {
 
   // [d][pair of rows] of both tables, one after the other.
   void pack_tables(const PackedTable& heights, const PackedTable& widths) {
-    auto* numbers = reinterpret_cast<bfloat16*>(table_pairs_.data());
     const auto pack = [&](const PackedTable& table, int64_t first) {
       for (int64_t row = 0; row < table.rows(); ++row) {
-        for (int64_t d = 0; d < g_.dim_key; ++d) numbers[d * table_rows_ + first + row] = table.row(row)[d];
+        for (int64_t d = 0; d < g_.dim_key; ++d) {
+          const uint32_t bits = table.row(row)[d].bits;
+          table_pairs_[(d * table_rows_ + first + row) / 2] |= bits << (row % 2 * 16);
+        }
       }
     };
     pack(heights, 0);
@@ -107,14 +111,14 @@ class HeadGradients {
       differentiate_queries(column, first + half * SIDE);
     }
     // What is left of earlier queries in the last chunk meets zeros there.
-    const int64_t chunks = (half_chunks + 1) / 2, used = half_chunks == 1 ? SIDE / 2 : SIDE;
+    const int64_t chunks = (half_chunks + 1) / 2, pairs = half_chunks == 1 ? SIDE / 2 : SIDE;
     const int64_t stride = key_dims_ + value_dims_;
     float* sums = sums_.data() + windows_.row() * g_.block.height * windows_.width * stride;
     const auto find = [&](int64_t tile) { return sums + windows_.find_tile(column, tile) * stride; };
-    sum_queries(slope_rows_, query_rows_, tiles_, key_dims_, chunks, used, stride, find);
-    sum_queries(weight_rows_, diff_rows_, tiles_, value_dims_, chunks, used, stride,
+    sum_queries(slope_rows_, query_rows_, tiles_, key_dims_, chunks, pairs, stride, find);
+    sum_queries(weight_rows_, diff_rows_, tiles_, value_dims_, chunks, pairs, stride,
                 [&](int64_t tile) { return find(tile) + key_dims_; });
-    sum_queries(table_slopes_, query_rows_, table_rows_ / SIDE, key_dims_, chunks, used, key_dims_,
+    sum_queries(table_slopes_, query_rows_, table_rows_ / SIDE, key_dims_, chunks, pairs, key_dims_,
                 [&](int64_t tile) { return diff_tables_.data() + tile * SIDE * key_dims_; });
   }
 
@@ -236,18 +240,18 @@ class HeadGradients {
   // find(tile)[row][d] += the sum over queries of rows[16 * tile + row][query] * numbers[query][d]
   template <typename Find>
   void sum_queries(const std::vector<bfloat16>& rows, const std::vector<uint32_t>& numbers, int64_t tiles, int64_t dims,
-                   int64_t chunks, int64_t used, int64_t stride, const Find& find) const {
+                   int64_t chunks, int64_t pairs, int64_t stride, const Find& find) const {
     alignas(64) float products[4 * AREA];
-    const int64_t pairs = chunks_ * SIDE;  // of a row
+    const int64_t line = chunks_ * SIDE;  // pairs of a row
     for (int64_t tile = 0; tile < tiles; tile += 2) {
       const int64_t tall = std::min<int64_t>(2, tiles - tile);
       for (int64_t d = 0; d < dims; d += 2 * SIDE) {
         const int64_t wide = std::min<int64_t>(2, (dims - d) / SIDE);
         windows_.tiles.sum_square(
-            chunks, pairs, tall, wide,
-            [&](int64_t i, int64_t row) { return as_pairs(rows.data()) + (tile + row) * SIDE * pairs + i * SIDE; },
+            chunks, line, tall, wide,
+            [&](int64_t i, int64_t row) { return as_pairs(rows.data()) + (tile + row) * SIDE * line + i * SIDE; },
             [&](int64_t i, int64_t column) { return numbers.data() + ((d / SIDE + column) * chunks_ + i) * AREA; },
-            products, used);
+            products, pairs);
         for (int64_t row = 0; row < tall; ++row) {
           for (int64_t column = 0; column < wide; ++column) {
             const float* product = products + (2 * row + column) * AREA;
@@ -306,13 +310,14 @@ void differentiate_bfloat16(const Geometry& g, const ShortGradients& data) {
   const PackedTable widths(data.width_rel, g.window.width, g.dim_key);
   std::fill(data.diff_height_rel, data.diff_height_rel + (2 * g.window.height - 1) * g.dim_key, 0.f);
   std::fill(data.diff_width_rel, data.diff_width_rel + (2 * g.window.width - 1) * g.dim_key, 0.f);
-  std::vector<std::unique_ptr<HeadGradients>> parts(num_threads());
+  std::vector<std::vector<float>> tables(num_threads());
   parallel_ranges(g.batch * g.heads, [&](int thread, int64_t begin, int64_t end) {
-    parts[thread] = std::make_unique<HeadGradients>(g, data, heights, widths);
-    for (int64_t number = begin; number < end; ++number) parts[thread]->run(number);
+    HeadGradients gradients(g, data, heights, widths);
+    for (int64_t number = begin; number < end; ++number) gradients.run(number);
+    tables[thread] = gradients.take_tables();
   });
-  for (const auto& part : parts) {
-    if (part != nullptr) part->add_tables();
+  for (const std::vector<float>& part : tables) {
+    if (!part.empty()) HeadGradients::add_tables(g, data, part);
   }
 }
 

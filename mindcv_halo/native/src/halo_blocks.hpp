@@ -49,7 +49,7 @@ inline Geometry read_geometry(const Arguments& args, int q, int kv, int table, i
   args.expect_size(settings_index, 7);
   const int64_t* settings = args.settings(settings_index);
   const int64_t block = settings[0], halo = settings[1], heads = settings[2], query = settings[3];
-  if (block < 1 || halo < 0 || heads < 1 || query < 1) throw std::length_error("settings are out of their range");
+  if (block < 1 || halo < 0 || heads < 1 || query < 1 || query > block) throw std::length_error("settings are out of their range");
   args.expect_map(q);
   args.expect_map(kv);
   const int64_t window = block + 2 * halo;

@@ -14,7 +14,7 @@ constexpr int64_t DEPTH = 2 * SIDE;  // numbers that one product of tiles sums u
 
 inline const uint32_t* as_pairs(const bfloat16* numbers) { return reinterpret_cast<const uint32_t*>(numbers); }
 
-// How many pairs of a row of tiles hold numbers, if it is a row of one tile.
+// How many pairs of a tile's row matter where rows hold so many numbers, and zeros beyond them.
 inline int64_t pairs_of(int64_t numbers) { return numbers >= DEPTH ? SIDE : (numbers + 1) / 2; }
 
 // A table of relative positions in rows of whole tiles.

@@ -113,7 +113,7 @@ inline std::string& refusal() {
   return words;
 }
 
-// MindSpore says only that some operator failed, and so the reason is printed too.
+// Printed too, as MindSpore says only that some operator failed.
 inline int refuse(const char* name, const std::exception& error) {
   refusal() = std::string(name) + ": " + error.what();
   std::fprintf(stderr, "%s\n", refusal().c_str());

@@ -34,8 +34,7 @@ class Tiles {
   }
 
   // out[i] = left(i) * right for `count` tiles, one after the other in `out`; rows of left are `stride` pairs apart. As
-  // sum_products for each, but that right is read once and two products are under way at a time. Only the first `pairs`
-  // of a row need be looked at, as the others are zeros.
+  // sum_products for each, but that right is read once and two products are under way at a time.
   template <typename Left>
   void multiply_each(int64_t count, int64_t stride, int64_t pairs, const Left& left, const uint32_t* right,
                      float* out) const {
@@ -103,7 +102,8 @@ class Tiles {
   }
 
   // out[row][column] = the sum over i < count and pairs of left(i)[row][pair] . right(i)[pair][column]; rows of left
-  // are `stride` pairs apart, all others 16.
+  // are `stride` pairs apart, all others 16. Where fewer than 16 `pairs` matter, the others must be zeros on one side
+  // and numbers on the other, as AMX multiplies them all.
   template <typename Left, typename Right>
   void sum_products(int64_t count, int64_t stride, const Left& left, const Right& right, float* out,
                     int64_t pairs = SIDE) const {

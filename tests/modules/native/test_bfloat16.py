@@ -96,6 +96,7 @@ ATTENTIONS = {
     "odd depths": Attention(block=4, halo=1, dim_key=9, dim_value=21, height=7, width=10),
     "deep heads": Attention(block=4, halo=1, dim_key=72, dim_value=40),
     "windows of more than a tile": Attention(block=14, halo=3, height=28, width=28),
+    "queries that fill a tile and a half": Attention(block=6, halo=2, height=12, width=18),
     "queries that fill no tile": Attention(block=3, halo=2, height=9, width=6),
     "no halo": Attention(halo=0),
     "a map smaller than a window": Attention(height=3, width=5),

@@ -41,6 +41,17 @@ def test_all_kernels_are_here():
     assert set(re.findall(r"^HALO_KERNEL\((\w+)\)", sources, re.MULTILINE)) == {*KERNELS, "run_plan"}
 
 
+def test_more_queries_than_a_block_has_pixels(capfd):
+    """Their positions would lie before the tables."""
+    image, both, table, scales = (1, 4, 4, 8), (1, 2, 2, 16), (3, 4), (2, 16, 2)
+    settings = [2, 0, 2, 4, 0, 0, 0]
+    forward = [image, both, table, table, settings, image, scales]
+    backward = [image, image, both, table, table, scales, settings, image, both, table, table]
+    for name, arguments in (("halo_attention", forward), ("halo_attention_backward", backward)):
+        assert call(load_kernels(), name, arguments) == 1
+    assert capfd.readouterr().err.count("settings are out of their range") == 2
+
+
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no instructions for bfloat16")
 def test_wrong_shapes_of_bfloat16(capfd):
     """That maps of it are refused as those of float32 are."""
