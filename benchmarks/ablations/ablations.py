@@ -83,6 +83,7 @@ def train(variant: Variant, seed: int, args: argparse.Namespace) -> dict[str, An
         command = [sys.executable, "train.py", "--config", RECIPE, "--ckpt_save_dir", folder, "--seed", str(seed)]
         command += ["--num_samples", str(args.num_samples), "--epoch_size", str(args.epochs)]
         command += ["--warmup_epochs", str(min(1, args.epochs - 1)), "--val_interval", str(args.epochs)]
+        command += ["--re_prob", "0"]  # erasing is for the recipe's many epochs
         command += ["--data_dir", args.data_dir] if args.data_dir else []
         print(f"{variant.name}, seed {seed}", flush=True)
         subprocess.run([*command, *variant.flags], cwd=ROOT, check=True)

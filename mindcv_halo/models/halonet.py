@@ -341,7 +341,7 @@ HALONET_MINI = Spec(
 @register_model(
     cfg=packaged_cfg(
         "halonet_mini_fashion_mnist.safetensors",
-        "3e125c3b18244c1cba542109e6b502849e7e79a7f28c9be1d9844cbaaa945d8b",
+        "cb7f4f4258cae860c9db87a54e74da4eb0cd50ff2fe3b1049c4fd59f6c8d0d55",
         28,
         num_classes=10,
         crop_pct=1.0,
