@@ -45,9 +45,9 @@ class DirectCall:
         Raises RuntimeError with the kernel's own words where it refuses what it gets.
         """
         weights = self._find_weights()
-        images = images.contiguous()
         if weights.operands is None:
             return None
+        images = images.contiguous()
         result = np.empty(shape, np.float32)
         operands = weights.operands.copy()  # other threads call too
         operands.set(0, images.data_ptr(), images.shape, _FLOAT)

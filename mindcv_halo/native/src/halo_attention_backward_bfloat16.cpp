@@ -104,11 +104,15 @@ class HeadGradients {
   void differentiate(int64_t column, int64_t first, const float* scales) {
     const int64_t end = std::min(first + chunks_ * DEPTH, round_up(g_.queries(), SIDE));
     const int64_t half_chunks = (end - first) / SIDE;
-    pack_query_rows(column, first, data_.q, g_.q, query_rows_.data());
-    pack_query_rows(column, first, data_.diff_out, g_.out, diff_rows_.data());
+    for (int64_t half = 0; half < 2 * chunks_; ++half) {
+      windows_.find_queries(column, first + half * SIDE, g_.q, q_index_ + half * SIDE);
+      windows_.find_queries(column, first + half * SIDE, g_.out, out_index_ + half * SIDE);
+    }
+    pack_query_rows(data_.q, q_index_, g_.dim_key, query_rows_.data());
+    pack_query_rows(data_.diff_out, out_index_, g_.dim_value, diff_rows_.data());
     for (int64_t half = 0; half < half_chunks; ++half) {
       compute_slopes(column, first + half * SIDE, half, scales);
-      differentiate_queries(column, first + half * SIDE);
+      differentiate_queries(column, q_index_ + half * SIDE);
     }
     // What is left of earlier queries in the last chunk meets zeros there.
     const int64_t chunks = (half_chunks + 1) / 2, pairs = half_chunks == 1 ? SIDE / 2 : SIDE;
@@ -123,27 +127,21 @@ class HeadGradients {
   }
 
   // [tile of d][chunk][pair of queries][d]
-  void pack_query_rows(int64_t column, int64_t first, const bfloat16* numbers, const HeadMap& map, uint32_t* rows) const {
-    for (int64_t half = 0; half < 2 * chunks_; ++half) {
-      int64_t index[SIDE];
-      windows_.find_queries(column, first + half * SIDE, map, index);
-      for (int64_t d = 0; d < map.depth; d += SIDE) {
+  void pack_query_rows(const bfloat16* numbers, const int64_t* index, int64_t count, uint32_t* rows) const {
+    for (int64_t half = 0; half < 2 * chunks_; ++half, index += SIDE) {
+      for (int64_t d = 0; d < count; d += SIDE) {
         uint32_t* target = rows + (d / SIDE * chunks_ * 2 + half) * AREA / 2;
-        const __mmask16 lanes = lanes_below(map.depth - d);
+        const __mmask16 lanes = lanes_below(count - d);
         const auto find = [&](int i) { return index[i] < 0 ? nothing_.data() : numbers + index[i] + d; };
         for (int i = 0; i < SIDE; i += 2) _mm512_storeu_ps(target + i / 2 * SIDE, interleave(find(i), find(i + 1), lanes));
       }
     }
   }
 
-  // Weights, and the loss's slope by each logit: weight * (its own slope - the mean slope under the weights). Sums of
-  // it over the rows and the columns of the window are the slopes by position logits.
+  // Weights, and the loss's slope by each logit: weight * (its own slope - the mean slope under the weights).
   void compute_slopes(int64_t column, int64_t first, int64_t half, const float* scales) {
-    int64_t source[SIDE], target[SIDE];
-    windows_.find_queries(column, first, g_.q, source);
-    windows_.find_queries(column, first, g_.out, target);
-    windows_.pack_columns(data_.q, source, g_.dim_key, queries_.data());
-    windows_.pack_columns(data_.diff_out, target, g_.dim_value, diff_queries_.data());
+    windows_.pack_columns(data_.q, q_index_ + half * SIDE, g_.dim_key, queries_.data());
+    windows_.pack_columns(data_.diff_out, out_index_ + half * SIDE, g_.dim_value, diff_queries_.data());
     windows_.multiply(
         tiles_, g_.dim_value,
         [&](int64_t i) { return as_pairs(values_.data() + windows_.find_tile(column, i) * value_depth_); },
@@ -162,8 +160,14 @@ class HeadGradients {
           means[part] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(slopes + place), means[part]);
           return weight;
         });
-    const __m512 mean = _mm512_add_ps(means[0], means[1]);
+    keep_slopes(first, half, weights, _mm512_add_ps(means[0], means[1]));
+    keep_positions(half);
+  }
+
+  // Sums of slopes over the rows and the columns of the window are those by position logits.
+  void keep_slopes(int64_t first, int64_t half, const float* weights, __m512 mean) {
     // Addresses of their own, as what is written might be taken for members.
+    const float* slopes = slopes_.data();
     const int64_t stride = chunks_ * DEPTH, line = windows_.strips * AREA;
     bfloat16 *const weight_rows = weight_rows_.data() + half * SIDE, *const slope_rows = slope_rows_.data() + half * SIDE;
     const auto keep_slope = [=](int64_t key) {
@@ -196,30 +200,27 @@ class HeadGradients {
       if (has_lower) heights.add(in_lower, by_height + (y + 1) * SIDE);
     }
     for (int64_t x = 0; x < width; ++x) widths.add(_mm512_loadu_ps(in_column + x * SIDE), by_width + x * SIDE);
+  }
+
+  // Those by position logits, in the two forms that products take.
+  void keep_positions(int64_t half) {
+    const float* slopes = by_position_.data();
+    const int64_t stride = chunks_ * DEPTH;
     bfloat16* const table_slopes = table_slopes_.data() + half * SIDE;
     for (int64_t row = 0; row < table_rows_; row += 2) {
-      const __m512 upper = _mm512_loadu_ps(by_height + row * SIDE), lower = _mm512_loadu_ps(by_height + (row + 1) * SIDE);
+      const __m512 upper = _mm512_loadu_ps(slopes + row * SIDE), lower = _mm512_loadu_ps(slopes + (row + 1) * SIDE);
       _mm512_storeu_si512(position_pairs_.data() + row / 2 * SIDE, make_pairs(upper, lower));
       store_bfloat16(table_slopes + row * stride, upper);
       store_bfloat16(table_slopes + (row + 1) * stride, lower);
     }
   }
 
-  void differentiate_queries(int64_t column, int64_t first) {
+  void differentiate_queries(int64_t column, const int64_t* index) {
     const __m512 of_key = _mm512_set1_ps(g_.scale()), of_position = _mm512_set1_ps(g_.scale_position ? g_.scale() : 1.f);
-    const int64_t strips = windows_.strips, width = windows_.width;
     alignas(64) float by_key[4 * AREA], by_table[4 * AREA];
-    int64_t index[SIDE];
-    windows_.find_queries(column, first, g_.q, index);
     for (int64_t d = 0; d < key_dims_; d += 2 * SIDE) {
       const int64_t count = std::min<int64_t>(2, (key_dims_ - d) / SIDE);
-      windows_.tiles.sum_square(
-          windows_.pairs * strips, width, count, 1,
-          [&](int64_t i, int64_t tile) {
-            const int64_t x = windows_.find_start(column) + i % strips * SIDE;
-            return key_pairs_.data() + (i / strips * key_dims_ + d + tile * SIDE) * width + x;
-          },
-          [&](int64_t i, int64_t) { return slope_pairs_.data() + i * AREA; }, by_key);
+      windows_.sum_keys(column, key_pairs_.data(), key_dims_, d, count, slope_pairs_.data(), by_key);
       windows_.tiles.sum_square(
           table_rows_ / DEPTH, table_rows_ / 2, count, 1,
           [&](int64_t i, int64_t tile) { return table_pairs_.data() + (d + tile * SIDE) * table_rows_ / 2 + i * SIDE; },
@@ -288,6 +289,7 @@ class HeadGradients {
   // Keys and values, rounded up to what products sum up, and to whole tiles; tiles of keys; chunks of queries kept.
   const int64_t key_depth_, value_depth_, key_dims_, value_dims_, tiles_, chunks_;
   const int64_t table_rows_, width_rows_;  // of both tables, each rounded up; where that for widths starts
+  int64_t q_index_[2 * MOST_CHUNKS * SIDE], out_index_[2 * MOST_CHUNKS * SIDE];  // where queries that are kept start, or -1
   std::vector<bfloat16> keys_, values_;
   std::vector<uint32_t> key_pairs_, table_pairs_, queries_, diff_queries_;
   std::vector<float> slopes_, in_column_;

@@ -81,14 +81,8 @@ class BlockRow {
   // Of values' numbers `d` and on, as many as two tiles take.
   void mix(int64_t column, int64_t d, __m512 inverse, const int64_t* target, bfloat16* out) {
     alignas(64) float mixed[4 * AREA];
-    const int64_t count = std::min<int64_t>(2, (dims_ - d) / SIDE), width = windows_.width, strips = windows_.strips;
-    windows_.tiles.sum_square(
-        windows_.pairs * strips, width, count, 1,
-        [&](int64_t i, int64_t tile) {
-          const int64_t x = windows_.find_start(column) + i % strips * SIDE;
-          return values_.data() + (i / strips * dims_ + d + tile * SIDE) * width + x;
-        },
-        [&](int64_t i, int64_t) { return weights_.data() + i * AREA; }, mixed);
+    const int64_t count = std::min<int64_t>(2, (dims_ - d) / SIDE);
+    windows_.sum_keys(column, values_.data(), dims_, d, count, weights_.data(), mixed);
     for (int64_t tile = 0; tile < count; ++tile, d += SIDE) {
       float* sums = mixed + 2 * tile * AREA;
       for (int i = 0; i < AREA; i += SIDE) _mm512_store_ps(sums + i, _mm512_mul_ps(_mm512_load_ps(sums + i), inverse));

@@ -241,6 +241,19 @@ class WindowRow {
     return logits_.data();
   }
 
+  // Sums over the keys of a block's window, `count` tiles [d][query] as Tiles::sum_square leaves them: of what pack_pairs
+  // laid out, `dims` numbers for each pair of rows, those from `d` on, and of `factors`, [pair of rows][x][query].
+  void sum_keys(int64_t column, const uint32_t* laid_out, int64_t dims, int64_t d, int64_t count, const uint32_t* factors,
+                float* sums) const {
+    tiles.sum_square(
+        pairs * strips, width, count, 1,
+        [&](int64_t i, int64_t tile) {
+          const int64_t x = find_start(column) + i % strips * SIDE;
+          return laid_out + (i / strips * dims + d + tile * SIDE) * width + x;
+        },
+        [&](int64_t i, int64_t) { return factors + i * AREA; }, sums);
+  }
+
   // The pixel of [y][x] at which tile `i` of a window's keys starts.
   int64_t find_tile(int64_t column, int64_t i) const { return i / strips * width + find_start(column) + i % strips * SIDE; }
 
