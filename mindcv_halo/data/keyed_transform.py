@@ -22,6 +22,11 @@ class KeyedTransform(ABC):
     def apply(self, image, rng: np.random.Generator): ...
 
 
+def make_generator(key: np.ndarray, number: int) -> np.random.Generator:
+    """What the `number`-th random transform draws from for the sample of this key, int64 [seed, epoch, sample]."""
+    return np.random.default_rng([*key.tolist(), number])
+
+
 class KeyedChain:
     """Several KeyedTransforms as one minddata operator: (image, sample_key) -> (image, sample_key).
 
@@ -34,5 +39,5 @@ class KeyedChain:
 
     def __call__(self, image: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for number, transform in enumerate(self.transforms, self.first):
-            image = transform.apply(image, np.random.default_rng([*key.tolist(), number]))
+            image = transform.apply(image, make_generator(key, number))
         return image, key

@@ -30,7 +30,7 @@ from mindspore.dataset.transforms import TypeCast
 from ..errors import UserError
 from ..idle_settings import warn_of_idle
 from .bad_images import drop_left_out
-from .batch_finish import KeyedMixing, split_normalisation
+from .batch_finish import KeyedMixing, split_erasing, split_normalisation
 from .batch_queues import Batches, BatchMap
 from .dataset_names import count_channels
 from .epoch_parts import Loader
@@ -130,15 +130,20 @@ def create_loader(
         targets = [TypeCast(mindspore.int32)]
     if targets:
         dataset = dataset.map(targets, "label", **workers)
+    erase = None
     if splits:
         dataset = map_transform_splits(dataset, (*earlier, last), **workers)
     else:
+        last, erase = split_erasing(last)
         dataset = _map_images(dataset, last, "image", **workers)
     finishers = {**workers, "num_parallel_workers": -(-workers["num_parallel_workers"] // _WORKERS_PER_FINISHER)}
     batches = Batches(dataset, batch_size, drop_remainder, finishers["num_parallel_workers"])
     if splits:
         columns = [*_SPLIT_COLUMNS, "label"]
         batches = BatchMap(batches, concat_per_batch_map, columns, ["image", "label"], **finishers)
+    if erase:
+        columns = ["image", KEY_COLUMN]
+        batches = BatchMap(batches, erase, columns, columns, **finishers)
     if mixes:
         mix = Mixup(
             mixup_alpha=mixup, cutmix_alpha=cutmix, prob=cutmix_prob, label_smoothing=0.0, num_classes=num_classes

@@ -48,25 +48,36 @@ class RandomErasing(KeyedTransform):
         self.colour = None if isinstance(value, str) else self._to_pixels(np.asarray(value, np.float32))
 
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() >= self.prob:
+        box = self._draw_box(*image.shape[:2], rng)
+        if box is None:
             return image
-        height, width = image.shape[:2]
+        image = np.array(image)
+        self._fill(image[box], rng)
+        return image
+
+    def erase(self, image: np.ndarray, rng: np.random.Generator) -> None:
+        """What `apply` does, in place."""
+        box = self._draw_box(*image.shape[:2], rng)
+        if box is not None:
+            self._fill(image[box], rng)
+
+    def _draw_box(self, height: int, width: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
+        if rng.random() >= self.prob:
+            return None
         for _ in range(self.max_attempts):
             area = rng.uniform(*self.scale) * height * width
             ratio = math.exp(rng.uniform(*self.log_ratio))
             box_height, box_width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if box_height < height and box_width < width:
-                break
-        else:
-            return image
-        top, left = rng.integers(height - box_height + 1), rng.integers(width - box_width + 1)
-        inside = np.s_[top : top + box_height, left : left + box_width]
-        image = np.array(image)
+                top, left = rng.integers(height - box_height + 1), rng.integers(width - box_width + 1)
+                return np.s_[top : top + box_height, left : left + box_width]
+        return None
+
+    def _fill(self, inside: np.ndarray, rng: np.random.Generator) -> None:
         if self.colour is not None:
-            image[inside] = self.colour
+            inside[...] = self.colour
         else:
-            image[inside] = self._to_pixels(rng.standard_normal(image[inside].shape, np.float32))
-        return image
+            inside[...] = self._to_pixels(rng.standard_normal(inside.shape, np.float32))
 
     def _to_pixels(self, normalised: np.ndarray) -> np.ndarray:
         return np.rint(self.mean + self.std * normalised).clip(0, 255).astype(np.uint8)

@@ -646,6 +646,13 @@ FAULTS = (
         "tests/modules/data/test_batch_finish.py",
     ),
     Fault(
+        "erasing a batch draws the numbers of the first transform",
+        "data/batch_finish.py",
+        "make_generator(key, self.number)",
+        "make_generator(key, 0)",
+        "tests/modules/data/test_batch_finish.py -k erased",
+    ),
+    Fault(
         "share of the crop ignored",
         "data/transforms_factory.py",
         "math.floor(max(height, width) / crop_pct)",

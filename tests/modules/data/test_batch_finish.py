@@ -7,7 +7,10 @@ import pytest
 from mindspore.dataset.transforms import Compose
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms
-from mindcv_halo.data.batch_finish import split_normalisation
+from mindcv_halo.data.auto_augment import create_auto_augment
+from mindcv_halo.data.batch_finish import split_erasing, split_normalisation
+from mindcv_halo.data.keyed_transform import KeyedChain
+from mindcv_halo.data.random_erasing import RandomErasing
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -58,3 +61,33 @@ def test_grey_images_keep_their_channel(size):
     loader = create_loader(dataset, 4, transform=transforms)
     (images,) = (images for images, _ in loader.create_tuple_iterator(num_epochs=1, output_numpy=True))
     np.testing.assert_array_equal(images, np.stack([Compose(transforms)(image) for image in pixels]))
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_batch_is_erased_as_its_images_are_to_the_bit(mixup):
+    """Erasing draws what it draws for an image alone, whichever transforms come before and mixing after it."""
+    seed = 7
+    ds.config.set_seed(seed)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    policy, erasing = create_auto_augment("randaug-m9-n2", {}), RandomErasing(0.75, value="random")
+    ending = [vision.HWC2CHW(), vision.Normalize(MEAN, STD, is_hwc=False)]
+
+    def transform(operators):
+        chain = KeyedChain(operators)
+        return np.stack([chain(image, np.array([seed, 0, place]))[0] for place, image in enumerate(pixels)])
+
+    def load(images, operators):
+        dataset = ds.NumpySlicesDataset({"image": images, "label": np.zeros(8, np.int32)}, shuffle=False)
+        loader = create_loader(
+            dataset, 4, is_training=True, mixup=mixup, num_classes=2, transform=[*operators, *ending]
+        )
+        return np.concatenate([batch for batch, _ in loader.create_tuple_iterator(num_epochs=1, output_numpy=True)])
+
+    erased = transform([policy, erasing])
+    assert (erased != transform([policy])).any(axis=(1, 2, 3)).sum() >= 3
+    np.testing.assert_array_equal(load(pixels, [policy, erasing]), load(erased, []))
+
+
+def test_erasing_before_another_transform_stays_with_the_images():
+    transforms = [RandomErasing(), vision.Invert()]
+    assert split_erasing(transforms) == (transforms, None)
