@@ -130,6 +130,12 @@ def share_heap() -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
+def give_back_memory() -> None:
+    """Return to the system what was freed: glibc keeps it wherever something above it is still in use."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def count_devices(device: str) -> int:
     """How many of them this machine has; for a CPU the processors that this process may use."""
     import mindspore

@@ -41,7 +41,7 @@ from ..runs.metrics_table import MetricsTable
 from ..runs.progress import EpochProgress
 from ..runs.state import save_state
 from ..runs.tensorboard import EventWriter, require_tensorboard
-from ..runtime import share_heap
+from ..runtime import give_back_memory, share_heap
 from ..training.step import TrainStep
 from .batches import check_image_files, find_left_out, limit_batches, read_batches, run_from_queue
 from .labels import note_order_of_numbers
@@ -295,6 +295,7 @@ class TrainingRun:
         if self.group.is_main:
             with _files_can_be_written(self.folder):
                 self._write_epoch(metrics, is_best, saves=is_last or position.epoch % options.ckpt_save_interval == 0)
+        give_back_memory()
 
     def _write_epoch(self, metrics: Metrics | None, is_best: bool, saves: bool) -> None:
         """The table, the log, the checkpoints and the state."""

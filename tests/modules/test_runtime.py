@@ -52,10 +52,33 @@ libc.malloc_stats()
     return done.stderr.count("Arena ")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc, whose heaps these are")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no glibc, whose heaps these are")
+
+
+@needs_glibc
 def test_threads_share_the_heap_unless_the_user_says_otherwise():
     assert count_heaps() == 1
     assert count_heaps(MALLOC_ARENA_MAX="4") > 1
+
+
+@needs_glibc
+def test_memory_below_what_is_in_use_is_given_back():
+    """Of 64 MB in small pieces, of which every 16th stays, most is the system's again."""
+    code = """
+import os
+from pathlib import Path
+from mindcv_halo.runtime import give_back_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+pieces = [bytearray(b"x") * 4000 for _ in range(1 << 14)]
+full = resident()
+pieces = pieces[::16]
+freed = resident()
+give_back_memory()
+print(full - freed, full - resident())
+"""
+    kept_by_glibc, kept_by_nobody = map(int, run(code).split())
+    assert kept_by_glibc < 32 < kept_by_nobody
 
 
 def test_an_import_that_came_first_is_said():
