@@ -32,10 +32,13 @@ class KeptRuns:
         self.runs: dict[str, dict[str, Any]] = kept.get("runs", {})
         self.results[part] = {"settings": settings, "machine": kept.get("machine", machine), "runs": self.runs}
 
+    def has(self, name: str, seed: int) -> bool:
+        return str(seed) in self.runs.get(name, {})
+
     def measure(self, name: str, seed: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of this run, which is made and written down if the file does not have it."""
         of_seeds = self.runs.setdefault(name, {})
-        if str(seed) not in of_seeds:
+        if not self.has(name, seed):
             of_seeds[str(seed)] = run()
             write_whole(self.file, (json.dumps(self.results, indent=1) + "\n").encode())
         return of_seeds[str(seed)]

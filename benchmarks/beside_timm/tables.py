@@ -97,7 +97,7 @@ def _name_chaos(of_side: dict) -> str:
 def _accuracy(part: dict) -> str:
     settings, runs = part["settings"], part["runs"]
     seeds = common_seeds(runs)
-    top1 = {side: _read_top1(of_seeds, seeds) for side, of_seeds in runs.items()}
+    top1 = {side: _read_top1(runs[side], seeds) for side in SHOWN}
     rows = [
         (side, *(f"{value:.2f}" for value in values), f"{mean(values):.2f}", _spread(values) or "-")
         for side, values in top1.items()
