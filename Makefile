@@ -7,9 +7,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Where Debian's package puts the images, or where `make fashion` unpacked it.
+# Where Debian's package puts the images, or where `make fashion` unpacked it; a user's own place reaches it too.
 FASHION_MNIST ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist $(CURDIR)/.cache/fashion/usr/share/datasets/fashion-mnist))
-export FASHION_MNIST
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 # Every program that a test starts would compile the library anew. What is installed is compiled when it is first used,
 # a quarter of it, and not by pip.

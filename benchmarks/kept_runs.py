@@ -19,6 +19,7 @@ class KeptRuns:
 
     def __init__(self, file: Path, part: str, settings: dict[str, Any], machine: dict, *, anew: bool = False):
         self.file = file
+        self.part = part
         self.results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
         kept = {} if anew else self.results.get(part, {})
         had = kept.get("settings", settings)
@@ -40,6 +41,8 @@ class KeptRuns:
         of_seeds = self.runs.setdefault(name, {})
         if not self.has(name, seed):
             of_seeds[str(seed)] = run()
+            others = json.loads(self.file.read_text()) if self.file.is_file() else {}  # of other parts, meanwhile
+            self.results.update({part: content for part, content in others.items() if part != self.part})
             write_whole(self.file, (json.dumps(self.results, indent=1) + "\n").encode())
         return of_seeds[str(seed)]
 

@@ -64,7 +64,7 @@ def main() -> None:
     args = parser.parse_args()
 
     args.output.mkdir(parents=True, exist_ok=True)
-    settings = {"recipe": RECIPE, "num_samples": args.num_samples, "epochs": args.epochs}
+    settings = {"recipe": RECIPE, "num_samples": args.num_samples, "epochs": args.epochs, "values": read_values()}
     kept = KeptRuns(
         args.output / "RESULTS.json", "ablations", settings, describe_machine([sys.executable]), anew=args.anew
     )
@@ -96,6 +96,12 @@ def train(variant: Variant, seed: int, args: argparse.Namespace) -> dict[str, An
         "seconds": [round(args.num_samples / float(row["images_per_second"]), 2) for row in rows],
         **describe(variant),
     }
+
+
+def read_values() -> dict[str, Any]:
+    """What the recipe says of the training, but for what a run changes: runs of another one are no more seeds of it."""
+    changed = ("epoch_size", "warmup_epochs", "val_interval", "re_prob", "ckpt_save_dir", "data_dir")
+    return {name: value for name, value in read_recipe(ROOT / RECIPE).items() if name not in changed}
 
 
 def describe(variant: Variant) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ from mindcv_halo.runtime import set_seed  # noqa: E402
 PARTS = ("losses", "accuracy", "cost")
 SIDES = {
     "losses": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float64"),
-    "accuracy": ("timm, float32", "ours, float32", "ours, bfloat16"),  # the longest first, as they share processors
+    "accuracy": ("timm, float32", "ours, float32", "ours, bfloat16"),
     "cost": ("ours, float32", "ours, bfloat16", "timm, float32", "timm, float32 compiled", "timm, bfloat16 compiled"),
 }
 
@@ -101,16 +101,25 @@ def one_by_one(calls: Calls) -> Results:
 def share_processors(calls: Calls) -> Results:
     """What `calls` return, as they end: one at a time on each processor, where the processes that they start stay.
 
-    Small networks gain little from a second processor: runs with one each end sooner than one after the other.
+    Small networks gain little from a second processor: runs with one each end sooner than one after the other. After a
+    call that fails none begins; its error comes when those that have begun have ended.
     """
     processors = sorted(os.sched_getaffinity(0))
     with ThreadPoolExecutor(len(processors), initializer=lambda: os.sched_setaffinity(0, {processors.pop()})) as pool:
-        started = {pool.submit(call): name for name, call in calls.items()}
+        names = {pool.submit(call): name for name, call in calls.items()}
+        failed: list[Future] = []
+        pending = set(names)
         try:
-            for done in as_completed(started):
-                yield started[done], done.result()
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                failed += [each for each in done if each.exception()]
+                if failed:
+                    pending = {each for each in pending if not each.cancel()}
+                yield from ((names[each], each.result()) for each in done if not each.exception())
         finally:
             pool.shutdown(cancel_futures=True)
+    for each in failed:
+        each.result()
 
 
 class Comparison:
@@ -143,6 +152,10 @@ class Comparison:
     def accuracy(self) -> Runs:
         chosen = slice(self.args.num_samples)
         data = {name: array[chosen] if name.startswith("train") else array for name, array in self.data.items()}
+        if self.args.num_samples > len(data["train_images"]):
+            raise SystemExit(
+                f"num_samples {self.args.num_samples}: there are {len(data['train_images'])} images; give less"
+            )
         num_steps = len(data["train_images"]) // self.args.batch_size
         if num_steps < 1:
             raise SystemExit(

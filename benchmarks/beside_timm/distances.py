@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ def distances(losses: Sequence[float], truth: Sequence[float]) -> list[float]:
 
 
 def find_chaos(relative: Sequence[float]) -> int | None:
-    """The first step, from 1, that is further off than CHAOS; None where there is none."""
-    return next((step for step, distance in enumerate(relative, 1) if distance > CHAOS), None)
+    """The first step, from 1, that is further off than CHAOS, or has no number; None where there is none."""
+    return next((step for step, distance in enumerate(relative, 1) if not distance <= CHAOS), None)
 
 
 def list_spans(num_steps: int) -> list[tuple[int, int]]:
@@ -41,10 +42,15 @@ def compare_losses(losses: Mapping[str, Sequence[float]], truth: str) -> dict[st
         "spans": spans,
         "sides": {
             side: {
-                "largest": [max(values[first - 1 : last]) for first, last in spans],
+                "largest": [_find_largest(values[first - 1 : last]) for first, last in spans],
                 "chaos_at_step": chaos[side],
-                "largest_while_calm": max(values[:calm], default=0.0),
+                "largest_while_calm": _find_largest(values[:calm]),
             }
             for side, values in relative.items()
         },
     }
+
+
+def _find_largest(values: Sequence[float]) -> float:
+    """The largest, 0 of none; what is no number is larger than all others."""
+    return max((math.inf if math.isnan(value) else value for value in values), default=0.0)

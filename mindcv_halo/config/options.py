@@ -61,7 +61,10 @@ class DatasetOptions:
 
     name: str = option("imagenet", "imagenet: a folder split/class/image; digits: scikit-learn's", key="dataset")
     root: str = option(
-        "./", "folder that holds the splits, or a zip or tar archive of it", key="data_dir", free_on_resume=True
+        "./",
+        "folder that holds the splits (class folders, or MindRecord files), or a zip or tar archive of it",
+        key="data_dir",
+        free_on_resume=True,
     )
     train_split: str = option("train", "name of the split to train on")
     val_split: str = option("val", "name of the split to validate on")
@@ -115,7 +118,7 @@ class TransformOptions:
     auto_augment: str | None = option(None, "in timm's notation, such as randaug-m9-n2-mstd0.5-inc1")
     re_prob: float = option(0.0, "probability of erasing a rectangle", unit="probability")
     re_scale: tuple[float, float] = option((0.02, 0.33), "its share of the area", unit="share of the area")
-    re_ratio: tuple[float, float] = option((0.3, 3.3), "its width / height")
+    re_ratio: tuple[float, float] = option((0.3, 3.3), "its height / width")
     re_value: float | tuple[float, ...] | str = option(
         0.0, "what it holds after normalisation, or random", unit="standard deviations"
     )

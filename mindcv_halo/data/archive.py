@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..files.archives import find_place
 from ..files.path import find_kind
 from ..files.text import printable, show_path
-from .storage import DISK, MOST_BYTES, Entry, Storage
+from .storage import DISK, MOST_BYTES, Entry, Storage, damage, read_at
 
 _MOST_LEVELS = 100  # of folders: each costs its whole path
 _LONGEST_LINK = 4096  # bytes
@@ -127,14 +127,14 @@ class Archive:
         number = self._number(path)
         size, packed = self._sizes[number], self._packed[number]
         if max(size, packed) > MOST_BYTES:
-            raise _damage(f"it has {size:,} bytes, and files of {MOST_BYTES:,} at most are read")
+            raise damage(f"it has {size:,} bytes, and files of {MOST_BYTES:,} at most are read")
         data = self._read_at(self._find_data(number), packed)
         if self._methods[number] == _DEFLATED:
             data = _inflate(data, size)
         if len(data) != size:
-            raise _damage("its two sizes in the archive differ: the archive is damaged")
+            raise damage("its two sizes in the archive differ: the archive is damaged")
         if self._checksums[number] not in (_NO_CHECKSUM, zlib.crc32(data)):
-            raise _damage("its checksum in the archive is another: the archive is damaged")
+            raise damage("its checksum in the archive is another: the archive is damaged")
         return data
 
     def read_ends(self, path: str, count: int) -> tuple[bytes, bytes]:
@@ -164,18 +164,13 @@ class Archive:
             return start
         signature, *lengths = _LOCAL_HEADER.unpack(self._read_at(start, _LOCAL_HEADER.size))
         if signature != b"PK\x03\x04":
-            raise _damage("its place in the archive holds something else: the archive is damaged")
+            raise damage("its place in the archive holds something else: the archive is damaged")
         return start + _LOCAL_HEADER.size + sum(lengths)
 
     def _read_at(self, start: int, count: int) -> bytes:
-        data = os.pread(self._descriptor, count, start)
-        while data and len(data) < count:  # one call reads 2 GB at most, and may be interrupted
-            more = os.pread(self._descriptor, count - len(data), start + len(data))
-            if not more:
-                break
-            data += more
+        data = read_at(self._descriptor, start, count)
         if len(data) < count:
-            raise _damage("the archive ends within it: the archive is cut off")
+            raise damage("the archive ends within it: the archive is cut off")
         return data
 
     # ---- The table of contents
@@ -291,11 +286,6 @@ def _open_file(path: str) -> int:
 def _find_kind(path: str, descriptor: int) -> str:
     """ "zip" or "tar". Raises UserError for other files."""
     head = os.pread(descriptor, _BLOCK, 0)
-    if ".mindrecord" in Path(path).name.lower():
-        raise UserError(
-            f"data_dir {path!r}: MindRecord files are not read; give the folder of images that it was made from, or in "
-            "Python pass mindspore.dataset.MindDataset(file) to create_loader"
-        )
     for magic, compression in _COMPRESSIONS.items():
         if head.startswith(magic):
             raise UserError(
@@ -383,9 +373,5 @@ def _inflate(data: bytes, size: int) -> bytes:
     except zlib.error:
         content, inflater = b"", None
     if inflater is None or len(content) != size or not inflater.eof:
-        raise _damage("it cannot be decompressed to its size: the archive is damaged")
+        raise damage("it cannot be decompressed to its size: the archive is damaged")
     return content
-
-
-def _damage(reason: str) -> OSError:
-    return OSError(errno.EIO, reason)

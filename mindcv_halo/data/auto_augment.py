@@ -204,10 +204,16 @@ class AugMixAugment(PillowTransform):
         return Image.blend(image, mixed, share_of_mixture)
 
 
-def _parse(configs: str, names: Sequence[str], known: Sequence[str]) -> dict[str, float]:
+_ENDLESS = ("mstd", "mmax")  # settings that may be "inf"
+
+
+def _parse(
+    configs: str, names: Sequence[str], known: Sequence[str], counts: Sequence[str] = ("n", "w", "d", "inc")
+) -> dict[str, float]:
     """The settings of "name-key1-key2...", for instance {"m": 9.0, "n": 2.0}.
 
-    Raises UserError for another name than `names`, an unknown or repeated key, and a value that is no number >= 0.
+    Raises UserError for another name than `names`, an unknown or repeated key, and a value that is no number >= 0: a
+    whole one for a key of `counts`, and only for mstd and mmax "inf".
     """
     name, *parts = configs.split("-")
     if name not in names:
@@ -225,8 +231,18 @@ def _parse(configs: str, names: Sequence[str], known: Sequence[str]) -> dict[str
             raise unknown_name(f"setting in auto_augment={configs!r}:", key, known)
         if key in settings:
             raise UserError(f"auto_augment={configs!r}: {key} is set twice; keep one of them")
+        if value == "inf" and key not in _ENDLESS:
+            raise UserError(f"auto_augment={configs!r}: {part} must be finite; write a number after {key}")
+        if key in counts and not float(value).is_integer():
+            raise UserError(f"auto_augment={configs!r}: {part} must be whole; write {key}{math.ceil(float(value))}")
         settings[key] = float(value)
     return settings
+
+
+def _check_range(configs: str, key: str, value: float, least: float, most: float = math.inf) -> None:
+    if not least <= value <= most:
+        bounds = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+        raise UserError(f"auto_augment={configs!r}: {key}{value:g} must be {bounds}; correct it, or leave it out")
 
 
 def _with_noise(hparams: Mapping | None, settings: Mapping[str, float], **defaults: float) -> dict:
@@ -254,6 +270,8 @@ def rand_augment_transform(configs: str, hparams: Mapping | None = None) -> Rand
     settings = _parse(configs, ("randaug", "rand"), ("m", "n", "mstd", "mmax", "inc", "w"))
     if settings.get("w", 0) != 0:
         raise UserError(f"auto_augment={configs!r}: w0 is the only table of weights; write w0 or leave it out")
+    most = np.count_nonzero(RAND_WEIGHTS) if "w" in settings else math.inf  # with weights none is chosen twice
+    _check_range(configs, "n", settings.get("n", 2), 1, most)
     names = make_increasing(RAND_OPERATIONS) if settings.get("inc") else RAND_OPERATIONS
     ops = rand_augment_ops(settings.get("m", MAX_LEVEL), _with_noise(hparams, settings), names)
     return RandAugment(ops, int(settings.get("n", 2)), RAND_WEIGHTS if "w" in settings else None)
@@ -261,7 +279,7 @@ def rand_augment_transform(configs: str, hparams: Mapping | None = None) -> Rand
 
 def trivial_augment_wide_transform(configs: str, hparams: Mapping | None = None) -> TrivialAugmentWide:
     """TrivialAugmentWide from "trivialaugwide", with -m<number of levels> (31)."""
-    settings = _parse(configs, ("trivialaugwide",), ("m",))
+    settings = _parse(configs, ("trivialaugwide",), ("m",), counts=("m",))
     return TrivialAugmentWide(trivial_augment_wide_ops(int(settings.get("m", 31)), hparams))
 
 
@@ -272,6 +290,8 @@ def augment_and_mix_transform(configs: str, hparams: Mapping | None = None) -> A
     -mstd as for RandAugment; left out, levels are drawn evenly from 0 up.
     """
     settings = _parse(configs, ("augmix",), ("m", "w", "d", "a", "mstd"))
+    _check_range(configs, "w", settings.get("w", 3), 1)
+    _check_range(configs, "a", settings.get("a", 1.0), 0.01)  # shares drawn with less are no numbers at times
     noise = _with_noise(hparams, settings, magnitude_std=settings.get("mstd", math.inf))
     return AugMixAugment(
         augmix_ops(settings.get("m", 3), noise),

@@ -71,7 +71,7 @@ class BatchErasing:
 
 def split_erasing(transforms: list) -> tuple[list, BatchErasing | None]:
     """`transforms` without the RandomErasing that ends them, and what does the same to a batch; else None."""
-    if not transforms or not isinstance(transforms[-1], RandomErasing):
+    if not transforms or type(transforms[-1]) is not RandomErasing:  # one of the user's own may do something else
         return transforms, None
     *others, last = transforms
     return others, BatchErasing(last, sum(isinstance(transform, KeyedTransform) for transform in others))

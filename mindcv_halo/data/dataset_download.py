@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.download import RemoteFile, download
+from ..files.path import find_kind
 
 _CHUNK = 1 << 20  # bytes
 
@@ -111,7 +112,7 @@ def _download_archive(remote: RemoteFile, folder: Path) -> None:
     Only the last part of a member's name is used, and links are left out, so that nothing lands elsewhere. The folder
     appears when it is complete.
     """
-    if folder.exists():
+    if find_kind(folder):
         return
     with _folder_can_be_written(folder.parent), _downloaded(remote, folder.parent) as archive:
         unfinished = archive.with_name("unpacked")

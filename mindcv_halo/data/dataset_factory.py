@@ -40,7 +40,8 @@ def create_dataset(
         (written under `root` on first use), all in any case, or any other name for a folder root/split/class/file;
         images of these two are undecoded.
     root: by default the working directory; for data sets of arrays get_dataset_download_root(). Fashion-MNIST is found
-        where Debian's package dataset-fashion-mnist puts it, too. A zip or tar archive of folders is read in place.
+        where Debian's package dataset-fashion-mnist puts it, too. A zip or tar archive of folders is read in place,
+        and so is root/split.mindrecord, or root/split.mindrecord0 and its other parts (see docs/images.md).
     shuffle: True is for training: a new order every epoch, equal shards (the last round is filled up with samples that
         another shard has too). False is for evaluation: fixed order, every sample in exactly one shard.
     num_samples: at most that many samples per epoch, over all shards.
@@ -101,7 +102,7 @@ def make_dataset(
         why = f"{canonical_name(name)} has no image files"
         idle = {"skip_bad_images": (skip_bad_images, False, why), "exif": (exif, False, why)}
         warn_of_idle("dataset", idle, stacklevel=4)  # the caller of create_dataset
-        read, num_threads = samples.images.__getitem__, 1
+        read, num_threads, left_out = samples.images.__getitem__, 1, samples.found
     else:
         read, left_out = ImageFileReader(samples.paths, exif, samples.storage), str(samples.left_out)
         if skip_bad_images:

@@ -26,7 +26,7 @@ from .image_folder import scan_image_folder
 from .image_formats import IMAGE_FORMATS
 from .jpeg_structure import find_jpeg_size
 from .quiet_pillow import quiet_pillow
-from .storage import DISK, Storage
+from .storage import DISK, Files
 
 MAX_PIXELS = 178_956_970  # the most that Pillow takes by default; half a gigabyte of colours
 MAX_RATIO = 50  # of an image's sides: resizing the shorter one would make a strip huge before it is cropped
@@ -37,7 +37,7 @@ _ERROR_PREFIX = "bad image file"
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def read_decodable(path: str, exif: bool = False, storage: Storage = DISK) -> bytes:
+def read_decodable(path: str, exif: bool = False, storage: Files = DISK) -> bytes:
     """The content of an image file as minddata's decoder takes it: three channels come out.
 
     A JPEG that is whole and sound is passed on as it is. Anything else goes through Pillow and comes as an uncompressed
@@ -84,7 +84,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def find_bad_files(paths: Sequence[str], num_threads: int = 1, storage: Storage = DISK) -> dict[str, str]:
+def find_bad_files(paths: Sequence[str], num_threads: int = 1, storage: Files = DISK) -> dict[str, str]:
     """The files among `paths` that are cut off or no image, each with its error; good ones cost a look at both ends."""
     with ThreadPoolExecutor(num_threads) as pool:
         results = pool.map(partial(_find_error, storage=storage), paths, chunksize=64)
@@ -98,7 +98,7 @@ def find_bad_images(root: str, split: str) -> list[str]:
     return [error for error in errors if error]
 
 
-def find_decode_error(path: str, storage: Storage = DISK) -> str | None:
+def find_decode_error(path: str, storage: Files = DISK) -> str | None:
     """What is wrong with an image file, decoded in full; None if nothing is."""
     try:
         decode(read_decodable(path, storage=storage))
@@ -152,7 +152,7 @@ def _name(path: str) -> str:
     return f"{_ERROR_PREFIX} {show_path(path)}"
 
 
-def _find_error(path: str, storage: Storage) -> str | None:
+def _find_error(path: str, storage: Files) -> str | None:
     try:
         head, tail = storage.read_ends(path, _ENDS)
         if not _is_whole_jpeg(head, tail) and not _is_whole_png(head, tail):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..files.path import find_kind
 
 NUM_IMAGES = 1797
 _VAL_EVERY = 5  # of each class, in scikit-learn's order: about 20 %
@@ -26,7 +27,7 @@ def prepare_digits(root: str | os.PathLike) -> Path:
     Raises UserError if scikit-learn is missing, or if root/digits exists with some of its images gone.
     """
     folder = Path(root) / "digits"
-    if not folder.exists():
+    if not find_kind(folder):
         try:
             _write(folder)
         except OSError as error:
@@ -62,7 +63,7 @@ def _write(folder: Path) -> None:
         try:
             unfinished.rename(folder)
         except OSError:
-            if not folder.exists():  # else another process was faster
+            if not find_kind(folder):  # else another process was faster
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

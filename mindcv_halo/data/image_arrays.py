@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from ..files.path import find_kind
 from .dataset_download import Cifar10Download, Cifar100Download, FashionMnistDownload, MnistDownload
 from .image_folder import number_classes
 
@@ -24,12 +25,13 @@ class ImageArrays:
     class_names: tuple[str, ...]
     images: np.ndarray  # uint8, (number, height, width, channels)
     labels: np.ndarray  # int32, (number,)
+    found: str = ""  # where the files are, if data_dir does not tell
 
     def relabel(self, class_names: Sequence[str]) -> ImageArrays:
         """The same images with labels that count in this order; UserError if it lacks one of the classes."""
         label_of = number_classes(self.class_names, class_names, where="the data set")
         table = np.array([label_of[name] for name in self.class_names], np.int32)
-        return ImageArrays(tuple(class_names), self.images, table[self.labels])
+        return replace(self, class_names=tuple(class_names), labels=table[self.labels])
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class _Format:
 def read_arrays(name: str, root: str, split: str, download: bool = False) -> ImageArrays:
     """The split "train" or "test" (also called "val") of one of ARRAY_FORMATS.
 
-    It is read from root, from its usual folder below, or from where the operating system's package puts it. Files may
-    be gzipped but for CIFAR's. With `download` missing files are fetched first. Raises UserError for missing or damaged
-    files, and other splits.
+    It is read from root, from its usual folder below, or, if these hold no file of either split, from where the
+    operating system's package puts it. Files may be gzipped. With `download` missing files are fetched first. Raises
+    UserError for missing or damaged files, and other splits.
     """
     data_format = ARRAY_FORMATS[name]
     if split not in ("train", "test", "val"):
@@ -55,7 +57,10 @@ def read_arrays(name: str, root: str, split: str, download: bool = False) -> Ima
         )
     downloader = data_format.downloader(root)
     names = data_format.train if split == "train" else data_format.test
-    places = [root, downloader.path, *([data_format.system] if data_format.system else [])]
+    own = [root, downloader.path]
+    # The splits of two data sets must not be taken for those of one.
+    is_own = any(_list_there(place, {*data_format.train, *data_format.test}) for place in own)
+    places = own if is_own or not data_format.system else [*own, data_format.system]
     files = _find(names, *places)
     if files is None and download:
         downloader.download()
@@ -70,17 +75,22 @@ def read_arrays(name: str, root: str, split: str, download: bool = False) -> Ima
             f"{name}: neither {' nor '.join(places)} holds {', '.join(names)}; correct data_dir, or set "
             "dataset_download"
         )
-    return data_format.read(files)
+    arrays = data_format.read(files)
+    is_systems = str(files[0].parent) == data_format.system
+    return replace(arrays, found=f"{name} is read from {data_format.system}" if is_systems else "")
+
+
+def _list_there(folder: str, names: Iterable[str]) -> list[Path]:
+    """Those of the files that a folder has, each as it is or gzipped (name.gz)."""
+    pairs = ((Path(folder, name), Path(folder, f"{name}.gz")) for name in names)
+    found = (next((path for path in pair if find_kind(path) == "file"), None) for pair in pairs)
+    return [path for path in found if path]
 
 
 def _find(names: tuple[str, ...], *folders: str) -> list[Path] | None:
-    """The files in the first folder that has all of them, each as it is or gzipped (name.gz)."""
-    for folder in folders:
-        choices = [(Path(folder, name), Path(folder, f"{name}.gz")) for name in names]
-        found = [path for pair in choices for path in pair[: 1 if pair[0].is_file() else 2] if path.is_file()]
-        if len(found) == len(names):
-            return found
-    return None
+    """The files in the first folder that has all of them."""
+    found = (_list_there(folder, names) for folder in folders)
+    return next((files for files in found if len(files) == len(names)), None)
 
 
 def _read_idx_pair(class_names: Sequence[str], paths: list[Path]) -> ImageArrays:

@@ -1,4 +1,4 @@
-"""Folders of images, and archives of such: root/split/class/file."""
+"""Folders of images, archives of such, and MindRecord files: root/split/class/file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .class_names import is_text
 from .folder_index import Found, find_images
 from .folder_walk import LeftOut, readable_folder, walk_images
 from .image_formats import IMAGE_EXTENSIONS
-from .storage import DISK, MACOS_NOTES, Entry, Storage
+from .mindrecord import find_records, is_record, list_records, read_records
+from .storage import DISK, MACOS_NOTES, Entry, Files, Storage
 
 
 class NoSplitError(UserError):
@@ -39,7 +40,7 @@ class ImageFolder:
     paths: tuple[str, ...]
     labels: np.ndarray  # int32, as long as paths
     left_out: LeftOut  # what lies between them
-    storage: Storage = DISK  # where the paths lead
+    storage: Files = DISK  # where the paths lead
 
     def relabel(self, class_names: Sequence[str]) -> ImageFolder:
         """The same images with labels that count in this order; UserError if it lacks one of the classes."""
@@ -54,13 +55,18 @@ def scan_image_folder(root: str | os.PathLike, split: str, class_names: Sequence
     Hidden entries, files beside the class folders, and files without an image extension are left out; see walk_images.
     Of a large folder the list is kept in a file for other processes and later ones; see folder_index.py.
     With `class_names` the labels count in that order, and a class without a folder is fine. `root` may be a zip or tar
-    archive (see archive.py), of which images are read in place.
+    archive (see archive.py), and the split a MindRecord (see mindrecord.py): of both, images are read in place.
 
     Raises NoSplitError for a missing root or split, and UserError for an archive that is not sound, a split without
     classes, a class without images, a class whose name is no Unicode text, two whose names look the same, and a class
     that `class_names` lacks.
     """
-    storage = open_storage(Path(root))
+    storage = _open_root(Path(root))
+    records = _find_records(storage, Path(root), split)
+    if records is not None:
+        names, paths, labels, files = read_records(records)
+        listed = ImageFolder(records, names, paths, labels, LeftOut(), files)
+        return listed if class_names is None else listed.relabel(class_names)
     folder = _find_split(storage, Path(root), split)
     found = _list_folders(storage, folder)
     if not found:
@@ -103,7 +109,10 @@ def _is_large(folder: Path, class_names: Sequence[str]) -> bool:
 
 def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
     """The names of the folders of a split, in the order of scan_image_folder; none where there is no such split."""
-    storage = open_storage(Path(root))
+    storage = _open_root(Path(root))
+    records = _find_records(storage, Path(root), split)
+    if records is not None:
+        return list(read_records(records).class_names)
     try:
         return _list_folders(storage, _find_split(storage, Path(root), split))
     except NoSplitError:
@@ -148,6 +157,20 @@ def _check_folder_names(names: Sequence[str], folder: Path) -> None:
         )
 
 
+def _open_root(root: Path) -> Storage:
+    if is_record(root):
+        raise UserError(
+            f"data_dir {str(root)!r} is a MindRecord file, which holds one split; give its folder as data_dir, and the "
+            "file's name as the split (in a recipe train_split or val_split)"
+        )
+    return open_storage(root)
+
+
+def _find_records(storage: Storage, root: Path, split: str) -> Path | None:
+    """The MindRecord file of a split that is no folder."""
+    return None if storage.is_folder(str(root / split)) else find_records(root, split)
+
+
 def _find_split(storage: Storage, root: Path, split: str) -> Path:
     if not storage.is_folder(str(root)):
         raise NoSplitError(
@@ -158,7 +181,7 @@ def _find_split(storage: Storage, root: Path, split: str) -> Path:
     folder = root / split
     if storage.is_folder(str(folder)):
         return folder
-    there = _list_folders(storage, root)
+    there = _list_folders(storage, root) + ([] if storage.is_packed else list_records(root))
     if storage.is_packed and len(there) == 1 and storage.is_folder(str(root / there[0] / split)):
         return root / there[0] / split
     has = list_some(there) if there else "no folders"

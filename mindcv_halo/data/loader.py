@@ -115,6 +115,8 @@ def create_loader(
     if {"label", "fine_label"} & set(dataset.get_col_names()) == {"fine_label"}:
         dataset = dataset.rename("fine_label", "label")
     sample = describe_samples(dataset)
+    if set(dataset.get_col_names()) != {"image", "label"}:
+        dataset = dataset.project(["image", "label"])  # before batches, which others need not fit into
     *earlier, last = _arrange(transform, sample, splits)
     last, normalise = split_normalisation(last)
     operators = [operator for part in [*earlier, last] for operator in part]

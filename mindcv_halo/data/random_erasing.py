@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import UserError
+from .bounds import check_probabilities, check_ratios, check_shares
 from .constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from .keyed_transform import KeyedTransform
 
@@ -20,6 +21,7 @@ class RandomErasing(KeyedTransform):
         for normal noise. As the image has 8 bits it is met to half a grey level, and cut off at black and white;
         0 is the mean colour.
     max_attempts: boxes tried; if none fits into the image, nothing is erased.
+    Raises UserError for values that cannot be, and for an image that is none of these.
     Source: Zhong et al. 2017, arXiv:1708.04896.
     """
 
@@ -37,6 +39,11 @@ class RandomErasing(KeyedTransform):
             raise UserError(f"re_value={value!r} must be a number, one number for each channel, or 'random'")
         if not isinstance(value, str) and np.size(value) not in (1, len(mean)):
             raise UserError(f"re_value={value!r} must be one number, or {len(mean)}, one for each channel")
+        check_probabilities(re_prob=prob)
+        check_shares(re_scale=scale)
+        check_ratios(re_ratio=ratio)
+        if len(mean) != len(std):
+            raise UserError(f"mean {tuple(mean)} and std {tuple(std)} must have a number for each channel")
         if max_attempts < 1:
             raise UserError(f"re_max_attempts={max_attempts} must be at least 1; re_prob 0 turns erasing off")
         self.prob = prob
@@ -47,7 +54,17 @@ class RandomErasing(KeyedTransform):
         self.std = np.asarray(std, np.float32)
         self.colour = None if isinstance(value, str) else self._to_pixels(np.asarray(value, np.float32))
 
+    def check(self, shape: Sequence[int], kind: np.dtype) -> None:
+        """Raises UserError for an image of this shape and type, if it cannot be erased."""
+        channels = len(self.mean)
+        if kind != np.uint8 or len(shape) != 3 or shape[2] != channels:
+            raise UserError(
+                f"RandomErasing is for bytes of shape (height, width, {channels}), and the image has the type {kind} "
+                f"and the shape {tuple(shape)}; put it before HWC2CHW and Normalize, with a mean for each channel"
+            )
+
     def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        self.check(image.shape, image.dtype)
         box = self._draw_box(*image.shape[:2], rng)
         if box is None:
             return image
@@ -57,6 +74,7 @@ class RandomErasing(KeyedTransform):
 
     def erase(self, image: np.ndarray, rng: np.random.Generator) -> None:
         """What `apply` does, in place."""
+        self.check(image.shape, image.dtype)
         box = self._draw_box(*image.shape[:2], rng)
         if box is not None:
             self._fill(image[box], rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mindspore.dataset as ds
 import numpy as np
@@ -12,9 +13,11 @@ from mindspore.dataset import vision
 from ..errors import UserError
 from .batch_finish import BatchNormalisation
 from .keyed_transform import KeyedTransform
+from .random_erasing import RandomErasing
 from .sample_source import ImageFileReader, SampleDataset, find_leaf
 
 _DECODERS = (vision.Decode, vision.RandomCropDecodeResize)
+_MOST_CHANNELS = 4  # behind height and width: no image is so narrow
 _MOST_LABELS = 10_000  # that are tried one by one
 
 
@@ -70,12 +73,12 @@ def _find_name(dataset: ds.Dataset) -> str:
 
 
 def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means: int | None) -> None:
-    """Raises UserError where the first of minddata's transforms cannot take the image.
+    """Raises UserError where the first of minddata's transforms, or of ours, cannot take the image.
 
     means: how many numbers the transforms' normalisation has, if they end with that of create_transforms.
     """
     first = transforms[0] if transforms else None
-    is_vision = _is_minddatas(first)
+    is_known = _is_known(first)
     name = type(first).__name__
     if isinstance(first, _DECODERS) and not (sample.is_encoded and sample.image_type.kind in "uSU"):
         own = sample.name or ("mnist" if sample.image[-1:] == (1,) else "cifar10")
@@ -83,12 +86,22 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
             f"transform begins with {name}, but the images are arrays of shape {sample.image} and type "
             f"{sample.image_type}, not files; use create_transforms({own!r}) or take it out"
         )
-    if is_vision and sample.is_encoded and not isinstance(first, _DECODERS):
+    if is_known and sample.is_encoded and not isinstance(first, _DECODERS):
         raise UserError(
             f"transform begins with {name}, but the images are undecoded files; use create_transforms('imagenet'), or "
             "put mindspore.dataset.vision.Decode() first"
         )
-    if means is None or (first is not None and not is_vision):
+    if isinstance(first, RandomErasing):
+        first.check(sample.image, sample.image_type)
+    for earlier, later in pairwise(transforms):
+        if isinstance(later, RandomErasing) and isinstance(
+            earlier, (vision.HWC2CHW, vision.ToTensor, vision.Normalize)
+        ):
+            raise UserError(
+                f"transform has RandomErasing behind {type(earlier).__name__}, and it is for bytes of shape (height, "
+                "width, channels); put it before HWC2CHW and Normalize"
+            )
+    if means is None or (first is not None and not is_known):
         return
     if not sample.is_encoded and (len(sample.image) != 3 or means not in (1, sample.image[-1])):
         raise UserError(
@@ -121,7 +134,7 @@ def check_mixing(
     num_classes: int,
 ) -> None:
     """Raises UserError where a mixture cannot take the images or the labels that the transforms leave."""
-    has_channels_first = len(sample.image) == 3 and sample.image[-1] not in (1, 3)
+    has_channels_first = len(sample.image) == 3 and sample.image[-1] > _MOST_CHANNELS
     moves = any(map(_moves_channels, transforms)) or not all(map(_is_known, transforms))
     if not has_channels_first and not moves:
         raise UserError(

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UserError
 from .bad_images import BadImages
 from .decoding import read_decodable
-from .storage import DISK, Storage
+from .storage import DISK, Files
 
 KEY_COLUMN = "sample_key"
 _FILES_PER_TASK = 8  # a thread's task is long enough to outweigh the cost of handing it over
@@ -165,8 +165,9 @@ class PositionKeys:
 class SampleDataset(ds.GeneratorDataset):
     """The minddata view of a source: every new iterator starts at epoch 0 of the seed that ds.config has by then.
 
-    `left_out` says which files of a folder are no images of the data set, "" if there are none. `name` is the data
-    set's name (see dataset_names.py), and `class_names` the classes in the order of their labels, if it has any.
+    `left_out` says which files of a folder are no images of the data set, or where files were found that are not in
+    data_dir, and "" if there is nothing to say. `name` is the data set's name (see dataset_names.py), and `class_names`
+    the classes in the order of their labels, if it has any.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class ImageFileReader:
     The paths lead into `storage`.
     """
 
-    def __init__(self, paths: Sequence[str], exif: bool = False, storage: Storage = DISK):
+    def __init__(self, paths: Sequence[str], exif: bool = False, storage: Files = DISK):
         self.paths = paths
         self.exif = exif
         self.storage = storage

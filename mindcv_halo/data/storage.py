@@ -1,4 +1,4 @@
-"""Where image files lie: on a disk, or in an archive that looks like a folder (archive.py)."""
+"""Where image files lie: on a disk, in an archive like a folder (archive.py), or in one file (mindrecord.py)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,20 @@ class Entry(Protocol):
     def is_symlink(self) -> bool: ...
 
 
-class Storage(Protocol):
-    """Folders and files by their paths. What is wrong with a file is an OSError whose strerror tells it."""
+class Files(Protocol):
+    """Files by their paths. What is wrong with one is an OSError whose strerror tells it."""
+
+    def size(self, path: str) -> int:
+        """In bytes."""
+
+    def read(self, path: str) -> bytes: ...
+
+    def read_ends(self, path: str, count: int) -> tuple[bytes, bytes]:
+        """The first and the last `count` bytes of a file, or all of it twice."""
+
+
+class Storage(Files, Protocol):
+    """Folders, too."""
 
     is_packed: bool  # people pack a folder's content, or the folder itself
 
@@ -44,14 +56,6 @@ class Storage(Protocol):
 
     def identity(self, folder: str) -> Hashable:
         """The same for all paths of a folder."""
-
-    def size(self, path: str) -> int:
-        """In bytes."""
-
-    def read(self, path: str) -> bytes: ...
-
-    def read_ends(self, path: str, count: int) -> tuple[bytes, bytes]:
-        """The first and the last `count` bytes of a file, or all of it twice."""
 
 
 class Disk:
@@ -91,3 +95,19 @@ class Disk:
 
 
 DISK = Disk()
+
+
+def read_at(descriptor: int, start: int, count: int) -> bytes:
+    """The `count` bytes of an open file from `start` on; fewer at its end."""
+    data = os.pread(descriptor, count, start)
+    while data and len(data) < count:  # one call reads 2 GB at most, and may be interrupted
+        more = os.pread(descriptor, count - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def damage(reason: str) -> OSError:
+    """What reading a damaged file raises."""
+    return OSError(errno.EIO, reason)

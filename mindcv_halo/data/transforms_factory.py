@@ -13,6 +13,7 @@ from ..errors import UserError, unknown_name
 from ..idle_settings import warn_of_idle
 from . import constants
 from .auto_augment import create_auto_augment
+from .bounds import check_probabilities, check_ratios, check_shares
 from .constants import DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from .dataset_names import canonical_name
 from .random_erasing import RandomErasing
@@ -53,8 +54,9 @@ def transforms_imagenet_train(
     mean, std: for pixels 0..255. re_*: see RandomErasing.
     separate: three lists instead: crop and flips for all, augmentation for the augmented splits, the rest for all.
     """
-    _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
-    _check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
+    check_shares(scale=scale, re_scale=re_scale)
+    check_ratios(ratio=ratio, re_ratio=re_ratio)
+    check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
     crop = vision.RandomCropDecodeResize(
         _size(image_resize), tuple(scale), tuple(ratio), interpolation=_interpolation(interpolation)
     )
@@ -198,8 +200,9 @@ def create_transforms(
     if len(own_mean) == 1 and (auto_augment or color_jitter):
         raise UserError(f"auto_augment and color_jitter need colours; {dataset_name} is grey: turn them off")
     hflip = own_hflip if hflip is None else hflip
-    _check_bounds(scale=scale, ratio=ratio, re_scale=re_scale, re_ratio=re_ratio)
-    _check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
+    check_shares(scale=scale, re_scale=re_scale)
+    check_ratios(ratio=ratio, re_ratio=re_ratio)
+    check_probabilities(hflip=hflip, vflip=vflip, re_prob=re_prob)
     crop = [vision.RandomCrop(side, padding)] if padding else []
     return _assemble(
         [*crop, *_flips(hflip, vflip), resize],
@@ -214,18 +217,6 @@ def _check_grey(dataset_name: str, mean: Sequence[float], interpolation: str) ->
         raise UserError(f"mean {tuple(mean)} and std must have one number; {dataset_name} is grey")
     if interpolation == "bicubic":
         raise UserError(f"interpolation bicubic needs colours; {dataset_name} is grey: choose bilinear")
-
-
-def _check_bounds(**bounds: Sequence[float]) -> None:
-    for name, pair in bounds.items():
-        if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
-            raise UserError(f"{name} {tuple(pair)} must be two numbers above 0, the smaller first")
-
-
-def _check_probabilities(**probabilities: float) -> None:
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"{name} {value} must be a probability, from 0 to 1")
 
 
 def _assemble(first: list, augmentation: list, final: list, separate: bool) -> list | tuple[list, list, list]:

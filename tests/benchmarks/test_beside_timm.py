@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,40 @@ def test_chaos_begins_where_a_loss_is_a_hundredth_off(parts):
     assert found["spans"] == [(1, 1), (2, 4)] and ours["largest"] == [0, pytest.approx(0.5)]
     assert ours["largest_while_calm"] == pytest.approx(0.001) and theirs["largest_while_calm"] == 0
     assert found["sides"]["ours, bfloat16"]["chaos_at_step"] == 1
+
+
+def test_a_loss_that_is_no_number_is_chaos(parts):
+    losses = {"truth": [1.0, 1.0, 1.0], "ours, float32": [1.0, float("nan"), 1.0]}
+    found = parts("distances").compare_losses(losses, "truth")["sides"]["ours, float32"]
+    assert found["chaos_at_step"] == 2 and max(found["largest"]) == float("inf")
+
+
+def test_runs_share_the_processors(parts, monkeypatch):
+    """One at a time on each; of a run that fails the error comes after what the others found, and none begins."""
+    share = parts("beside_timm").share_processors
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5})
+    places = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, processors: places.append(processors))
+    together = threading.Barrier(2, timeout=60)
+    assert dict(share({"one": lambda: together.wait() >= 0, "other": lambda: together.wait() >= 0})) == {
+        "one": True,
+        "other": True,
+    }
+    assert sorted(map(list, places)) == [[3], [5]]
+    failed = threading.Event()
+
+    def fail():
+        failed.set()
+        raise RuntimeError("no memory")
+
+    started = []
+    calls = {"failing": fail, "long": lambda: failed.wait(60) and time.sleep(0.2) or "found"}
+    calls |= {f"later {number}": lambda: time.sleep(0.4) or started.append(1) for number in range(40)}
+    found = {}
+    with pytest.raises(RuntimeError, match="no memory"):
+        for name, result in share(calls):
+            found[name] = result
+    assert found["long"] == "found" and len(started) < 5
 
 
 def test_without_chaos_all_steps_count(parts):

@@ -36,3 +36,13 @@ def test_what_a_file_has_is_not_run_again(kept_runs, tmp_path):
 def test_means_are_over_the_seeds_that_all_have(kept_runs):
     assert kept_runs.common_seeds({"a": {"0": 1, "2": 1, "10": 1}, "b": {"10": 1, "2": 1}}) == ["2", "10"]
     assert kept_runs.common_seeds({}) == []
+
+
+def test_another_process_may_measure_another_part_meanwhile(kept_runs, tmp_path):
+    file = tmp_path / "RESULTS.json"
+    one, other = kept_runs.KeptRuns(file, "one", {}, {}), kept_runs.KeptRuns(file, "other", {}, {})
+    other.measure("theirs", 0, lambda: {"top1": 2})
+    assert not one.has("ours", 0)
+    one.measure("ours", 0, lambda: {"top1": 1})
+    assert one.has("ours", 0)
+    assert set(json.loads(file.read_text())) == {"one", "other"}

@@ -1,4 +1,4 @@
-"""Training and validation on archives of images are those on the folder, to the bit."""
+"""Training and validation on archives and MindRecord files of images are those on the folder, to the bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from support.hostile_archives import pack_tar, pack_zip
+from support.records import read_folder, write_record
 from support.small_run import CLASSES
 
 from mindcv_halo import engine
@@ -19,12 +21,23 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder.parent)): path.read_bytes() for path in folder.glob("*/*/*.png")}
 
 
-def test_a_run_goes_on_with_its_images_in_a_zip(flags, plain_run, image_folder, tmp_path):
+def pack(kind: str, folder: Path, place: Path) -> Path:
+    """The images of a folder in a zip, or each split of it in the two parts of a MindRecord: what data_dir names."""
+    if kind == "zip":
+        place.with_suffix(".zip").write_bytes(pack_zip(read_files(folder)))
+        return place.with_suffix(".zip")
+    for split in ("train", "val"):
+        write_record(place / f"{split}.mindrecord", read_folder(folder / split), num_parts=2)
+    return place
+
+
+@pytest.mark.parametrize("kind", ["zip", "MindRecord"])
+def test_a_run_goes_on_with_its_images_packed(kind, flags, plain_run, image_folder, tmp_path):
     """Its second epoch ends as that of the folder did."""
     run = shutil.copytree(plain_run.last_checkpoint.parent, tmp_path / "run")
     (run / "halonet_test_state-2_0.safetensors").unlink()
-    (tmp_path / "images.zip").write_bytes(pack_zip(read_files(image_folder)))
-    result = engine.train(make_recipe({**flags, "data_dir": str(tmp_path / "images.zip"), "resume": "True"}))
+    packed = pack(kind, image_folder, tmp_path / "images")
+    result = engine.train(make_recipe({**flags, "data_dir": str(packed), "resume": "True"}))
     assert result.metrics == plain_run.metrics
     weights, expected = (read_weights(str(each.last_checkpoint)) for each in (result, plain_run))
     for name, value in expected.items():

@@ -197,9 +197,6 @@ def test_no_ordinary_file(tmp_path):
     os.mkfifo(tmp_path / "images.zip")
     with pytest.raises(UserError, match="is no folder and no ordinary file; give a folder, or a zip or tar archive"):
         create_dataset("", str(tmp_path / "images.zip"))
-    (tmp_path / "images.mindrecord").write_bytes(b"x")
-    with pytest.raises(UserError, match="MindRecord files are not read; give the folder of images .* create_loader"):
-        create_dataset("", str(tmp_path / "images.mindrecord"))
 
 
 def test_hostile_archives(files, tmp_path):

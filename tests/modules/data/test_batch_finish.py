@@ -91,3 +91,14 @@ def test_a_batch_is_erased_as_its_images_are_to_the_bit(mixup):
 def test_erasing_before_another_transform_stays_with_the_images():
     transforms = [RandomErasing(), vision.Invert()]
     assert split_erasing(transforms) == (transforms, None)
+
+
+def test_a_users_own_erasing_stays_with_the_images():
+    """What it does in place of RandomErasing's `apply` counts."""
+
+    class Own(RandomErasing):
+        def apply(self, image, rng):
+            return image
+
+    transforms = [Own()]
+    assert split_erasing(transforms) == (transforms, None)

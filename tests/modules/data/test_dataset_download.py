@@ -125,11 +125,16 @@ def test_fashion_mnist_is_found_where_its_package_puts_it(tmp_path, no_package):
     for file, data in mnist_files(7).items():
         (no_package / f"{file}.gz").write_bytes(gzip.compress(data))
     assert get_dataset_size("fashion_mnist", str(tmp_path / "data"), "test") == 7
+    found = create_dataset("fashion_mnist", str(tmp_path / "data"), "test").left_out
+    assert found == f"fashion_mnist is read from {no_package}"
     own = tmp_path / "data" / "fashion_mnist"
     own.mkdir(parents=True)
     for file, data in mnist_files(3).items():
         (own / file).write_bytes(data)
     assert get_dataset_size("fashion_mnist", str(tmp_path / "data"), "test") == 3
+    (own / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(UserError, match=r"fashion_mnist: neither .*data/fashion_mnist holds t10k-images"):
+        create_dataset("fashion_mnist", str(tmp_path / "data"), "test")  # of which the package's would be others
 
 
 def test_cifar10_is_downloaded_and_read(tmp_path, serve, monkeypatch):

@@ -12,7 +12,8 @@ from mindspore.dataset import transforms, vision
 from PIL import Image
 from support.array_files import ARRAY_FILES
 
-from mindcv_halo.data import create_dataset, create_loader, create_transforms
+from mindcv_halo.data import RandomErasing, create_dataset, create_loader, create_transforms
+from mindcv_halo.data.auto_augment import create_auto_augment
 from mindcv_halo.data.dataset_names import GREY_DATASETS
 from mindcv_halo.errors import UserError
 
@@ -270,3 +271,28 @@ def test_minddatas_own_mnist_has_the_evaluation_transforms_of_mnist(make_arrays,
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(labels, same)
     assert images.shape == (5, 1, 224, 224) and labels.dtype == np.int32
+
+
+def test_other_columns_need_not_fit_into_batches():
+    """Such as the boxes of objects, of which each image has another number."""
+
+    def samples():
+        for number in range(4):
+            yield IMAGES[number], LABELS[number], np.zeros((number + 1, 4), np.float32)
+
+    dataset = ds.GeneratorDataset(samples, ["image", "label", "boxes"], shuffle=False)
+    ending = [vision.HWC2CHW(), vision.Normalize([0.0] * 3, [1.0] * 3, is_hwc=False)]
+    batches = list(create_loader(dataset, BATCH, transform=ending).create_dict_iterator(num_epochs=1))
+    assert [set(batch) for batch in batches] == [{"image", "label"}] * 2
+
+
+@pytest.mark.parametrize("first", [create_auto_augment("randaug"), RandomErasing(), create_auto_augment("augmix")])
+def test_files_must_be_decoded_before_our_transforms(make_dataset, first):
+    with pytest.raises(UserError, match="undecoded files|is for bytes of shape"):
+        create_loader(make_dataset("folder"), BATCH, transform=[first])
+
+
+def test_four_channels_behind_height_and_width_are_not_cut_as_channels_first():
+    images = ds.NumpySlicesDataset({"image": np.zeros((4, 8, 8, 4), np.uint8), "label": LABELS}, shuffle=False)
+    with pytest.raises(UserError, match="mixup and cutmix mix images of .channels, height, width."):
+        create_loader(images, BATCH, is_training=True, transform=[], cutmix=1.0, num_classes=2)

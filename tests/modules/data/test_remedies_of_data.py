@@ -14,13 +14,21 @@ import mindspore.dataset as ds
 import mindspore.dataset.vision as vision
 import numpy as np
 import pytest
-from mindspore.mindrecord import FileWriter
 from support.array_files import idx
 from support.hostile_archives import Files, pack_tar, pack_zip
+from support.records import COLUMNS, change_header, change_index, read_folder, write_record
 from support.remedies import Case, try_all
 
 from mindcv_halo import create_dataset, create_loader, create_transforms
-from mindcv_halo.data import AugmentOp, Mixup, auto_augment_policy, bad_image_error, find_bad_images, read_decodable
+from mindcv_halo.data import (
+    AugmentOp,
+    Mixup,
+    RandomErasing,
+    auto_augment_policy,
+    bad_image_error,
+    find_bad_images,
+    read_decodable,
+)
 from mindcv_halo.data.auto_augment import create_auto_augment, rand_augment_transform, trivial_augment_wide_ops
 from mindcv_halo.data.class_names import name_labels
 from mindcv_halo.data.image_arrays import ARRAY_FORMATS
@@ -73,15 +81,13 @@ class Bench:
             path.write_bytes(b"no archive")
         return path
 
-    def mindrecord(self) -> ds.Dataset:
-        """The same images in a MindRecord file."""
-        path = str(self.folder / "made.mindrecord")
-        writer = FileWriter(path, overwrite=True)
-        writer.add_schema({"image": {"type": "bytes"}, "label": {"type": "int32"}})
-        files = sorted(self.images().glob("*/*/*"))
-        writer.write_raw_data([{"image": file.read_bytes(), "label": label} for label, file in enumerate(files)])
-        writer.commit()
-        return ds.MindDataset(path, columns_list=["image", "label"])
+    def record(self, spoil: Callable[[Path], object] = lambda path: None, num_parts: int = 1, **options) -> Path:
+        """The folder of a MindRecord train.mindrecord of these images, which is spoilt."""
+        root = self.folder / "records"
+        shutil.rmtree(root, ignore_errors=True)
+        rows = read_folder(self.images() / "train")
+        spoil(write_record(root / "train.mindrecord", rows, num_parts, **options))
+        return root
 
     def broken(self) -> Path:
         root = self.images()
@@ -104,8 +110,22 @@ def run(loader) -> None:
     next(iter(loader.create_dict_iterator(num_epochs=1)))
 
 
+def normalised() -> list:
+    return [vision.HWC2CHW(), vision.Normalize([0, 0, 0], [1, 1, 1], is_hwc=False)]
+
+
 def transforms(dataset: str = "imagenet", **options):
     return create_transforms(dataset, **{"is_training": True, "image_resize": 16, **options})
+
+
+def empty(path: Path) -> None:
+    change_index(path, "DELETE FROM INDEXES")
+    change_header(path, lambda header: [page.update(end_row_id=0) for page in header["page"]])
+
+
+def two_columns(path: Path) -> None:
+    columns = {"a": COLUMNS["image"], "b": COLUMNS["image"], "label": COLUMNS["label"]}
+    write_record(path, [{"a": b"a", "b": b"b", "label": 0}], columns=columns, index=[])
 
 
 def twins(bench: Bench, *names: str) -> Path:
@@ -224,6 +244,34 @@ CASES = [
         lambda b: create_auto_augment("randaug-m9-m8"),
         lambda b: [create_auto_augment(f"randaug-{part}") for part in ("m9", "m8")],
     ),
+    Case(
+        r"randaug-ninf': ninf must be finite; write a number after n",
+        lambda b: create_auto_augment("randaug-ninf"),
+        lambda b: create_auto_augment("randaug-n3"),
+    ),
+    Case(
+        r"randaug-n2.9': n2.9 must be whole; write n3",
+        lambda b: create_auto_augment("randaug-n2.9"),
+        lambda b: create_auto_augment("randaug-n3"),
+    ),
+    Case(
+        r"randaug-n14-w0': n14 must be 1 to 13; correct it, or leave it out",
+        lambda b: create_auto_augment("randaug-n14-w0"),
+        lambda b: [create_auto_augment(f"randaug{part}-w0") for part in ("-n13", "")],
+    ),
+    Case(
+        r"RandomErasing behind Normalize, and it is for bytes .*; put it before HWC2CHW and Normalize",
+        lambda b: b.load(transform=[vision.Decode(), *normalised(), RandomErasing()]),
+        lambda b: b.load(transform=[vision.Decode(), RandomErasing(), *normalised()]),
+    ),
+    Case(
+        r"RandomErasing is for bytes of shape \(height, width, 3\), .*; put it before HWC2CHW .*, with a mean for each",
+        lambda b: b.load(pixels(kind=np.float32), [RandomErasing()]),
+        lambda b: [
+            b.load(pixels(), [RandomErasing(), *normalised()]),
+            b.load(pixels((4, 8, 8, 1)), [RandomErasing(mean=[0], std=[1])]),
+        ],
+    ),
     Case(r"unknown mixup mode 'elm'; nearest: elem", lambda b: Mixup(mode="elm"), lambda b: Mixup(mode="elem")),
     Case(
         r"re_max_attempts=0 must be at least 1; re_prob 0 turns erasing off",
@@ -320,11 +368,6 @@ CASES = [
         lambda b: [b.open(root=b.images()), b.open(root=b.archive(pack_tar))],
     ),
     Case(
-        r"MindRecord files are not read; give the folder of images .* pass mindspore.dataset.MindDataset",
-        lambda b: b.open(root=b.other("images.mindrecord")),
-        lambda b: [b.open(), b.load(b.mindrecord(), transform=[vision.Decode(), vision.Resize((8, 8))])],
-    ),
-    Case(
         r"is no folder and no ordinary file; give a folder, or a zip or tar archive",
         lambda b: b.open(root=b.other("pipe")),
         lambda b: [b.open(), b.open(root=b.archive()), b.open(root=b.archive(pack_tar))],
@@ -333,6 +376,56 @@ CASES = [
         r"is no folder, and no zip or tar archive; give the folder that holds the splits, or an archive of it",
         lambda b: b.open(root=b.other("images.rar")),
         lambda b: [b.open(), b.open(root=b.archive())],
+    ),
+    # ---- MindRecord files
+    Case(
+        r"is a MindRecord file, .*; give its folder as data_dir, and the file's name as the split",
+        lambda b: b.open(root=b.record() / "train.mindrecord"),
+        lambda b: b.open(root=b.record(), split="train.mindrecord"),
+    ),
+    *(
+        Case(
+            said,
+            lambda b, spoil=spoil: b.open(root=spoil(b)),
+            lambda b: [b.open(root=b.record()), b.open(root=b.record(num_parts=2))],
+        )
+        for said, spoil in {
+            "it holds no row; write it anew": lambda b: b.record(empty),
+            r"its labels go from -1 to 1, and may go from 0 to 1048575; write it anew with such": lambda b: b.record(
+                lambda path: change_index(path, "UPDATE INDEXES SET label_0 = -1 WHERE ROW_ID = 1")
+            ),
+            "its 2 parts have the numbers 1, 1; copy them anew": lambda b: b.record(
+                lambda path: [shutil.copy(f"{path}".replace("d0", f"d1{end}"), f"{path}{end}") for end in ("", ".db")],
+                2,
+            ),
+            r"places that it does not have: it is cut off, or .*; copy both anew": lambda b: b.record(
+                lambda path: os.truncate(path, 1 << 14)
+            ),
+            r"it is one of 2 parts, and 1 files are called train.mindrecord with a number; copy the others": (
+                lambda b: b.record(lambda path: path.with_name("train.mindrecord1").unlink(), 2)
+            ),
+            r"it does not begin as a MindRecord file does: .*; write it anew without encryption": lambda b: b.record(
+                lambda path: path.write_bytes(b"no record")
+            ),
+            "its columns of bytes .a, b. do not tell which one holds the images; write it anew, and call that image": (
+                lambda b: b.record(two_columns)
+            ),
+            r"its column label is missing; write it anew with a whole number in label": lambda b: b.record(
+                lambda path: change_header(path, lambda header: header["schema"][0]["schema"].pop("label"))
+            ),
+            "its index train.mindrecord.db is not beside it; copy it there": lambda b: b.record(
+                lambda path: Path(f"{path}.db").unlink()
+            ),
+            r"its index train.mindrecord.db is damaged \(.*\); copy it anew": lambda b: b.record(
+                lambda path: Path(f"{path}.db").write_bytes(b"no index")
+            ),
+            r"its index has no label; write it anew after FileWriter.add_index\(\['label'\]\)": lambda b: b.record(
+                index=["file_name"]
+            ),
+            r"it has 4 rows, and its index train.mindrecord.db has 3; copy both anew": lambda b: b.record(
+                lambda path: change_index(path, "DELETE FROM INDEXES WHERE ROW_ID = 2")
+            ),
+        }.items()
     ),
     Case(
         r"has no class folders; images belong in .*/cat/<class>/<name>.jpg",
