@@ -4,8 +4,9 @@ The folders hold hard links to a few JPEG files of a photograph's size, which ta
 archives hold small files. `make bench-imagenet` sets MindCV and timm up.
 
 start: seconds to the first batch; the sides take turns, each in a process of its own. archives: the same for a zip, a
-tar and a MindRecord of eight parts, 6 GB of disk. shared: eight processes that list the folder at the same time. resume: seconds to the first batch
-in the middle of an epoch. memory: of the pipeline. epochs: of a training run, after each.
+tar and a MindRecord of eight parts, 6 GB of disk. shared: eight processes that list the folder at the same time.
+resume: seconds to the first batch in the middle of an epoch. memory: of the pipeline. epochs: of a training run, after
+each.
 
     python benchmarks/imagenet_scale.py --torch_python .venv-torch/bin/python --mindcv_python .venv-mindcv/bin/python
 """

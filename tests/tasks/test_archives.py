@@ -22,10 +22,12 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def pack(kind: str, folder: Path, place: Path) -> Path:
-    """The images of a folder in a zip, or each split of it in the two parts of a MindRecord: what data_dir names."""
-    if kind == "zip":
-        place.with_suffix(".zip").write_bytes(pack_zip(read_files(folder)))
-        return place.with_suffix(".zip")
+    """The images of a folder in an archive, or each split of it in a MindRecord of two parts: what data_dir names."""
+    write = {"zip": pack_zip, "tar": pack_tar}.get(kind)
+    if write:
+        archive = place.with_suffix(f".{kind}")
+        archive.write_bytes(write(read_files(folder)))
+        return archive
     for split in ("train", "val"):
         write_record(place / f"{split}.mindrecord", read_folder(folder / split), num_parts=2)
     return place
@@ -44,14 +46,15 @@ def test_a_run_goes_on_with_its_images_packed(kind, flags, plain_run, image_fold
         np.testing.assert_array_equal(weights[name], value, err_msg=name)
 
 
-def test_validation_of_a_tar(flags, plain_run, image_folder, tmp_path):
-    files = read_files(image_folder)
-    archive = tmp_path / "images.tar"
-    archive.write_bytes(pack_tar(files))
-    flags = {**flags, "data_dir": str(archive), "ckpt_path": str(plain_run.last_checkpoint)}
+@pytest.mark.parametrize("kind", ["tar", "MindRecord"])
+def test_validation_of_packed_images(kind, flags, plain_run, image_folder, tmp_path):
+    """With the report, whose worst mistakes show what lies in the file, and say where."""
+    packed = pack(kind, image_folder, tmp_path / "images")
+    flags = {**flags, "data_dir": str(packed), "ckpt_path": str(plain_run.last_checkpoint)}
     metrics = engine.validate(make_recipe(flags), str(tmp_path / "report"))
     assert metrics == engine.validate(make_recipe({**flags, "data_dir": str(image_folder)}))
     page = (tmp_path / "report" / "report.html").read_text()
     num_mistakes = round(5 * len(CLASSES) * (1 - metrics.top1 / 100))
-    assert page.count("<figure>") == page.count(f"{archive}/{image_folder.name}/val/") == num_mistakes
-    assert not find_bad_images(str(archive), "val")
+    place = f"{packed}/{image_folder.name}/val/" if kind == "tar" else f"{packed}/val.mindrecord"
+    assert page.count("<figure>") == page.count(place) == num_mistakes
+    assert not find_bad_images(str(packed), "val")
