@@ -4,7 +4,8 @@ Both sides start from the same weights, through our own conversion, and get the 
 order, AdamW's settings and rates. `make beside-timm` runs it and writes RESULTS.json, RESULTS.md and losses.png.
 
 losses: of the first steps; how far our float32 and timm's are from timm's float64, which is the truth for both.
-accuracy: top-1 of the test images after some epochs, from several seeds; several runs at once, a processor for each.
+accuracy: top-1 of the test images after some epochs on a part of the training images, from several seeds; several runs
+at once, a processor for each. All images take hours: --parts accuracy --num_samples 60000 --output DIR.
 cost: seconds and peak memory of a training step, taking turns: only ratios mean something elsewhere.
 
 What RESULTS.json has is not run again, whatever part, side and seed it is of: cut it when you like, and start it again.
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of losses")
     parser.add_argument("--epochs", type=int, default=5, help="of accuracy")
     parser.add_argument("--seeds", type=int, default=3, help="of accuracy")
-    parser.add_argument("--num_samples", type=int, default=60_000, help="of accuracy: the first so many train")
+    parser.add_argument("--num_samples", type=int, default=6_000, help="of accuracy: the first so many train")
     parser.add_argument("--pairs", type=int, default=5, help="turns of each side, of cost")
     parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--weight_decay", type=float, default=0.05)
