@@ -11,6 +11,7 @@ import numpy as np
 from mindspore.dataset import vision
 
 from ..errors import UserError
+from .augment_ops import PillowTransform
 from .batch_finish import BatchNormalisation
 from .keyed_transform import KeyedTransform
 from .random_erasing import RandomErasing
@@ -78,7 +79,7 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
     means: how many numbers the transforms' normalisation has, if they end with that of create_transforms.
     """
     first = transforms[0] if transforms else None
-    is_known = _is_known(first)
+    needs_pixels = _is_minddatas(first) or isinstance(first, PillowTransform)
     name = type(first).__name__
     if isinstance(first, _DECODERS) and not (sample.is_encoded and sample.image_type.kind in "uSU"):
         own = sample.name or ("mnist" if sample.image[-1:] == (1,) else "cifar10")
@@ -86,7 +87,7 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
             f"transform begins with {name}, but the images are arrays of shape {sample.image} and type "
             f"{sample.image_type}, not files; use create_transforms({own!r}) or take it out"
         )
-    if is_known and sample.is_encoded and not isinstance(first, _DECODERS):
+    if needs_pixels and sample.is_encoded and not isinstance(first, _DECODERS):
         raise UserError(
             f"transform begins with {name}, but the images are undecoded files; use create_transforms('imagenet'), or "
             "put mindspore.dataset.vision.Decode() first"
@@ -101,7 +102,7 @@ def check_transforms(sample: SampleShape, transforms: Sequence[Callable], means:
                 f"transform has RandomErasing behind {type(earlier).__name__}, and it is for bytes of shape (height, "
                 "width, channels); put it before HWC2CHW and Normalize"
             )
-    if means is None or (first is not None and not is_known):
+    if means is None or (first is not None and not needs_pixels):
         return
     if not sample.is_encoded and (len(sample.image) != 3 or means not in (1, sample.image[-1])):
         raise UserError(
