@@ -19,8 +19,10 @@ from .class_names import is_text
 from .folder_index import Found, find_images
 from .folder_walk import LeftOut, readable_folder, walk_images
 from .image_formats import IMAGE_EXTENSIONS
-from .mindrecord import find_records, is_record, list_records, read_records
+from .mindrecord import MindRecord, find_records, is_record, list_records, read_records
 from .storage import DISK, MACOS_NOTES, Entry, Files, Storage
+
+MOVE_OR_RENAME = "move it away, or name it as the model does"  # a class that the model lacks
 
 
 class NoSplitError(UserError):
@@ -44,7 +46,9 @@ class ImageFolder:
 
     def relabel(self, class_names: Sequence[str]) -> ImageFolder:
         """The same images with labels that count in this order; UserError if it lacks one of the classes."""
-        label_of = number_classes(self.class_names, class_names, where=str(self.folder))
+        packed = isinstance(self.storage, MindRecord)
+        advice = "write it anew, with the model's classes as the folders in file_name" if packed else MOVE_OR_RENAME
+        label_of = number_classes(self.class_names, class_names, str(self.folder), advice)
         table = np.array([label_of[name] for name in self.class_names], np.int32)
         return replace(self, class_names=tuple(class_names), labels=table[self.labels])
 
@@ -119,7 +123,9 @@ def list_class_folders(root: str | os.PathLike, split: str) -> list[str]:
         return []
 
 
-def number_classes(found: Sequence[str], order: Sequence[str], where: str) -> dict[str, int]:
+def number_classes(
+    found: Sequence[str], order: Sequence[str], where: str, advice: str = MOVE_OR_RENAME
+) -> dict[str, int]:
     """The label of every class found at `where`: its position in `order`.
 
     A letter with an accent is the same in one piece and in two: file systems of macOS take such names apart.
@@ -132,7 +138,7 @@ def number_classes(found: Sequence[str], order: Sequence[str], where: str) -> di
     if strangers:
         raise UserError(
             f"{where}: {list_some(strangers)} is none of the {len(order)} classes of the model "
-            f"({list_some(order)}); move it away, or name it as the model does"
+            f"({list_some(order)}); {advice}"
         )
     several = [name for name, count in Counter(order).items() if count > 1 and name in labels]
     if several:

@@ -37,6 +37,7 @@ _LENGTH = struct.Struct("<Q")  # of the header, and of all of a row's columns of
 _COLUMN_LENGTH = struct.Struct(">Q")  # of each of them, where a row has several
 _LONGEST_HEADER = 1 << 28  # bytes; what MindSpore writes has half of it at most
 _LARGEST_LABEL = (1 << 20) - 1
+_WINDOW = 1 << 20  # bytes that are read at a time to look at many rows
 # MindSpore's converters call the columns so.
 _LABEL, _FILE_NAME, _IMAGES = "label", "file_name", ("image", "data")
 
@@ -173,16 +174,20 @@ class _Part:
         self._image = _find_image_column(path, self.header)
         _check_labels(path, self.header)
         self.labels, self.names, places = _read_index(path, self.header)
-        self._starts, self._ends = places
+        self._starts, self._ends, *raw = places
         length = os.fstat(self._descriptor).st_size
-        if len(self.labels) and (
-            self._starts.min() < self.header.length
-            or (self._ends - self._starts).min() < _LENGTH.size
-            or self._ends.max() > length
-        ):
+        for starts, ends in ((self._starts, self._ends), raw):
+            if len(self.labels) and (
+                starts.min() < self.header.length or (ends - starts).min() < _LENGTH.size or ends.max() > length
+            ):
+                raise UserError(
+                    f"{_name(path)}: its index names places that it does not have: it is cut off, or the index is "
+                    "another's; copy both anew"
+                )
+        if not self._has_what_its_index_says(*raw):
             raise UserError(
-                f"{_name(path)}: its index names places that it does not have: it is cut off, or the index is "
-                "another's; copy both anew"
+                f"{_name(path)}: its index has other labels or names than its rows: it is another's, or damaged; copy "
+                "both anew"
             )
 
     def find_image(self, row: int) -> tuple[int, int]:
@@ -203,6 +208,20 @@ class _Part:
                 start += size
         return start, size
 
+    def _has_what_its_index_says(self, starts: np.ndarray, ends: np.ndarray) -> bool:
+        """Whether each row has the index's label and name: they stand in it as MessagePack, on pages without images."""
+        marks = {label: b"\xa5label" + _pack_number(label) for label in np.unique(self.labels).tolist()}
+        window, first = b"", 0
+        for start, end, label, name in zip(
+            starts.tolist(), ends.tolist(), self.labels.tolist(), self.names, strict=True
+        ):
+            if not first <= start <= end <= first + len(window):
+                window, first = read_at(self._descriptor, start, max(_WINDOW, end - start)), start
+            row = window[start - first : end - first]
+            if marks[label] not in row or name.encode("utf-8", "surrogateescape") not in row:
+                return False
+        return True
+
     def read_at(self, start: int, count: int) -> bytes:
         data = read_at(self._descriptor, start, count)
         if len(data) < count:
@@ -215,7 +234,7 @@ _opened: weakref.WeakValueDictionary[tuple, MindRecord] = weakref.WeakValueDicti
 
 def _open(paths: tuple[str, ...]) -> MindRecord:
     """A MindRecord; the same for all copies of it, as long as one of them is in use and no file of it changes."""
-    states = [os.stat(path) for path in paths]
+    states = [os.stat(f"{path}{end}") for path in paths for end in ("", _INDEX) if find_kind(Path(f"{path}{end}"))]
     key = (paths, *((state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns) for state in states))
     record = _opened.get(key)
     if record is None:
@@ -232,18 +251,16 @@ def _find_parts(path: Path) -> tuple[str, ...]:
         os.close(descriptor)
     if count == 1:
         return (str(path),)
-    stem = path.name.rstrip("0123456789")
-    numbered = re.compile(re.escape(stem) + r"(\d{1,9})")
-    named = {
-        int(match[1]): path.with_name(match[0]) for match in map(numbered.fullmatch, os.listdir(path.parent)) if match
-    }
-    found = {number: file for number, file in named.items() if find_kind(file) == "file"}
-    if len(found) != count:
+    width = len(str(count - 1))  # as FileWriter writes the numbers
+    stem = re.sub(rf"\d{{{width}}}$", "", path.name)
+    parts = [path.with_name(f"{stem}{number:0{width}}") for number in range(count)]
+    missing = [part.name for part in parts if find_kind(part) != "file"]
+    if missing:
         raise UserError(
-            f"{_name(path)}: it is one of {count} parts, and {len(found)} files are called {stem} with a number; copy "
-            "the others to its side, under the names that they were written with"
+            f"{_name(path)}: it is one of {count} parts, and not beside it is {list_some(missing)}; copy what is "
+            "missing there, under the names that it was written with"
         )
-    return tuple(str(file) for _, file in sorted(found.items()))
+    return tuple(map(str, parts))
 
 
 def _open_file(path: str) -> int:
@@ -262,7 +279,7 @@ def _read_header(path: str, descriptor: int) -> _Header:
         content: dict[str, Any] = json.loads(read_at(descriptor, _LENGTH.size, length))
         pages = [page for page in content["page"] or [] if page["page_type"] == "BLOB_DATA"]
         (schema,) = content["schema"]
-        return _Header(
+        header = _Header(
             number=int(content["shard_id"]),
             num_parts=len(content["shard_addresses"]),
             num_rows=max((int(page["end_row_id"]) for page in pages), default=0),
@@ -273,7 +290,10 @@ def _read_header(path: str, descriptor: int) -> _Header:
             },
             bytes_columns=tuple(map(str, schema["blob_fields"])),
         )
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if min(header.num_parts, header.length, header.page_size) < 1:
+            raise ValueError
+        return header
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise UserError(
             f"{_name(path)}: it does not begin as a MindRecord file does: it is damaged, or encrypted; write it anew "
             "without encryption"
@@ -302,25 +322,31 @@ def _check_labels(path: str, header: _Header) -> None:
 
 
 def _read_index(path: str, header: _Header) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Of each row the label, the earlier name or "", and where its columns of bytes start and end: (2, rows)."""
+    """Of each row the label, the earlier name or "", and where it starts and ends: bytes, and the rest, (4, rows)."""
     index = Path(f"{path}{_INDEX}")
     if find_kind(index) != "file":
         raise UserError(f"{_name(path)}: its index {index.name} is not beside it; copy it there")
+    os.close(_open_file(str(index)))  # SQLite would not say why it cannot
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(index))}?mode=ro&immutable=1", uri=True)) as database:
+        place = quote(b"/" + os.fsencode(index.absolute()).lstrip(b"/"))
+        with closing(sqlite3.connect(f"file://{place}?mode=ro&immutable=1", uri=True)) as database:
             database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             indexed = {name for _, name, *_ in database.execute("PRAGMA table_info(INDEXES)")}
             has_labels = f"{_LABEL}_0" in indexed
             name = f'"{_FILE_NAME}_0"' if f"{_FILE_NAME}_0" in indexed else "''"
             query = (
-                f'SELECT "{_LABEL}_0", {name}, PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END FROM INDEXES '
-                "ORDER BY ROW_ID"
+                f'SELECT "{_LABEL}_0", {name}, PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END, PAGE_ID_RAW, '
+                "PAGE_OFFSET_RAW, PAGE_OFFSET_RAW_END FROM INDEXES ORDER BY ROW_ID"
             )
             rows = list(database.execute(query)) if has_labels or not indexed else []
-        labels, names, *places = zip(*rows, strict=True) if rows else ((),) * 5
-        pages, starts, ends = (np.array(column, np.int64) for column in places)
-        first = header.length + pages * header.page_size
-        table = np.array(labels, np.int64), list(map(str, names)), np.stack([first + starts, first + ends])
+        labels, names, *places = zip(*rows, strict=True) if rows else ((),) * 8
+        page, start, end, raw_page, raw_start, raw_end = (np.array(column, np.int64) for column in places)
+        first, raw_first = (header.length + number * header.page_size for number in (page, raw_page))
+        table = (
+            np.array(labels, np.int64),
+            list(map(str, names)),
+            np.stack([first + start, first + end, raw_first + raw_start, raw_first + raw_end]),
+        )
     except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{_name(path)}: its index {index.name} is damaged ({error}); copy it anew") from None
     if not has_labels:
@@ -332,6 +358,19 @@ def _read_index(path: str, header: _Header) -> tuple[np.ndarray, list[str], np.n
             f"{_name(path)}: it has {header.num_rows} rows, and its index {index.name} has {len(rows)}; copy both anew"
         )
     return table
+
+
+def _pack_number(number: int) -> bytes:
+    """A whole number in MessagePack, as MindSpore writes it: in as few bytes as it takes; below 0 none that is read."""
+    for mark, kind, largest in (
+        (b"", ">B", 0x7F),
+        (b"\xcc", ">B", 0xFF),
+        (b"\xcd", ">H", 0xFFFF),
+        (b"\xce", ">I", 2**32 - 1),
+    ):
+        if 0 <= number <= largest:
+            return mark + struct.pack(kind, number)
+    return b""
 
 
 def _other_length() -> OSError:
@@ -351,9 +390,10 @@ def _name_classes(names: Sequence[str], positions: np.ndarray, num_classes: int)
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The folder that a file lay in, and what it was called there."""
+    """The folder that a file lay in, "" for none with a name, and what it was called there."""
     folder, _, last = name.replace("\\", "/").rpartition("/")
-    return folder.rpartition("/")[2], last
+    folder = folder.rpartition("/")[2]
+    return "" if folder in (".", "..") else folder, last
 
 
 def _name(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import mindspore.dataset as ds
 import numpy as np
 import pytest
-from support.records import COLUMNS, change_index, read_folder, write_record
+from support.records import COLUMNS, change_header, change_index, read_folder, write_record
 
 from mindcv_halo.data import create_dataset, create_loader, create_transforms, find_bad_images
 from mindcv_halo.data.image_folder import list_class_folders, scan_image_folder
@@ -161,7 +161,7 @@ def test_a_pipe_is_no_part(folder, tmp_path):
     other = first.with_name("train.mindrecord1")
     other.unlink()
     os.mkfifo(other)
-    with pytest.raises(UserError, match="it is one of 2 parts, and 1 files are called train.mindrecord with a number"):
+    with pytest.raises(UserError, match="it is one of 2 parts, and not beside it is train.mindrecord1; copy"):
         scan_image_folder(tmp_path, "train")
 
 
@@ -215,9 +215,90 @@ def test_an_index_of_another_file(folder, tmp_path):
         scan_image_folder(tmp_path, "train")
 
 
+@pytest.mark.parametrize("change", ["label_0 = 2 - label_0", "file_name_0 = 'a/b.jpg'"])
+def test_an_index_with_other_labels_or_names(folder, tmp_path, change):
+    """Such as that of the same images, written with other labels: each row has its own beside its image."""
+    path = write_record(tmp_path / "train.mindrecord", read_folder(folder / "train"))
+    change_index(path, f"UPDATE INDEXES SET {change} WHERE ROW_ID = 10")
+    with pytest.raises(UserError, match="its index has other labels or names than its rows: .*; copy both anew"):
+        scan_image_folder(tmp_path, "train")
+
+
+@pytest.mark.parametrize("label", [0, 127, 128, 255, 256, 65_535, 65_536, 1_048_575])
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_labels_of_any_size(tmp_path, label, kind):
+    rows = [{"image": b"0", "label": label}, {"image": b"1", "label": 3}]
+    columns = {"image": {"type": "bytes"}, "label": {"type": kind}}
+    write_record(tmp_path / "train.mindrecord", rows, columns=columns, index=["label"])
+    record = scan_image_folder(tmp_path, "train")
+    assert [record.class_names[number] for number in record.labels] == [str(label), "3"]
+
+
+def test_an_index_that_is_replaced_while_images_are_in_use(folder, tmp_path):
+    rows = read_folder(folder / "train")
+    path = write_record(tmp_path / "train.mindrecord", rows)
+    first = scan_image_folder(tmp_path, "train")
+    Path(f"{path}.db").write_bytes(b"no index")
+    with pytest.raises(UserError, match="its index train.mindrecord.db is damaged"):
+        scan_image_folder(tmp_path, "train")
+    assert first.storage.read(first.paths[0])
+
+
+def test_parts_of_an_earlier_writing_and_of_a_neighbour_are_left_alone(folder, tmp_path):
+    rows = read_folder(folder / "train")
+    write_record(tmp_path / "train.mindrecord", rows, num_parts=4)
+    write_record(tmp_path / "train.mindrecord", rows, num_parts=2)
+    write_record(tmp_path / "fold1", rows, num_parts=2)
+    write_record(tmp_path / "fold2", rows, num_parts=2)
+    for split in ("train", "fold10", "fold21"):
+        assert len(scan_image_folder(tmp_path, split).paths) == 11
+
+
+@pytest.mark.parametrize("name", ["with space", "50%20", "a#b?c=d&e", "ä", os.fsdecode(b"n\xff8")])
+def test_any_path(folder, tmp_path, name):
+    write_record(tmp_path / "plain/train.mindrecord", read_folder(folder / "train"))
+    shutil.copytree(tmp_path / "plain", tmp_path / name)
+    assert len(scan_image_folder(tmp_path / name, "train").paths) == 11
+    assert len(scan_image_folder(f"/{tmp_path}/{name}", "train").paths) == 11  # of two slashes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shard_id": float("inf")},
+        {"page_size": float("inf")},
+        {"shard_addresses": []},
+        {"header_size": -1},
+        {"page_size": 0},
+        {"schema": []},
+        {"page": 5},
+    ],
+)
+def test_headers_that_cannot_be(folder, tmp_path, change):
+    path = write_record(tmp_path / "train.mindrecord", read_folder(folder / "train"))
+    change_header(path, lambda header: header.update(change))
+    with pytest.raises(UserError, match="it does not begin as a MindRecord file does"):
+        scan_image_folder(tmp_path, "train")
+
+
+def test_classes_that_a_model_lacks(folder, tmp_path):
+    rows = [
+        {name: value for name, value in row.items() if name != "file_name"} for row in read_folder(folder / "train")
+    ]
+    columns = {name: kind for name, kind in COLUMNS.items() if name != "file_name"}
+    write_record(tmp_path / "train.mindrecord", rows, columns=columns, index=["label"])
+    with pytest.raises(UserError, match=r"0, 1, 2 is none of the 3 classes .*; write it anew, with .* file_name"):
+        scan_image_folder(tmp_path, "train", ["ant", "cat", "dog"])
+
+
 def test_places_outside_of_the_file(folder, tmp_path):
     path = write_record(tmp_path / "train.mindrecord", read_folder(folder / "train"))
-    for change in ("PAGE_ID_BLOB = 1000000", "PAGE_OFFSET_BLOB = -20000", "PAGE_OFFSET_BLOB_END = 5"):
+    for change in (
+        "PAGE_ID_RAW = 1000000",
+        "PAGE_ID_BLOB = 1000000",
+        "PAGE_OFFSET_BLOB = -20000",
+        "PAGE_OFFSET_BLOB_END = 5",
+    ):
         change_index(path, f"UPDATE INDEXES SET {change} WHERE ROW_ID = 7")
         with pytest.raises(UserError, match="its index names places that it does not have: .*; copy both anew"):
             scan_image_folder(tmp_path, "train")

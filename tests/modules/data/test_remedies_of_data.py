@@ -401,8 +401,11 @@ CASES = [
             r"places that it does not have: it is cut off, or .*; copy both anew": lambda b: b.record(
                 lambda path: os.truncate(path, 1 << 14)
             ),
-            r"it is one of 2 parts, and 1 files are called train.mindrecord with a number; copy the others": (
+            r"it is one of 2 parts, and not beside it is train.mindrecord1; copy what is missing there": (
                 lambda b: b.record(lambda path: path.with_name("train.mindrecord1").unlink(), 2)
+            ),
+            r"its index has other labels or names than its rows: .*; copy both anew": lambda b: b.record(
+                lambda path: change_index(path, "UPDATE INDEXES SET label_0 = 1 - label_0 WHERE ROW_ID = 1")
             ),
             r"it does not begin as a MindRecord file does: .*; write it anew without encryption": lambda b: b.record(
                 lambda path: path.write_bytes(b"no record")
