@@ -5,7 +5,7 @@ order, AdamW's settings and rates. `make beside-timm` runs it and writes RESULTS
 
 losses: of the first steps; how far our float32 and timm's are from timm's float64, which is the truth for both.
 accuracy: top-1 of the test images after some epochs on a part of the training images, from several seeds; several runs
-at once, a processor for each. All images take hours: --parts accuracy --num_samples 60000 --output DIR.
+at once, a processor for each. With all images, which takes hours, these are in all_images/.
 cost: seconds and peak memory of a training step, taking turns: only ratios mean something elsewhere.
 
 What RESULTS.json has is not run again, whatever part, side and seed it is of: cut it when you like, and start it again.
